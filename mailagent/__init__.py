@@ -1,0 +1,3 @@
+"""mailagent: real e-mail addresses for AI agents, on a server of your own."""
+
+__all__: list[str] = []

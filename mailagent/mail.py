@@ -1,0 +1,279 @@
+"""Which values describe a mail that came in?
+
+All are frozen and free of behaviour that needs a database, a clock or a network. `Content` is what
+`mime` reads from raw bytes, `Authentication` what `authentication` proves about the sender,
+`Mail` both together with the delivery they belong to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+__all__ = [
+    "Address",
+    "Attachment",
+    "Authentication",
+    "Complaint",
+    "Content",
+    "DkimVerdict",
+    "DmarcVerdict",
+    "Event",
+    "EventKind",
+    "FailedRecipient",
+    "Kind",
+    "Mail",
+    "NonDelivery",
+    "SpfVerdict",
+    "Thread",
+    "ThreadEntry",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox of RFC 5322 §3.4: display name (may be empty) and addr-spec."""
+
+    address: str
+    name: str = ""
+
+    @property
+    def domain(self) -> str:
+        """Lower-case domain after the last `@`, empty when there is none."""
+        return self.address.rpartition("@")[2].lower() if "@" in self.address else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A part that is not the text. `part` is stable: the same raw bytes give the same ids."""
+
+    part: str
+    """Path in the MIME tree, 1-based, e.g. `1.2`; a mail inside a mail continues the path."""
+    filename: str
+    """Safe to show and to store: no path, no control characters; never empty."""
+    content_type: str
+    """As declared, lower case, without parameters."""
+    size_bytes: int
+    sha256: str
+    content_id: str | None = None
+    """Without angle brackets."""
+    inline: bool = False
+
+
+class Kind(StrEnum):
+    """What sort of mail this is; only `person` is answered by itself."""
+
+    PERSON = "person"
+    AUTOMATIC = "automatic"
+    LIST = "list"
+    BOUNCE = "bounce"
+    COMPLAINT = "complaint"
+    REPORT = "report"
+    SPAM = "spam"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the raw bytes say. No NUL, no lone surrogate, no CR/LF inside a header value."""
+
+    message_id: str | None
+    """With angle brackets, e.g. `<a@b>`; None when absent or unusable."""
+    in_reply_to: tuple[str, ...]
+    references: tuple[str, ...]
+    """Message-IDs with brackets, oldest first, at most 100."""
+    date: datetime | None
+    """Aware; None when absent or not readable."""
+    subject: str
+    from_: tuple[Address, ...]
+    """All mailboxes of all From fields; authorise only when there is exactly one."""
+    sender: tuple[Address, ...]
+    reply_to: tuple[Address, ...]
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    text: str
+    """The whole text as a person would see it (text part, else HTML as text)."""
+    written: str
+    """The part of `text` that this mail's writer wrote: no quotes, no attribution line."""
+    html: str | None
+    """The HTML part as sent, decoded; sanitise before showing."""
+    hidden_text: bool
+    """HTML text that a person would not see was found and left out of `text`."""
+    is_forward: bool
+    attachments: tuple[Attachment, ...]
+    headers: tuple[tuple[str, str], ...]
+    """Name and decoded value, in order of appearance, at most 1,000."""
+    content_sha256: str
+    """Of the body octets after the header: the same mail through two doors has the same."""
+    defects: tuple[str, ...] = ()
+    """What was odd, as stable words, e.g. `charset_replaced`, `several_from`."""
+
+    def header(self, name: str) -> str | None:
+        """First value of a header, by case-insensitive name."""
+        return next((v for n, v in self.headers if n.lower() == name.lower()), None)
+
+
+SpfResult = Literal[
+    "none", "neutral", "pass", "fail", "softfail", "temperror", "permerror", "not_judged"
+]
+DkimResult = Literal["none", "pass", "fail", "policy", "neutral", "temperror", "permerror"]
+DmarcResult = Literal["none", "pass", "fail", "temperror", "permerror", "not_judged"]
+DmarcPolicy = Literal["none", "quarantine", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpfVerdict:
+    """RFC 7208 §2.6."""
+
+    result: SpfResult
+    domain: str | None = None
+    """The domain that was checked, lower case."""
+    identity: Literal["mailfrom", "helo"] = "mailfrom"
+    reason: str = ""
+    """At most 300 characters; may quote the sender's record."""
+
+
+@dataclass(frozen=True, slots=True)
+class DkimVerdict:
+    """RFC 8601 §2.7.1, one for each signature (at most 10)."""
+
+    result: DkimResult
+    domain: str | None = None
+    selector: str | None = None
+    algorithm: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcVerdict:
+    """RFC 9989."""
+
+    result: DmarcResult
+    domain: str | None = None
+    """The From domain that was judged."""
+    policy: DmarcPolicy | None = None
+    """The policy that applies to this mail (after p, sp, np, t)."""
+    aligned_by: Literal["spf", "dkim"] | None = None
+    record_domain: str | None = None
+    """Where the policy record was found."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """What was proven about the sender, with the evidence."""
+
+    spf: SpfVerdict
+    dkim: tuple[DkimVerdict, ...]
+    dmarc: DmarcVerdict
+    judged_by: str
+    """`mailagent`, a provider's name, or `nobody` (local test mail of the demo)."""
+
+    @property
+    def aligned(self) -> bool:
+        """DMARC passed: the From domain itself vouches for the mail."""
+        return self.dmarc.result == "pass"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRecipient:
+    """One recipient of a DSN (RFC 3464 §2.3)."""
+
+    address: str | None
+    """Final-Recipient without its type; None when the report does not say."""
+    action: Literal["failed", "delayed", "delivered", "relayed", "expanded"]
+    status: str | None
+    """Enhanced code `x.y.z` (RFC 3463); None when none can be read."""
+    diagnostic: str = ""
+    """At most 500 characters."""
+
+    @property
+    def hard(self) -> bool:
+        """A permanent failure of class 5: the address should not be written to again."""
+        return self.action == "failed" and (self.status is None or self.status.startswith("5"))
+
+
+@dataclass(frozen=True, slots=True)
+class NonDelivery:
+    """A bounce or delay report; `original_message_id` is that of the mail it speaks of."""
+
+    recipients: tuple[FailedRecipient, ...]
+    original_message_id: str | None = None
+    original_envelope_id: str | None = None
+    reporting_mta: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A feedback report (RFC 5965)."""
+
+    feedback_type: str
+    original_recipients: tuple[str, ...]
+    original_message_id: str | None = None
+    source_ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail for one agent, read and judged."""
+
+    delivery_id: str
+    workspace_id: str
+    recipient: str
+    """The envelope recipient, as given."""
+    mail_from: str | None
+    received_at: datetime
+    content: Content
+    authentication: Authentication
+    kind: Kind
+    why_kind: str
+    """The evidence in words, e.g. `Auto-Submitted: auto-replied`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadEntry:
+    """One earlier message of a thread as an agent may see it."""
+
+    author: str
+    """Address of the writer."""
+    by_us: bool
+    at: datetime
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A conversation of one agent: its entries before the mails of this turn, oldest first."""
+
+    id: str
+    subject: str
+    entries: tuple[ThreadEntry, ...] = ()
+
+
+class EventKind(StrEnum):
+    """What became of a sent mail, our words for every provider's."""
+
+    DELIVERED = "delivered"
+    DELAYED = "delayed"
+    BOUNCED_HARD = "bounced_hard"
+    BOUNCED_SOFT = "bounced_soft"
+    COMPLAINED = "complained"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One report about one recipient of a sent mail."""
+
+    source: str
+    source_event_id: str
+    """Unique for its source: the same event twice is one."""
+    kind: EventKind
+    at: datetime
+    recipient: str | None
+    message_ids: tuple[str, ...] = ()
+    """Every id the report names the mail by: ours, the provider's."""
+    detail: str = ""
+    raw: dict[str, object] = field(default_factory=dict)

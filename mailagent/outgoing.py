@@ -1,0 +1,175 @@
+"""Which values describe a mail that goes out, and what may become of it?
+
+`Outgoing` is frozen before it is approved or sent: `digest` is what an approval is bound to. The
+provider renders it; MIME, DKIM and return path belong to the provider that needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from mailagent.mail import Address
+
+__all__ = [
+    "Committing",
+    "Fault",
+    "HandedOver",
+    "Handoff",
+    "Later",
+    "Outgoing",
+    "OutgoingAttachment",
+    "Recipient",
+    "Refused",
+    "Reply",
+    "Sends",
+    "Sent",
+    "Silence",
+]
+
+
+Fault = Literal["message", "account", "recipient"]
+"""Whose fault a refusal is; only an account's may move the mail to another account."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingAttachment:
+    """A file that goes with a mail."""
+
+    filename: str
+    content_type: str
+    content: bytes
+    content_id: str | None = None
+    """Set for an inline image that the HTML names by `cid:`; without angle brackets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One mail as it will be sent: complete, and the same whichever provider carries it."""
+
+    message_id: str
+    """Ours, with angle brackets; exists before the first attempt."""
+    date: datetime
+    from_: Address
+    to: tuple[Address, ...]
+    subject: str
+    text: str
+    cc: tuple[Address, ...] = ()
+    bcc: tuple[Address, ...] = ()
+    reply_to: tuple[Address, ...] = ()
+    html: str | None = None
+    attachments: tuple[OutgoingAttachment, ...] = ()
+    in_reply_to: str | None = None
+    references: tuple[str, ...] = ()
+    """Oldest first, with angle brackets, our own earlier ids included."""
+    auto_submitted: Literal["auto-replied", "auto-generated"] | None = None
+    """RFC 3834 §5; None for a mail that a person wrote."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further fields, e.g. `X-Mailagent-Loop`."""
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over every field: two values with one digest are the same mail."""
+        fields = asdict(self)
+        fields["date"] = self.date.isoformat()
+        for attachment in fields["attachments"]:
+            attachment["content"] = hashlib.sha256(attachment["content"]).hexdigest()
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One envelope recipient of one outbound mail."""
+
+    id: str
+    address: str
+    return_path: str | None = None
+    """The opaque VERP address of this recipient; None sends with the provider's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The far side took responsibility. `provider_id` is its name for the mail, if it has one."""
+
+    provider_id: str | None
+    response: str
+    message_ids: tuple[str, ...] = ()
+    """Message-IDs under which recipients may see it, when the provider replaces ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The far side said no for good."""
+
+    reason: str
+    about: Fault
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The far side said "not now"."""
+
+    reason: str
+    code: str | None = None
+    retry_at: datetime | None = None
+
+
+HandedOver = Mapping[Recipient, Sent | Refused | Later]
+
+
+class Committing(Protocol):
+    """Awaited once, with the recipients still accepted, just before the first byte that can
+    commit the far side (the HTTP request, the DATA content). When it raises, nothing may be sent.
+    """
+
+    def __call__(self, recipients: Sequence[Recipient], /) -> Awaitable[None]: ...
+
+
+class Sends(Protocol):
+    """A provider account that can carry mail.
+
+    Raises TransientFailure and PermanentFailure when the whole hand-over failed before the far side
+    took anything, UncertainDelivery when the content may have been taken.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def recipients_at_once(self) -> int:
+        """How many recipients one `send` may be given; 1 where each has its own return path."""
+        ...
+
+    async def send(
+        self, outgoing: Outgoing, to: Sequence[Recipient], *, committing: Committing
+    ) -> HandedOver: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The agent answers; recipients and headers are not its to choose: `flow.reply` freezes them."""
+
+    text: str
+    html: str | None = None
+    attachments: tuple[OutgoingAttachment, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Names of documents that the answer rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The agent has decided that no answer is due."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """A person must answer. `notice` is sent to the writer first, when set."""
+
+    reason: str
+    notice: str | None = None
