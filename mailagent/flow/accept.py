@@ -1,0 +1,165 @@
+"""Step 1: is the mail kept? Only then does a door say yes.
+
+All mails that wait while one commit runs go into the next one together. The commit runs in a thread
+that owns its connection; a single small mail on SQLite is committed without that hand-over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from mailagent.flow.directory import Place, normalised
+from mailagent.inbound import Inbound, Known, Later, Origin, Outcome, Unrouted
+from mailagent.store.engine import Store
+from mailagent.store.group_commit import Destination, GroupCommit, Waiting
+from mailagent.tokens import Secrets
+
+__all__ = ["GroupAcceptor", "Locates"]
+
+_BATCH_BYTES = 32 * 1024 * 1024
+_INLINE_BYTES = 256 * 1024
+
+
+class Locates(Protocol):
+    """Tells where an address leads; `flow.directory.StoreDirectory` does."""
+
+    def locate(self, address: str) -> Place | Known: ...
+
+
+class GroupAcceptor:
+    """The `Acceptor` of a process that has the database. Never raises; what fails is `Later`."""
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Locates,
+        secrets: Secrets,
+        *,
+        on_accepted: Callable[[], None],
+    ) -> None:
+        self._store, self._directory, self._secrets = store, directory, secrets
+        self._on_accepted = on_accepted
+        self._group = GroupCommit(store.url)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="accept")
+        self._waiting: list[tuple[Waiting, asyncio.Future[Outcome]]] = []
+        self._committing = False
+
+    async def accept(self, batch: Sequence[Inbound]) -> Sequence[Outcome]:
+        """Make mails durable; one outcome for each, in order."""
+        prepared = [self._prepare(one) for one in batch]
+        if len(prepared) == 1 and isinstance(prepared[0], Waiting):
+            quick = self._commit_here(prepared[0])
+            if quick is not None:
+                return [quick]
+        return await asyncio.gather(*(self._settle(one) for one in prepared))
+
+    def close(self) -> None:
+        """Finish the commit that runs and close the connection."""
+        self._thread.shutdown()
+        self._group.close()
+
+    def _prepare(self, inbound: Inbound) -> Waiting | Unrouted | Later:
+        destinations: list[Destination] = []
+        for recipient in dict.fromkeys(inbound.envelope.rcpt_to):
+            found = self._directory.locate(recipient)
+            if found is Known.UNKNOWN:
+                return Later("the directory is not loaded")
+            if isinstance(found, Place):
+                destinations.append(self._destination(recipient, found))
+        if not destinations:
+            return Unrouted(inbound.envelope.rcpt_to)
+        return Waiting(
+            raw=inbound.raw,
+            source=inbound.source,
+            source_id=inbound.source_id,
+            mail_from=inbound.envelope.mail_from,
+            origin_json=_origin_json(inbound.origin),
+            received_at=inbound.origin.received_at,
+            destinations=tuple(destinations),
+            may_repeat=inbound.source != "smtp",
+        )
+
+    def _destination(self, recipient: str, place: Place) -> Destination:
+        if place.kind != "return":
+            return Destination(recipient, place.kind, place.workspace_id, place.agent_id)
+        token = normalised(recipient)[0].partition(".")[2]
+        return Destination(recipient, "return", None, None, self._secrets.read_verp_token(token))
+
+    def _commit_here(self, mail: Waiting) -> Outcome | None:
+        """Commit without a thread, when nobody else waits and the lock is free."""
+        if self._committing or self._waiting or not self._group.on_sqlite:
+            return None
+        if len(mail.raw) > _INLINE_BYTES or not self._store.write_lock.try_hold():
+            return None
+        try:
+            outcome = self._group.commit([mail])[0]
+        finally:
+            self._store.write_lock.release()
+        self._on_accepted()
+        return outcome
+
+    async def _settle(self, prepared: Waiting | Unrouted | Later) -> Outcome:
+        if not isinstance(prepared, Waiting):
+            return prepared
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        self._waiting.append((prepared, future))
+        if not self._committing:
+            self._committing = True
+            # Not at once: mails whose final dot is read in this round of the loop come along.
+            loop.call_soon(self._next, loop)
+        return await future
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        size, count = 0, 0
+        for mail, _ in self._waiting:
+            size += len(mail.raw)
+            if count and size > _BATCH_BYTES:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        running = loop.run_in_executor(self._thread, self._commit, [mail for mail, _ in batch])
+        running.add_done_callback(lambda done: self._done(loop, batch, done))
+
+    def _commit(self, mails: Sequence[Waiting]) -> list[Outcome]:
+        if not self._group.on_sqlite:
+            return self._group.commit(mails)
+        with self._store.write_lock.hold(first=True):
+            return self._group.commit(mails)
+
+    def _done(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: Sequence[tuple[Waiting, asyncio.Future[Outcome]]],
+        done: asyncio.Future[list[Outcome]],
+    ) -> None:
+        error = done.exception()
+        outcomes = [Later(repr(error))] * len(batch) if error else done.result()
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if not future.done():
+                future.set_result(outcome)
+        self._on_accepted()
+        if self._waiting:
+            self._next(loop)
+        else:
+            self._committing = False
+
+
+def _origin_json(origin: Origin) -> str:
+    return json.dumps(
+        {
+            "received_at": origin.received_at.isoformat(),
+            "client_ip": origin.client_ip,
+            "helo": origin.helo,
+            "tls": origin.tls,
+            "authenticated_as": origin.authenticated_as,
+            "parameters": dict(origin.parameters),
+            "recipient_parameters": {k: dict(v) for k, v in origin.recipient_parameters.items()},
+            "provider_verdicts": dict(origin.provider_verdicts),
+            "body_format": origin.body_format,
+        }
+    )

@@ -1,0 +1,169 @@
+"""Which settings does an installation have, and is every one of them usable?
+
+`load` reads the environment (and `.env`) once at start into one frozen value; nothing else in the
+project reads the environment. The names are fixed by docs/reference/settings.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from mailagent.errors import Misconfigured
+
+__all__ = ["Settings", "load"]
+
+_MAKE_KEY = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+_SHORTEST_KEY = 32
+_PLACEHOLDERS = ("changeme", "change-me", "your-", "secret-here", "xxxx", "placeholder", "<")
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseModel):
+    """Every setting, by its environment variable's name in lower case. Secrets never print."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True)
+
+    mailagent_host: str = "0.0.0.0"  # noqa: S104 - a mail server listens to the world; --demo does not
+    mailagent_port: Port = 8001
+    mailagent_smtp_port: Port = 2525
+    mailagent_submission_port: Port = 1587
+    backend_port: Port = 8000
+    mailagent_data: Path = Path("var")
+    mailagent_secret_key: SecretStr | None = None
+    database_url: str = ""
+    aexy_api_url: str = ""
+    aexy_api_key: SecretStr | None = None
+    default_email_domain: str = "aexy.email"
+    mailagent_url: str = "http://127.0.0.1:8001"
+    public_url: str = "http://127.0.0.1:8000"
+    webhook_public_url: str = ""
+    default_email_provider: str = ""
+    email_provider_type: str = ""
+    aws_access_key_id: str = ""
+    aws_secret_access_key: SecretStr | None = None
+    aws_region: str = ""
+    aws_ses_region: str = ""
+    inbound_webhook_secret: SecretStr | None = None
+    sendgrid_api_key: SecretStr | None = None
+    sendgrid_webhook_public_key: str = ""
+    mailgun_api_key: SecretStr | None = None
+    mailgun_region: Literal["", "us", "eu"] = ""
+    mailgun_webhook_signing_key: SecretStr | None = None
+    postmark_server_token: SecretStr | None = None
+    postmark_webhook_user: str = ""
+    postmark_webhook_password: SecretStr | None = None
+    ses_sns_topic_arns: str = ""
+    ses_s3_buckets: str = ""
+    smtp_relay_url: SecretStr | None = None
+    llm_provider: Literal["", "claude", "builtin"] = ""
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str = ""
+    anthropic_model: str = "claude-sonnet-4-5"
+    mailagent_hostname: str = "localhost"
+    mailagent_public_ips: str = ""
+    mailagent_tls_cert: Path | None = None
+    mailagent_tls_key: Path | None = None
+    mailagent_proxy_networks: str = ""
+    mailagent_dns_port: Port = 5353
+    mailagent_resolver: str = ""
+    mailagent_raw_store: str = ""
+
+    @field_validator("default_email_domain", "mailagent_hostname")
+    @classmethod
+    def _domain(cls, value: str) -> str:
+        name = value.rstrip(".").lower()
+        labels = name.split(".")
+        if not name or len(name) > 253 or any(not 0 < len(label) <= 63 for label in labels):
+            raise ValueError("is not a domain name: write it like aexy.email")
+        if not all(label.replace("-", "").isalnum() and label.isascii() for label in labels):
+            raise ValueError("is not a domain name in ASCII: write it like aexy.email")
+        return name
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return value
+
+    @field_validator("smtp_relay_url")
+    @classmethod
+    def _relay(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("smtp://", "smtps://")):
+            raise ValueError("must look like smtp://user:password@host:587")
+        return value
+
+    @field_validator("mailagent_raw_store")
+    @classmethod
+    def _raw_store(cls, value: str) -> str:
+        if value:
+            raise ValueError("is not supported yet (docs/roadmap.md): leave it empty")
+        return value
+
+    @property
+    def database(self) -> str:
+        """`DATABASE_URL`, or the SQLite file in `MAILAGENT_DATA`."""
+        return self.database_url or f"sqlite:///{self.mailagent_data.absolute()}/mailagent.db"
+
+    @property
+    def processor(self) -> Literal["claude", "builtin"]:
+        """Which agent processor is used where an agent names none."""
+        if self.llm_provider:
+            return self.llm_provider
+        return "claude" if self.anthropic_api_key else "builtin"
+
+    def secret_key(self) -> str:
+        """The key that tokens derive from. Raises Misconfigured when it is absent or short."""
+        if self.mailagent_secret_key is None:
+            raise Misconfigured("MAILAGENT_SECRET_KEY", f"is not set: {_MAKE_KEY}")
+        key = self.mailagent_secret_key.get_secret_value()
+        if len(key) < _SHORTEST_KEY:
+            raise Misconfigured(
+                "MAILAGENT_SECRET_KEY",
+                f"has {len(key)} characters, {_SHORTEST_KEY} are the least: {_MAKE_KEY}",
+            )
+        return key
+
+
+def _secret_names() -> frozenset[str]:
+    return frozenset(
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+    )
+
+
+def load(environ: Mapping[str, str], *, env_file: Path | None = Path(".env")) -> Settings:
+    """Read settings from `environ`, then from `env_file` for names that `environ` lacks.
+
+    Any secret may stand in a file named by `<NAME>_FILE`. An empty value counts as not set.
+    Raises Misconfigured with one sentence that names the variable and the mend.
+    """
+    given: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        given |= {name: value for name, value in dotenv_values(env_file).items() if value}
+    given |= {name: value for name, value in environ.items() if value}
+    for name in _secret_names():
+        if path := given.get(f"{name}_FILE"):
+            try:
+                given[name] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Misconfigured(f"{name}_FILE", f"cannot be read: {error}") from error
+        value = given.get(name, "").lower()
+        if any(value.startswith(word) for word in _PLACEHOLDERS):
+            raise Misconfigured(name, "still holds a placeholder: put the real value there")
+    try:
+        return Settings.model_validate(
+            {name: given[name.upper()] for name in Settings.model_fields if name.upper() in given}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper()
+        problem = first["msg"].removeprefix("Value error, ")
+        raise Misconfigured(name, problem[:1].lower() + problem[1:]) from error

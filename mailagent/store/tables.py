@@ -1,0 +1,539 @@
+"""Which rows do we keep?
+
+SQLAlchemy Core tables, the same on SQLite and PostgreSQL. A table with a `workspace_id` belongs to
+a tenant: `store.transaction` adds the workspace to every statement on it. A mail's own rows
+are its queue: the columns of `_claim` and the partial indexes on due states are what `work` claims.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from mailagent.store.types import Json, Moment
+
+__all__ = ["metadata"]
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column[Any]:
+    return Column("id", String(48), primary_key=True)
+
+
+def _workspace() -> Column[Any]:
+    return Column("workspace_id", String(48), ForeignKey("workspaces.id"), nullable=False)
+
+
+def _claim() -> list[Column[Any]]:
+    """What `work` needs of a row that is its own queue entry."""
+    return [
+        Column("not_before", Moment, nullable=False),
+        Column("claimed_by", String(48)),
+        Column("lease_until", Moment),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+    ]
+
+
+# --- who and where ---------------------------------------------------------------------------
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    _id(),
+    Column("slug", String(63), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("settings", Json, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+people = Table(
+    "people",
+    metadata,
+    _id(),
+    Column("email", String(320), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("workspace_id", String(48), ForeignKey("workspaces.id"), primary_key=True),
+    Column("person_id", String(48), ForeignKey("people.id"), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Index("ix_memberships_person_id", "person_id"),
+)
+
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    _id(),
+    Column("person_id", String(48), ForeignKey("people.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("used_at", Moment),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("name", Text, nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    Column("permissions", Json, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("last_used_at", Moment),
+    Column("revoked_at", Moment),
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("name", String(253), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("verified_at", Moment),
+    # The first workspace that verifies a domain owns it; pending claims exclude nobody.
+    Index(
+        "uq_domains_verified_name",
+        "name",
+        unique=True,
+        sqlite_where=text("verified_at IS NOT NULL"),
+        postgresql_where=text("verified_at IS NOT NULL"),
+    ),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("domain", String(253), primary_key=True),
+    Column("selector", String(63), primary_key=True),
+    Column("private_key", LargeBinary, nullable=False),
+    Column("public_record", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("handle", String(32), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("processor", String(32), nullable=False),
+    Column("instructions", Text, nullable=False),
+    Column("email_enabled", Boolean, nullable=False),
+    Column("settings", Json, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("removed_at", Moment),
+    Index("ix_agents_workspace_id", "workspace_id"),
+)
+
+addresses = Table(
+    "addresses",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
+    Column("local_part", String(64), nullable=False),
+    Column("domain", String(253), nullable=False),
+    Column("alias", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("local_part", "domain"),
+    Index("ix_addresses_agent_id", "agent_id"),
+)
+
+rules = Table(
+    "rules",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("condition", Json, nullable=False),
+    Column("agent_id", String(48), ForeignKey("agents.id")),
+    Column("action", String(16), nullable=False),
+    Column("overrides", Boolean, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_rules_workspace_id_position", "workspace_id", "position"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("name", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("workspace_id", "name"),
+)
+
+passages = Table(
+    "passages",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _workspace(),
+    Column("document_id", String(48), ForeignKey("documents.id", ondelete="CASCADE")),
+    Column("position", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("ix_passages_document_id", "document_id"),
+)
+
+# --- mail that came in -----------------------------------------------------------------------
+
+raw_messages = Table(
+    "raw_messages",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("content", LargeBinary),
+)
+
+threads = Table(
+    "threads",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reply_key", String(16), nullable=False, unique=True),
+    Column("related_thread_id", String(48)),
+    Column("created_at", Moment, nullable=False),
+    Column("last_at", Moment, nullable=False),
+    Column("ready", Boolean, nullable=False),
+    *_claim(),
+    Index("ix_threads_agent_id_last_at", "agent_id", "last_at"),
+    Index(
+        "ix_threads_ready",
+        "workspace_id",
+        "not_before",
+        sqlite_where=text("ready"),
+        postgresql_where=text("ready"),
+    ),
+)
+
+participants = Table(
+    "participants",
+    metadata,
+    Column("thread_id", String(48), ForeignKey("threads.id"), primary_key=True),
+    Column("address", String(320), primary_key=True),
+    _workspace(),
+    Column("authenticated", Boolean, nullable=False),
+)
+
+anchors = Table(
+    "anchors",
+    metadata,
+    _workspace(),
+    Column("agent_id", String(48), ForeignKey("agents.id"), primary_key=True),
+    Column("message_id", String(998), primary_key=True),
+    Column("thread_id", String(48), ForeignKey("threads.id"), nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("raw_id", String(48), ForeignKey("raw_messages.id"), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("source_id", String(255), nullable=False),
+    Column("recipient", String(320), nullable=False),
+    Column("mail_from", String(320)),
+    Column("origin", Json, nullable=False),
+    Column("place", String(16), nullable=False),
+    Column("agent_id", String(48)),
+    Column("received_at", Moment, nullable=False),
+    Column("state", String(24), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("held_until", Moment),
+    Column("message_ref", String(48)),
+    Column("thread_id", String(48)),
+    Column("turn_id", String(48)),
+    Column("merged_into", String(48)),
+    Column("archived_at", Moment),
+    *_claim(),
+    UniqueConstraint("source", "source_id", "recipient"),
+    Index(
+        "ix_deliveries_due",
+        "not_before",
+        sqlite_where=text("state = 'accepted'"),
+        postgresql_where=text("state = 'accepted'"),
+    ),
+    Index(
+        "ix_deliveries_held",
+        "held_until",
+        sqlite_where=text("held_until IS NOT NULL"),
+        postgresql_where=text("held_until IS NOT NULL"),
+    ),
+    Index("ix_deliveries_agent_id_received_at", "agent_id", "received_at"),
+    Index("ix_deliveries_workspace_id_received_at", "workspace_id", "received_at"),
+    Index("ix_deliveries_thread_id", "thread_id"),
+    Index("ix_deliveries_turn_id", "turn_id"),
+    Index("ix_deliveries_raw_id", "raw_id"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
+    Column("agent_id", String(48)),
+    Column("thread_id", String(48)),
+    Column("recipient", String(320), nullable=False),
+    Column("message_id", String(998)),
+    Column("content_sha256", String(64), nullable=False),
+    Column("from_address", String(320), nullable=False),
+    Column("from_name", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("written", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("why_kind", Text, nullable=False),
+    Column("content", Json, nullable=False),
+    Column("authentication", Json, nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("ix_messages_delivery_id", "delivery_id"),
+    Index("ix_messages_workspace_id_message_id", "workspace_id", "message_id"),
+    Index("ix_messages_thread_id_at", "thread_id", "at"),
+    Index("ix_messages_from", "workspace_id", "from_address", "at"),
+)
+
+attachments = Table(
+    "attachments",
+    metadata,
+    _id(),
+    _workspace(),
+    # A message's (its octets are in the raw message) or an outbound mail's (they are here).
+    Column("owner_id", String(48), nullable=False),
+    Column("part", String(64), nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("content_id", Text),
+    Column("content", LargeBinary),
+    UniqueConstraint("owner_id", "part"),
+)
+
+# --- thinking --------------------------------------------------------------------------------
+
+turns = Table(
+    "turns",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("thread_id", String(48), ForeignKey("threads.id"), nullable=False),
+    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
+    Column("sender", String(320), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("outcome", Text, nullable=False, server_default=""),
+    Column("processor", String(32), nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("model", Text),
+    Column("input_tokens", Integer, nullable=False, server_default="0"),
+    Column("output_tokens", Integer, nullable=False, server_default="0"),
+    Column("cost_usd", Numeric(12, 6)),
+    # Whatever a claim does, no thread has two turns at a time.
+    Index(
+        "uq_turns_running_thread",
+        "thread_id",
+        unique=True,
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    Index("ix_turns_workspace_id_started_at", "workspace_id", "started_at"),
+    Index("ix_turns_workspace_id_sender_started_at", "workspace_id", "sender", "started_at"),
+)
+
+turn_steps = Table(
+    "turn_steps",
+    metadata,
+    Column("turn_id", String(48), ForeignKey("turns.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _workspace(),
+    Column("kind", String(32), nullable=False),
+    Column("content", Json, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+# --- mail that goes out ----------------------------------------------------------------------
+
+outbound_mails = Table(
+    "outbound_mails",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("agent_id", String(48)),
+    Column("thread_id", String(48)),
+    Column("turn_id", String(48)),
+    Column("answers_delivery_id", String(48)),
+    Column("purpose", String(16), nullable=False),
+    Column("message_id", String(998), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("from_address", String(320), nullable=False),
+    Column("outgoing", Json, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    *_claim(),
+    UniqueConstraint("workspace_id", "message_id"),
+    Index(
+        "ix_outbound_mails_due",
+        "not_before",
+        sqlite_where=text("state = 'queued'"),
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index("ix_outbound_mails_workspace_id_created_at", "workspace_id", "created_at"),
+    Index("ix_outbound_mails_agent_id_created_at", "agent_id", "created_at"),
+    Index("ix_outbound_mails_thread_id", "thread_id"),
+    Index("ix_outbound_mails_answers_delivery_id", "answers_delivery_id"),
+    # One turn freezes at most one reply, and one event sends at most one notice of a kind.
+    Index("uq_outbound_mails_turn_id_purpose", "turn_id", "purpose", unique=True),
+)
+
+outbound_recipients = Table(
+    "outbound_recipients",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("outbound_id", String(48), ForeignKey("outbound_mails.id"), nullable=False),
+    Column("address", String(320), nullable=False),
+    Column("field", String(4), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("not_before", Moment, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("account", String(64)),
+    Column("provider_id", String(255)),
+    Column("sent_at", Moment),
+    Index("ix_outbound_recipients_outbound_id", "outbound_id"),
+    Index("ix_outbound_recipients_provider_id", "provider_id"),
+    Index(
+        "ix_outbound_recipients_unknown",
+        "workspace_id",
+        sqlite_where=text("state = 'unknown'"),
+        postgresql_where=text("state = 'unknown'"),
+    ),
+)
+
+hand_overs = Table(
+    "hand_overs",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("outbound_id", String(48), ForeignKey("outbound_mails.id"), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("why_account", Text, nullable=False),
+    Column("recipient_ids", Json, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("response", Text, nullable=False, server_default=""),
+    Column("code", Text),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Index("ix_hand_overs_outbound_id", "outbound_id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("source", String(32), nullable=False),
+    Column("source_event_id", String(255), nullable=False),
+    Column("outbound_id", String(48)),
+    Column("recipient_id", String(48)),
+    Column("recipient", String(320)),
+    Column("kind", String(24), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("raw", Json, nullable=False),
+    UniqueConstraint("workspace_id", "source", "source_event_id"),
+    Index("ix_events_outbound_id", "outbound_id"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("address", String(320), nullable=False),
+    Column("reason", String(24), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    UniqueConstraint("workspace_id", "address"),
+)
+
+# --- the house's own ------------------------------------------------------------------------
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", String(48), primary_key=True),
+    Column("every_seconds", Integer, nullable=False),
+    *_claim(),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", Integer, nullable=False),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _workspace(),
+    Column("delivery_id", String(48)),
+    Column("outbound_id", String(48)),
+    Column("at", Moment, nullable=False),
+    Column("step", String(24), nullable=False),
+    Column("what", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("ix_ledger_delivery_id", "delivery_id"),
+    Index("ix_ledger_outbound_id", "outbound_id"),
+)

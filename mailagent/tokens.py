@@ -1,0 +1,115 @@
+"""Which strings prove something, and how are they made and read?
+
+Every token names the key that made it, so that `MAILAGENT_SECRET_KEY` can be rotated: old keys go
+on reading. Subkeys are derived by purpose (HKDF, RFC 5869), so no token can be used as
+another kind. Tokens inside addresses are lower-case base32 because a local part may lose its case.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import uuid
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from uuid_utils.compat import uuid7
+
+__all__ = ["Secrets", "hash_secret", "new_id", "new_reply_key", "new_secret"]
+
+_KEY_IDS = "abcdefghijklmnopqrstuvwxyz234567"
+_REPLY_MAC_CHARS = 12  # 60 bits: a guess costs a mail, and a hit proves a thread, never a person
+_VERP_MAC_CHARS = 16
+
+
+def new_id(kind: str) -> str:
+    """A time-ordered id such as `dlv_0199…`: `kind` says whose it is, in logs as in links."""
+    return f"{kind}_{uuid7().hex}"
+
+
+def new_secret(prefix: str) -> str:
+    """256 random bits as text that a person can paste; shown once, stored as `hash_secret`."""
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256 (hex): enough for 256 random bits, and quick enough for every request."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _base32(data: bytes) -> str:
+    return base64.b32encode(data).decode().rstrip("=").lower()
+
+
+class Secrets:
+    """The installation's secret keys, the current one first; each at least 32 characters."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._by_id = {_key_id(key): key for key in reversed(keys)}
+        self._current = _key_id(keys[0])
+        self._subkeys: dict[tuple[str, str], bytes] = {}
+
+    def subkey(self, purpose: str, key_id: str | None = None) -> bytes:
+        """32 bytes for one purpose. Raises KeyError for a key id that is not ours."""
+        key_id = key_id or self._current
+        if (found := self._subkeys.get((purpose, key_id))) is not None:
+            return found
+        hkdf = HKDF(SHA256(), 32, salt=None, info=f"mailagent {purpose}".encode())
+        made = hkdf.derive(self._by_id[key_id].encode())
+        self._subkeys[purpose, key_id] = made
+        return made
+
+    def _mac(self, purpose: str, key_id: str, text: str, length: int) -> str:
+        digest = hmac.new(self.subkey(purpose, key_id), text.encode(), hashlib.sha256).digest()
+        return _base32(digest)[:length]
+
+    def _sign(self, purpose: str, body: str, bound_to: str, length: int) -> str:
+        key_id = self._current
+        return key_id + body + self._mac(purpose, key_id, f"{body}|{bound_to}", length)
+
+    def _read(self, purpose: str, token: str, bound_to: str, length: int) -> str | None:
+        key_id, body, mac = token[:1], token[1:-length], token[-length:]
+        if key_id not in self._by_id or not body:
+            return None
+        good = self._mac(purpose, key_id, f"{body}|{bound_to}", length)
+        return body if hmac.compare_digest(good.encode(), mac.encode()) else None
+
+    def reply_token(self, reply_key: str, agent_address: str) -> str:
+        """29 characters that tie a mail to a thread of one agent.
+
+        `reply_key` is the thread's 16 base32 characters. Fits behind a handle of 32 and `+t.`
+        into the 64 octets of a local part (RFC 5321 §4.5.3.1.1).
+        """
+        return self._sign("reply", reply_key, agent_address.lower(), _REPLY_MAC_CHARS)
+
+    def read_reply_token(self, token: str, agent_address: str) -> str | None:
+        """The thread's reply key, or None when the token is not ours: then it is a plain tag."""
+        return self._read("reply", token.lower(), agent_address.lower(), _REPLY_MAC_CHARS)
+
+    def verp_token(self, recipient_id: str) -> str:
+        """The opaque part of `b.<token>@return.<domain>` for one envelope recipient."""
+        return self._sign("verp", _base32(_uuid_of(recipient_id).bytes), "", _VERP_MAC_CHARS)
+
+    def read_verp_token(self, token: str) -> str | None:
+        """The outbound recipient's id, or None when the token is not ours."""
+        body = self._read("verp", token.lower(), "", _VERP_MAC_CHARS)
+        if body is None:
+            return None
+        raw = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
+        return f"rcp_{uuid.UUID(bytes=raw).hex}"
+
+
+def _key_id(key: str) -> str:
+    return _KEY_IDS[hashlib.sha256(key.encode()).digest()[0] % 32]
+
+
+def _uuid_of(prefixed: str) -> uuid.UUID:
+    return uuid.UUID(hex=prefixed.rpartition("_")[2])
+
+
+def new_reply_key() -> str:
+    """80 random bits, the part of a reply token that names a thread."""
+    return _base32(secrets.token_bytes(10))

@@ -1,0 +1,390 @@
+"""How does a due row find a worker, exactly one at a time?
+
+A mail's own rows are its queue (docs/decisions/0001): a claim is a lease on a row, never a state. A
+worker that dies loses its lease and another takes over; one that freezes and wakes is fenced off,
+because every update says which claim it acts for. This is the only file that knows how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import structlog
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    case,
+    func,
+    select,
+    text,
+    update,
+)
+
+from mailagent.errors import LostClaim
+from mailagent.store.engine import Store
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import new_id
+
+__all__ = [
+    "Claim",
+    "Queue",
+    "Wakeups",
+    "Worker",
+    "backoff",
+    "claim",
+    "claim_fairly",
+    "finish",
+    "holds",
+    "release",
+    "renew",
+]
+
+LEASE = timedelta(seconds=8)
+RENEW_EVERY = timedelta(seconds=2.5)
+POLL_EVERY = 1.0
+MOST_ATTEMPTS = 5
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Rows of one table that are due while `due` holds. The table has the columns of a claim."""
+
+    name: str
+    table: Table
+    due: ColumnElement[bool] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One row in one worker's hands until its lease ends."""
+
+    workspace_id: str
+    id: str
+    token: str
+    attempts: int
+    """How many earlier starts of this row's own work did not end well."""
+
+
+def claim(
+    tx: Transaction,
+    queue: Queue,
+    limit: int,
+    *,
+    rescue: bool = False,
+    also: ColumnElement[bool] | None = None,
+) -> list[Claim]:
+    """Lease up to `limit` due rows, the longest due first.
+
+    With `rescue`, take over one row whose worker died instead: alone, so that the row which may
+    have killed it does not charge an attempt to its neighbours of a batch.
+    """
+    table, now = queue.table, tx.clock()
+    free = (
+        and_(table.c.claimed_by.is_not(None), table.c.lease_until < now)
+        if rescue
+        else table.c.claimed_by.is_(None)
+    )
+    chosen = (
+        select(table.c.id)
+        .where(queue.due, table.c.not_before <= now, free, *([] if also is None else [also]))
+        .order_by(table.c.not_before)
+        .limit(1 if rescue else limit)
+        .with_for_update(skip_locked=True)
+    )
+    token = new_id("clm")
+    lease_until: Any = tx.now + LEASE if tx.on_sqlite else now + LEASE
+    owner: Any = table.c.workspace_id if "workspace_id" in table.c else text("''")
+    claimed = tx.rows(
+        update(table)
+        .where(table.c.id.in_(chosen))
+        .values(
+            claimed_by=token,
+            lease_until=lease_until,
+            attempts=table.c.attempts + (1 if rescue else 0),
+        )
+        .returning(owner, table.c.id, table.c.attempts)
+    )
+    return [Claim(row[0], row[1], token, row[2]) for row in claimed]
+
+
+def claim_fairly(
+    tx: Transaction, queue: Queue, limit: int, *, cap: int, rescue: bool = False
+) -> list[Claim]:
+    """Lease due rows round robin over workspaces, at most `cap` in hand for each of them."""
+    if rescue:
+        return claim(tx, queue, 1, rescue=True)
+    table, now = queue.table, tx.clock()
+    if not tx.on_sqlite:
+        # Two nodes that count at the same time would both fill the same workspace's cap.
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:q))").bindparams(q=queue.name))
+    leased = case((table.c.claimed_by.is_not(None), 1), else_=0)
+    waiting = case((and_(table.c.claimed_by.is_(None), table.c.not_before <= now), 1), else_=0)
+    shares = tx.rows(
+        select(table.c.workspace_id, func.sum(leased), func.sum(waiting))
+        .where(queue.due)
+        .group_by(table.c.workspace_id)
+        .having(func.sum(waiting) > 0)
+        .order_by(func.sum(leased), func.min(table.c.not_before))
+    )
+    take = _round_robin({row[0]: min(cap - row[1], row[2]) for row in shares}, limit)
+    return [
+        one
+        for workspace_id, share in take.items()
+        for one in claim(tx, queue, share, also=table.c.workspace_id == workspace_id)
+    ]
+
+
+def _round_robin(wanted: dict[str, int], limit: int) -> dict[str, int]:
+    taken = dict.fromkeys(wanted, 0)
+    while limit > 0 and (open_ := [ws for ws, n in wanted.items() if taken[ws] < n]):
+        for workspace_id in open_[:limit]:
+            taken[workspace_id] += 1
+        limit -= len(open_[:limit])
+    return {workspace_id: n for workspace_id, n in taken.items() if n}
+
+
+def finish(tx: Transaction, queue: Queue, claim: Claim, **values: Any) -> None:
+    """Write the row's next state and give the lease back. Raises LostClaim when it is not ours."""
+    table = queue.table
+    values = {"claimed_by": None, "lease_until": None, "attempts": 0} | values
+    done = tx.execute(
+        update(table)
+        .where(table.c.id == claim.id, table.c.claimed_by == claim.token)
+        .values(values)
+    )
+    if done.rowcount != 1:
+        raise LostClaim(f"{queue.name} {claim.id}")
+
+
+def holds(tx: Transaction, queue: Queue, claim: Claim) -> None:
+    """Make sure, inside this transaction, that the row is still ours. Raises LostClaim."""
+    table = queue.table
+    # An update, not a select: it locks the row, so that no rescue can slip between here and commit.
+    done = tx.execute(
+        update(table)
+        .where(table.c.id == claim.id, table.c.claimed_by == claim.token)
+        .values(claimed_by=claim.token)
+    )
+    if done.rowcount != 1:
+        raise LostClaim(f"{queue.name} {claim.id}")
+
+
+def release(tx: Transaction, queue: Queue, claim: Claim, *, after: timedelta) -> None:
+    """Give the row back undone, due again `after` from now; counts as one failed start."""
+    finish(tx, queue, claim, attempts=claim.attempts + 1, not_before=tx.now + after)
+
+
+def backoff(attempts: int, *, base: timedelta = timedelta(seconds=5)) -> timedelta:
+    """How long to wait after `attempts` failed starts: doubling, at most 6 h, ± 20 %."""
+    jitter: float = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+    return min(base * int(2**attempts), timedelta(hours=6)) * jitter
+
+
+class Wakeups:
+    """Tells this process's workers that rows are due: at once from within the process, by
+    PostgreSQL's NOTIFY from other machines. A poll every second stands behind it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+        self._loop = asyncio.get_running_loop()
+        self._store = store
+        self._closed = threading.Event()
+        self._listener: threading.Thread | None = None
+        store.on_wake(self._from_thread)
+
+    def event(self, queue: str) -> asyncio.Event:
+        """The event that is set when rows of `queue` became due."""
+        return self._events.setdefault(queue, asyncio.Event())
+
+    def wake(self, queues: Iterable[str]) -> None:
+        """Wake workers of this process; call it in the event loop."""
+        for queue in queues:
+            self.event(queue).set()
+
+    def _from_thread(self, queues: frozenset[str]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.wake, queues)
+
+    def listen(self) -> None:
+        """On PostgreSQL, hear what other processes commit."""
+        if not self._store.on_sqlite:
+            self._listener = threading.Thread(target=self._hear, name="wakeups", daemon=True)
+            self._listener.start()
+
+    def _hear(self) -> None:
+        address = self._store.url.replace("postgresql+psycopg://", "postgresql://")
+        while not self._closed.is_set():
+            try:
+                with psycopg.connect(address, autocommit=True, connect_timeout=5) as connection:
+                    connection.execute("LISTEN mailagent")
+                    while not self._closed.is_set():
+                        for notice in connection.notifies(timeout=1):
+                            self._from_thread(frozenset([notice.payload]))
+            except psycopg.Error as error:
+                log.warning("wakeups.lost", error=str(error), mend="polling until it is back")
+                self._closed.wait(1)
+
+    def close(self) -> None:
+        """Stop hearing."""
+        self._closed.set()
+        if self._listener:
+            self._listener.join(3)
+
+
+class Worker:
+    """Claims rows of one queue and has `work` done on each, `slots` at a time.
+
+    `work` finishes its claim itself. What it raises is logged and the row given back with a growing
+    delay; after `MOST_ATTEMPTS` failed starts `give_up` writes its end.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        work: Callable[[Claim], Awaitable[None]],
+        give_up: Callable[[Transaction, Claim, str], None],
+        *,
+        slots: int,
+        most_attempts: int | None = MOST_ATTEMPTS,
+        claimer: Callable[..., list[Claim]] = claim,
+    ) -> None:
+        self._store, self._queue, self._work, self._give_up = store, queue, work, give_up
+        self._slots, self._most_attempts, self._claimer = slots, most_attempts, claimer
+        self._running: dict[asyncio.Task[None], Claim] = {}
+        self._next_rescue = 0.0
+        self._last_seen = 0.0
+
+    @property
+    def busy(self) -> int:
+        """How many rows are in hand."""
+        return len(self._running)
+
+    @property
+    def last_seen(self) -> float:
+        """`time.monotonic()` of the last look at the queue; health compares it."""
+        return self._last_seen
+
+    async def run(self, wake: asyncio.Event, stop: asyncio.Event) -> None:
+        """Work until `stop`; then finish what is in hand (cancel this task to drop it)."""
+        renewing = asyncio.create_task(self._renew())
+        try:
+            while not stop.is_set():
+                wake.clear()
+                full = await self._fill()
+                if full and not wake.is_set():
+                    continue
+                await self._pause(wake, stop)
+            if self._running:
+                await asyncio.wait(self._running)
+        finally:
+            renewing.cancel()
+            for task in list(self._running):
+                task.cancel()
+
+    async def _pause(self, wake: asyncio.Event, stop: asyncio.Event) -> None:
+        waits = {asyncio.ensure_future(wake.wait()), asyncio.ensure_future(stop.wait())}
+        watched: set[asyncio.Future[Any]] = (
+            {*waits, *self._running} if self.busy >= self._slots else {*waits}
+        )
+        try:
+            await asyncio.wait(watched, timeout=POLL_EVERY, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+
+    async def _fill(self) -> bool:
+        """Claim for the free slots; whether there may be more due than was claimed."""
+        free = self._slots - self.busy
+        if free <= 0:
+            return False
+        try:
+            claims: list[Claim] = []
+            if time.monotonic() >= self._next_rescue:
+                claims = await self._store.write_unscoped(
+                    self._claimer, self._queue, 1, rescue=True
+                )
+                if not claims:
+                    self._next_rescue = time.monotonic() + POLL_EVERY
+            if free > len(claims):
+                claims += await self._store.write_unscoped(
+                    self._claimer, self._queue, free - len(claims)
+                )
+        except Exception:
+            # The database may be away for a minute: the top of this job keeps looking.
+            log.exception("work.claim_failed", queue=self._queue.name)
+            await asyncio.sleep(POLL_EVERY)
+            return False
+        self._last_seen = time.monotonic()
+        for one in claims:
+            task = asyncio.create_task(self._one(one))
+            self._running[task] = one
+            task.add_done_callback(lambda done: self._running.pop(done, None))
+        return len(claims) >= free
+
+    async def _one(self, claim: Claim) -> None:
+        try:
+            await self._work(claim)
+        except LostClaim:
+            log.warning("work.claim_lost", queue=self._queue.name, id=claim.id)
+        except Exception as error:
+            # The top of every job: what nobody foresaw costs this row an attempt, no other.
+            log.exception("work.failed", queue=self._queue.name, id=claim.id)
+            await self._put_back(claim, f"{type(error).__name__}: {error}")
+
+    async def _put_back(self, claim: Claim, reason: str) -> None:
+        try:
+            if self._most_attempts is not None and claim.attempts + 1 >= self._most_attempts:
+                await self._write(claim, self._give_up, claim, reason)
+            else:
+                await self._write(claim, release, self._queue, claim, after=backoff(claim.attempts))
+        except LostClaim:
+            log.warning("work.claim_lost", queue=self._queue.name, id=claim.id)
+        except Exception:
+            # The database is away: the lease runs out and the row is due again.
+            log.exception("work.put_back_failed", queue=self._queue.name, id=claim.id)
+
+    async def _write(
+        self, claim: Claim, function: Callable[..., None], *args: Any, **kwargs: Any
+    ) -> None:
+        if claim.workspace_id:
+            await self._store.write(claim.workspace_id, function, *args, **kwargs)
+        else:
+            await self._store.write_unscoped(function, *args, **kwargs)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY.total_seconds())
+            if not self._running:
+                continue
+            try:
+                await self._store.write_unscoped(renew, self._queue, list(self._running.values()))
+            except Exception:
+                # A missed renewal only lets the lease run out; the fence keeps the row right.
+                log.exception("work.renew_failed", queue=self._queue.name)
+
+
+def renew(tx: Transaction, queue: Queue, claims: Sequence[Claim]) -> None:
+    """Extend the leases that are still ours by one statement."""
+    table = queue.table
+    lease_until: Any = tx.now + LEASE if tx.on_sqlite else tx.clock() + LEASE
+    tx.execute(
+        update(table)
+        .where(
+            table.c.id.in_([claim.id for claim in claims]),
+            table.c.claimed_by.in_({claim.token for claim in claims}),
+        )
+        .values(lease_until=lease_until)
+    )

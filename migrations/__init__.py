@@ -1,0 +1,3 @@
+"""The history of the tables: Alembic revisions, the same on SQLite and PostgreSQL."""
+
+__all__: list[str] = []
