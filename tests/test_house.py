@@ -13,6 +13,7 @@ import pytest
 
 import backend
 import mailagent
+from mailagent.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -103,6 +104,12 @@ def test_make_lists_every_command_that_the_readme_names() -> None:
     commands = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     named = set(re.findall(r"`make ([a-z-]+)`", (ROOT / "README.md").read_text()))
     assert named <= commands
+
+
+def test_every_setting_is_on_the_page_of_settings_and_nothing_else() -> None:
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    described = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", page))
+    assert described == {name.upper() for name in Settings.model_fields}
 
 
 def test_every_page_that_a_page_links_to_is_there() -> None:
