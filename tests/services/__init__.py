@@ -1,0 +1,1 @@
+"""Tests against system services from apt; see scripts/services.sh."""
