@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import resource
 import signal
 import struct
@@ -103,7 +102,7 @@ def _limit(memory_bytes: int) -> bool:
 
 
 def _filter_syscalls(libc: ctypes.CDLL) -> bool:
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _AUDIT_ARCHITECTURE:
         return False
     program = _program(machine)

@@ -1,0 +1,70 @@
+"""What makes a provider account, and what does every provider need from the house it runs in?
+
+An `Account` is what a person set; `Surroundings` is the same for all accounts of one process. A
+provider's class reads its own settings out of both, so that adding a kind changes nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, Self
+
+from mailagent.errors import Misconfigured
+from mailagent.inbound import Acceptor
+from mailagent.outgoing import Sends
+
+__all__ = ["Account", "ProviderKind", "SigningKey", "SigningKeys", "Surroundings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account at one provider. `settings` may hold secrets and is never shown."""
+
+    name: str
+    """Unique; what ledger lines and hand-overs call it."""
+    kind: str
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def required(self, setting: str) -> str:
+        """The value of a setting. Raises Misconfigured when it is absent or empty."""
+        value = self.settings.get(setting, "").strip()
+        if not value:
+            raise Misconfigured(setting, f"is empty: the account {self.name!r} needs it")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """Whose DKIM signature a mail carries (RFC 6376)."""
+
+    domain: str
+    """`d=`: the From domain, or the organisational domain that signs for it."""
+    selector: str
+    private_key_pem: bytes = field(repr=False)
+
+
+SigningKeys = Callable[[str], Awaitable[SigningKey | None]]
+"""Finds the key for a lower-case From domain; None when nobody signs for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a provider is handed beside its account."""
+
+    hostname: str
+    """Our public name: HELO, and the right side of ids we make."""
+    acceptor: Acceptor
+    """Takes mail for our own addresses."""
+    signing_key: SigningKeys
+
+
+class ProviderKind(Sends, Protocol):
+    """A provider's class: `Sends`, its kind's name, and how it is made from an account."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def open(cls, account: Account, surroundings: Surroundings) -> Self:
+        """Raises Misconfigured. Connects to nothing."""
+        ...

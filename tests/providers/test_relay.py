@@ -1,0 +1,54 @@
+"""The relay's URL: what it says, and what it refuses without repeating a password."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailagent.errors import Misconfigured
+from mailagent.providers.relay import Relay, Tls
+
+
+@pytest.mark.parametrize(
+    ("url", "relay"),
+    [
+        ("smtp://relay.example", Relay("relay.example", 25, Tls.OPPORTUNISTIC)),
+        ("smtp://relay.example:2525?tls=none", Relay("relay.example", 2525, Tls.NONE)),
+        ("smtp://u:p@relay.example", Relay("relay.example", 587, Tls.REQUIRED, "u", "p")),
+        ("smtps://u:p@relay.example", Relay("relay.example", 465, Tls.IMPLICIT, "u", "p")),
+        ("smtp://[::1]:25/?tls=required", Relay("::1", 25, Tls.REQUIRED)),
+        (
+            "smtp://me%40acme.example:a%2Fb%3Ac@relay.example?tls=none",
+            Relay("relay.example", 587, Tls.NONE, "me@acme.example", "a/b:c"),
+        ),
+    ],
+)
+def test_a_url_says_where_and_how(url: str, relay: Relay) -> None:
+    assert Relay.parse(url) == relay
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "relay.example:25",
+        "http://u:hunter2@relay.example",
+        "smtp://u:hunter2@",
+        "smtp://u:hunter2@relay.example:70000",
+        "smtp://u:hunter2/@relay.example",
+        "smtp://u:hunter2@relay.example?tls=perhaps",
+        "smtp://u:hunter2@relay.example?tls=opportunistic",
+        "smtp://u:hunter2@relay.example?ssl=1",
+        "smtps://u:hunter2@relay.example?tls=none",
+        "smtp://u:hunter2@relay.example#x",
+        "smtp://[::1:25",
+    ],
+)
+def test_a_wrong_url_is_named_by_its_setting_and_never_repeated(url: str) -> None:
+    with pytest.raises(Misconfigured) as error:
+        Relay.parse(url)
+    assert error.value.setting == "SMTP_RELAY_URL"
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_password_is_in_no_repr() -> None:
+    assert "hunter2" not in repr(Relay.parse("smtp://u:hunter2@relay.example"))

@@ -1,0 +1,82 @@
+"""Which account carries a mail: the order, and the reason for each that was passed over."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mailagent.mail import Address
+from mailagent.outbound import AccountState, Choice, Skipped, choose
+from mailagent.outgoing import Outgoing, OutgoingAttachment, Recipient
+
+NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+ALICE = Recipient("r1", "alice@customer.example")
+MAIL = Outgoing(
+    message_id="<1@acme.example>",
+    date=NOW,
+    from_=Address("support@Acme.example"),
+    to=(Address(ALICE.address),),
+    subject="Hello",
+    text="x" * 100,
+    attachments=(OutgoingAttachment("a.bin", "application/octet-stream", bytes(900)),),
+)
+
+
+def chosen(*accounts: AccountState, recipient: Recipient = ALICE) -> Choice:
+    return choose(MAIL, recipient, accounts=accounts, local_domains={"acme.example"}, now=NOW)
+
+
+def test_without_an_account_mail_is_captured() -> None:
+    assert chosen() == Choice(("capture",))
+
+
+@pytest.mark.parametrize("address", ["sales@acme.example", "Sales@ACME.Example"])
+def test_our_own_addresses_are_reached_locally_with_and_without_accounts(address: str) -> None:
+    ours = Recipient("r2", address)
+    assert chosen(recipient=ours) == Choice(("local",))
+    assert chosen(AccountState("relay"), recipient=ours) == Choice(("local",))
+
+
+def test_a_domain_that_only_ends_like_ours_is_not_ours() -> None:
+    other = Recipient("r2", "sales@notacme.example")
+    assert chosen(AccountState("relay"), recipient=other) == Choice(("relay",))
+
+
+def test_accounts_are_tried_in_the_order_a_person_gave() -> None:
+    assert chosen(AccountState("b"), AccountState("a")).accounts == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("account", "reason"),
+    [
+        (AccountState("relay", enabled=False), "switched off"),
+        (
+            AccountState("relay", sends_for=frozenset({"other.example"})),
+            "may not send for acme.example",
+        ),
+        (AccountState("relay", most_bytes=999), "takes at most 999 bytes, the mail has 1000"),
+        (
+            AccountState(
+                "relay",
+                paused_until=NOW + timedelta(minutes=5),
+                pause_reason="5 time-outs",
+            ),
+            "paused until 2026-11-21T09:35:00+00:00: 5 time-outs",
+        ),
+    ],
+)
+def test_an_account_that_is_passed_over_says_why(account: AccountState, reason: str) -> None:
+    choice = chosen(account, AccountState("second"))
+    assert choice == Choice(("second",), (Skipped("relay", reason),))
+
+
+def test_when_all_are_passed_over_the_mail_waits_and_is_not_captured() -> None:
+    assert chosen(AccountState("relay", enabled=False)).accounts == ()
+
+
+def test_an_account_that_fits_in_every_way_is_not_passed_over() -> None:
+    account = AccountState(
+        "relay", sends_for=frozenset({"acme.example"}), most_bytes=1000, paused_until=NOW
+    )
+    assert chosen(account) == Choice(("relay",))
