@@ -23,6 +23,7 @@ __all__ = [
     "Event",
     "EventKind",
     "FailedRecipient",
+    "FailureCause",
     "Kind",
     "Mail",
     "NonDelivery",
@@ -176,6 +177,22 @@ class Authentication:
         return self.dmarc.result == "pass"
 
 
+FailureCause = Literal[
+    "no_such_address",
+    "no_such_host",
+    "mailbox_full",
+    "disabled",
+    "message",
+    "policy",
+    "route",
+]
+"""What a failure is about. The first two are facts about the address; the others may end without
+its owner's doing: room is made, an account is woken, a block is lifted, a server is mended."""
+
+_DEAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"})
+"""RFC 3463 §3.2 and RFC 7505 §4.1: bad mailbox, bad system, bad syntax, moved away, null MX."""
+
+
 @dataclass(frozen=True, slots=True)
 class FailedRecipient:
     """One recipient of a DSN (RFC 3464 §2.3)."""
@@ -187,11 +204,23 @@ class FailedRecipient:
     """Enhanced code `x.y.z` (RFC 3463); None when none can be read."""
     diagnostic: str = ""
     """At most 500 characters."""
+    cause: FailureCause | None = None
+    """Read from the status and the far side's words; None when they leave it open."""
 
     @property
     def hard(self) -> bool:
-        """A permanent failure of class 5: the address should not be written to again."""
-        return self.action == "failed" and (self.status is None or self.status.startswith("5"))
+        """The address is dead and should not be written to again.
+
+        Class 5 alone says only that this attempt is over: `5.2.2` is a full mailbox, `5.7.1` a
+        block of the sender, and either may be gone tomorrow. So a failure is hard when its cause
+        is the address or its host; without a cause the status decides. A status of class 4 never
+        is: `4.1.1` says that the server could not look the address up.
+        """
+        if self.action != "failed" or (self.status or "").startswith("4"):
+            return False
+        if self.cause is not None:
+            return self.cause in ("no_such_address", "no_such_host")
+        return self.status in _DEAD_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
