@@ -1,0 +1,7 @@
+"""Where mail comes in. A door accepts, and that is all it does."""
+
+from mailagent.doors.smtp import SmtpDoor
+from mailagent.doors.smtp_census import SmtpStats
+from mailagent.doors.smtp_limits import SmtpLimits
+
+__all__ = ["SmtpDoor", "SmtpLimits", "SmtpStats"]

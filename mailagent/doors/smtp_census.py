@@ -1,0 +1,112 @@
+"""Who is connected to the SMTP door, and what became of those who were?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Protocol
+
+from mailagent.doors import smtp_replies as replies
+from mailagent.doors.smtp_limits import SmtpLimits
+from mailagent.doors.smtp_replies import Reply
+
+__all__ = ["Census", "SmtpStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpStats:
+    """Counts since the door was made; `open_connections` is now."""
+
+    open_connections: int
+    connections: int
+    accepted: int
+    """Mails that were answered 250, repeated ones included."""
+    refused: Mapping[str, int]
+    """Replies of class 4 and 5 by code, e.g. `550 5.1.1`; 4 is "later"."""
+
+
+class _Connected(Protocol):
+    """What the census needs of a connection."""
+
+    def dismiss(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Census:
+    """Counts connections against the caps, and replies for the metrics. One event loop only."""
+
+    def __init__(self, limits: SmtpLimits) -> None:
+        self.accepted = 0
+        self.closing = False
+        self._limits = limits
+        self._open: set[_Connected] = set()
+        self._by_address: Counter[str] = Counter()
+        self._connections = 0
+        self._replies: Counter[Reply] = Counter()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def enter(self, connection: _Connected) -> None:
+        """A connection was made; it leaves again, whether it is admitted or not."""
+        self._open.add(connection)
+        self._connections += 1
+        self._empty.clear()
+
+    def admit(self, client_ip: str) -> Reply | None:
+        """Count a client under its address; a reply refuses it, and nothing was counted."""
+        if self.closing:
+            return replies.CLOSING
+        if len(self._open) > self._limits.connections:
+            return replies.TOO_MANY_CONNECTIONS
+        key = _counted_as(client_ip)
+        if self._by_address[key] >= self._limits.connections_per_address and (
+            self._limits.cap_loopback or not ip_address(client_ip).is_loopback
+        ):
+            return replies.TOO_MANY_FROM_YOU
+        self._by_address[key] += 1
+        return None
+
+    def leave(self, connection: _Connected, admitted_ip: str | None) -> None:
+        """A connection is gone; `admitted_ip` is the address it was admitted under, if it was."""
+        self._open.discard(connection)
+        if admitted_ip is not None:
+            key = _counted_as(admitted_ip)
+            self._by_address[key] -= 1
+            if not self._by_address[key]:
+                del self._by_address[key]
+        if not self._open:
+            self._empty.set()
+
+    def refused(self, reply: Reply) -> None:
+        """A reply of class 4 or 5 was given."""
+        self._replies[reply] += 1
+
+    async def dismiss(self) -> None:
+        """Ask all connections to end when what they do is done; returns when all are gone."""
+        self.closing = True
+        for connection in tuple(self._open):
+            connection.dismiss()
+        await self._empty.wait()
+
+    async def abort(self) -> None:
+        """End all connections now; returns when all are gone."""
+        for connection in tuple(self._open):
+            connection.abort()
+        await self._empty.wait()
+
+    def stats(self) -> SmtpStats:
+        """A snapshot."""
+        refused: Counter[str] = Counter()
+        for reply, count in self._replies.items():
+            refused[f"{reply.code} {reply.enhanced}"] += count
+        return SmtpStats(len(self._open), self._connections, self.accepted, dict(refused))
+
+
+def _counted_as(client_ip: str) -> str:
+    """IPv6 by its /64: one host may use all the addresses of its network."""
+    if ":" not in client_ip:
+        return client_ip
+    return IPv6Address(client_ip).exploded[:19]

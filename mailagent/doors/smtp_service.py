@@ -1,0 +1,56 @@
+"""What does every connection of an SMTP door share?"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
+
+from mailagent.doors import smtp_replies as replies
+from mailagent.doors.smtp_census import Census
+from mailagent.doors.smtp_content import BareNewlines
+from mailagent.doors.smtp_limits import SmtpLimits
+from mailagent.doors.smtp_replies import Reply
+from mailagent.inbound import Acceptor, Directory
+
+__all__ = ["SmtpService"]
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpService:
+    """What a connection is given; the replies that hold our name or limits are made here, once."""
+
+    acceptor: Acceptor
+    directory: Directory
+    census: Census
+    limits: SmtpLimits
+    hostname: str
+    tls: ssl.SSLContext | None
+    bare_newlines: BareNewlines
+    proxy_networks: Sequence[IPv4Network | IPv6Network]
+    now: Callable[[], datetime]
+    banner: Reply = field(init=False)
+    helo_ok: Reply = field(init=False)
+    too_big: Reply = field(init=False)
+    ehlo_plain: bytes = field(init=False)
+    ehlo_secure: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        def prepare(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        prepare("banner", replies.BANNER.about(hostname=self.hostname))
+        prepare("helo_ok", replies.HELO_OK.about(hostname=self.hostname))
+        prepare("too_big", replies.TOO_BIG.about(size_bytes=self.limits.size_bytes))
+        offers = ["PIPELINING", f"SIZE {self.limits.size_bytes}", "8BITMIME", "SMTPUTF8"]
+        last = "ENHANCEDSTATUSCODES"
+        plain = [*offers, "STARTTLS", last] if self.tls is not None else [*offers, last]
+        prepare("ehlo_plain", _ehlo(self.hostname, plain))
+        prepare("ehlo_secure", _ehlo(self.hostname, [*offers, last]))
+
+
+def _ehlo(hostname: str, offers: Sequence[str]) -> bytes:
+    lines = [f"250-{line}" for line in (hostname, *offers[:-1])]
+    return "\r\n".join([*lines, f"250 {offers[-1]}", ""]).encode()

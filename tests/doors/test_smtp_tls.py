@@ -1,0 +1,129 @@
+"""A sender asks the SMTP door for TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from mailagent.doors import SmtpLimits
+from mailagent.doors.smtp_tls import context
+from mailagent.errors import Misconfigured
+from tests.doors.smtp_client import house
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    folder = tmp_path_factory.mktemp("tls")
+    return context(None, None, hostname="mx.our.example", folder=folder)
+
+
+async def _deliver_secured(tls: ssl.SSLContext) -> None:
+    async with house(tls=tls) as h:
+        client = await h.client()
+        assert "250-STARTTLS" in await client.ask("EHLO client.example")
+        await client.ask("MAIL FROM:<plain@their.example>")
+        assert (await client.ask("STARTTLS")).startswith("220 2.0.0")
+
+        await client.secure()
+
+        # RFC 3207 §4.2: nothing that was said in the clear is still known.
+        assert (await client.ask("MAIL FROM:<ann@their.example>")).startswith("503 5.5.1")
+        assert "STARTTLS" not in await client.ask("EHLO secure.example")
+        assert (await client.ask("STARTTLS")).startswith("503 5.5.1")
+        assert (await client.deliver(b"x" * 300_000 + b"\r\n" * 3)).startswith("554 5.6.0")
+        assert (await client.deliver(b"line\r\n" * 50_000)).startswith("250 2.0.0")
+        assert (await client.ask("QUIT")).startswith("221")
+        origin = h.shelf.mails[0].origin
+        assert origin.tls is not None
+        assert origin.tls.startswith("TLSv1.3 TLS_")
+        assert origin.helo == "client.example"
+
+
+async def test_a_mail_comes_in_over_starttls(tls: ssl.SSLContext) -> None:
+    await _deliver_secured(tls)
+
+
+def test_a_mail_comes_in_over_starttls_on_uvloop(tls: ssl.SSLContext) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_deliver_secured(tls))
+
+
+async def test_what_was_injected_before_the_handshake_is_forgotten(tls: ssl.SSLContext) -> None:
+    async with house(tls=tls) as h:
+        client = await h.client()
+        await client.ask("EHLO client.example")
+
+        client.writer.write(b"STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@their.example>\r\n")
+        assert (await client.reply()).startswith("220 2.0.0")
+        await client.secure()
+
+        assert (await client.ask("NOOP")) == "250 2.0.0 Ok"
+        assert (await client.ask("RCPT TO:<bob@our.example>")).startswith("503 5.5.1")
+
+
+async def test_a_handshake_that_fails_ends_the_connection(tls: ssl.SSLContext) -> None:
+    async with house(tls=tls) as h:
+        client = await h.client()
+        await client.ask("STARTTLS")
+
+        client.send("this is no handshake")
+
+        assert await client.closed()
+        await h.gone()
+        assert h.door.stats().open_connections == 0
+
+
+async def test_a_handshake_that_never_comes_ends_the_connection(tls: ssl.SSLContext) -> None:
+    limits = SmtpLimits(tls_timeout=timedelta(milliseconds=50))
+    async with house(tls=tls, limits=limits) as h:
+        client = await h.client()
+        await client.ask("STARTTLS")
+
+        assert await client.closed()
+        await h.gone()
+
+
+async def test_tls_1_1_is_refused(tls: ssl.SSLContext) -> None:
+    async with house(tls=tls) as h:
+        client = await h.client()
+        await client.ask("STARTTLS")
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname = False
+        old.verify_mode = ssl.CERT_NONE
+        with pytest.warns(DeprecationWarning, match="TLSv1"):
+            old.minimum_version = ssl.TLSVersion.TLSv1
+        with pytest.warns(DeprecationWarning, match="TLSv1"):
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+
+        with pytest.raises(OSError):
+            await client.writer.start_tls(old)
+
+
+def test_the_self_made_certificate_is_made_once_and_its_key_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "certificates"
+    context(None, None, hostname="mx.our.example", folder=folder)
+    (pair,) = folder.iterdir()
+    made = pair.read_bytes()
+
+    context(None, None, hostname="mx.our.example", folder=folder)
+
+    assert pair.read_bytes() == made
+    assert stat.S_IMODE(pair.stat().st_mode) == 0o600
+
+
+def test_given_files_are_used_and_unusable_ones_name_the_setting(tmp_path: Path) -> None:
+    context(None, None, hostname="mx.our.example", folder=tmp_path)
+    (pair,) = tmp_path.iterdir()
+
+    assert context(pair, None, hostname="x", folder=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(Misconfigured, match="MAILAGENT_TLS_CERT"):
+        context(tmp_path / "absent.pem", None, hostname="x", folder=tmp_path)
+    with pytest.raises(Misconfigured, match="MAILAGENT_TLS_CERT"):
+        context(None, pair, hostname="x", folder=tmp_path)
