@@ -73,9 +73,10 @@ class Content:
         if end >= 0:
             rest = bytes(memoryview(buffer)[end + len(_END) :])
             del buffer[end + 2 :]
-            self._check_growth()
+            self._check_growth(len(buffer))
             return rest
-        self._check_growth()
+        # The last four octets may be the beginning of the end.
+        self._check_growth(len(buffer) - len(_END) + 1)
         self._searched = max(0, len(buffer) - len(_END) + 1)
         return None
 
@@ -94,14 +95,14 @@ class Content:
             return replies.BARE_NEWLINE
         return _ANY_NEWLINE.sub(b"\r\n", raw)
 
-    def _check_growth(self) -> None:
+    def _check_growth(self, grown: int) -> None:
         buffer = self._buffer
         if self._problem is None:
-            if len(buffer) > self._ceiling:
+            if grown > self._ceiling:
                 # RFC 1870 §5: transparency dots do not count. Each look raises the ceiling by those
                 # found, so there are few looks however the mail is made.
                 self._ceiling = self._size_bytes + 2 + buffer.count(b"\r\n.")
-                if len(buffer) > self._ceiling:
+                if grown > self._ceiling:
                     self._problem = replies.TOO_BIG.about(size_bytes=self._size_bytes)
                     self._patience_bytes = 2 * self._size_bytes
             if len(buffer) - self._line_start > self._line_bytes + 2 and self._has_long_line():
