@@ -1,0 +1,65 @@
+"""The story of one mail, a step a file:
+
+    accept → read → route → think → decide → reply → send → track
+
+Each step takes values and writes the state that is the order for the next one, in the transaction it
+was handed. What calls outside (read, think, send) does so between two transactions, so any of them
+may be killed and run again. `ledger` keeps what happened and why; `workers` runs the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from mailagent.flow import chores, outbox, read, send, think
+from mailagent.flow.services import FlowSettings, Services
+from mailagent.work import Claim, Worker, claim_fairly
+
+__all__ = ["FlowSettings", "Services", "workers"]
+
+_READS_AT_ONCE = 8
+_SENDS_AT_ONCE = 10
+
+
+def workers(services: Services) -> dict[str, Worker]:
+    """A worker for each queue, by the queue's name."""
+    settings = services.settings
+
+    def bound(
+        step: Callable[[Services, Claim], Awaitable[None]],
+    ) -> Callable[[Claim], Awaitable[None]]:
+        return partial(step, services)
+
+    return {
+        "read": Worker(
+            services.store,
+            read.READING_QUEUE,
+            bound(read.read),
+            read.give_up,
+            slots=_READS_AT_ONCE,
+        ),
+        "think": Worker(
+            services.store,
+            think.THINKING,
+            bound(think.think),
+            think.give_up,
+            slots=settings.turns_at_once,
+            claimer=partial(claim_fairly, cap=settings.turns_at_once_per_workspace),
+        ),
+        "send": Worker(
+            services.store,
+            outbox.SENDING,
+            bound(send.send),
+            send.give_up,
+            slots=_SENDS_AT_ONCE,
+            most_attempts=None,
+        ),
+        "schedule": Worker(
+            services.store,
+            chores.SCHEDULES,
+            bound(chores.do_chore),
+            chores.give_up,
+            slots=1,
+        ),
+    }

@@ -97,6 +97,11 @@ class StoreDirectory:
         self._looked_at = 0.0
         self._refreshing = asyncio.Lock()
 
+    @property
+    def served_domains(self) -> frozenset[str]:
+        """Every domain whose mail ends here."""
+        return frozenset({self._snapshot.default_domain, *self._snapshot.domains})
+
     async def refresh(self) -> None:
         """Read the addresses anew if they changed. Raises SQLAlchemyError."""
         async with self._refreshing:
@@ -147,10 +152,10 @@ class StoreDirectory:
         if (found := now.addresses.get((base, domain))) is not None:
             workspace_id, agent_id, enabled = found
             return Place("agent", workspace_id, agent_id) if enabled else Known.OFF
-        workspace_id = now.domains.get(domain)
-        if workspace_id is not None and (agent_id := now.catch_all.get(workspace_id)):
-            return Place("catch_all", workspace_id, agent_id)
-        ours = workspace_id is not None or f".{domain}".endswith(f".{now.default_domain}")
+        owner = now.domains.get(domain)
+        if owner is not None and (catch_all := now.catch_all.get(owner)):
+            return Place("catch_all", owner, catch_all)
+        ours = owner is not None or f".{domain}".endswith(f".{now.default_domain}")
         return Known.NO_SUCH_ADDRESS if ours else Known.NOT_OUR_DOMAIN
 
     def _return_place(self, local: str) -> Place | Known:

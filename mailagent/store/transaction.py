@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    text,
 )
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.selectable import FromClause
@@ -59,6 +60,12 @@ class Transaction:
         """The start of the transaction by the store's clock; aware."""
         self.on_sqlite = connection.dialect.name == "sqlite"
         self._woken: set[str] = set()
+
+    def of(self, workspace_id: str) -> Transaction:
+        """The same transaction, scoped: for an operator's work that comes upon a tenant's row."""
+        scoped = Transaction(self._connection, workspace_id, self.now)
+        scoped._woken = self._woken
+        return scoped
 
     # --- statements ---
 
@@ -110,6 +117,15 @@ class Transaction:
     def woken(self) -> frozenset[str]:
         """The queues to wake once this has committed."""
         return frozenset(self._woken)
+
+    def lock(self, what: str) -> None:
+        """Let no other transaction that locks `what` run at the same time, until this one ends.
+
+        On SQLite nothing is to do: it has one writer.
+        """
+        if not self.on_sqlite:
+            statement = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+            self._connection.execute(statement.bindparams(what=what))
 
     def clock(self) -> ColumnElement[Any]:
         """Now, as an expression: PostgreSQL's own clock, so that leases need no agreement

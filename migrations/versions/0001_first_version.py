@@ -644,6 +644,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("turn_id", "position", name=op.f("pk_turn_steps")),
     )
 
+    op.execute("INSERT INTO versions (name, value) VALUES ('directory', 1)")
     if op.get_bind().dialect.name == "postgresql":
         # Mail is compressed already where it is large: TOAST compression would only cost CPU.
         op.execute("ALTER TABLE raw_messages ALTER COLUMN content SET STORAGE EXTERNAL")

@@ -1,0 +1,93 @@
+"""What is due by the clock, and not by a mail?
+
+A row of `schedules` each, claimed like any other, so a chore starts once per due time whatever the
+number of nodes. A chore only makes rows due or drops what has ended; killed, it runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from sqlalchemy import delete, select, true, update
+
+from mailagent.flow.ledger import note
+from mailagent.flow.services import Services
+from mailagent.flow.states import DeliveryState
+from mailagent.store.tables import deliveries, schedules, sign_ins, threads
+from mailagent.store.transaction import Transaction
+from mailagent.work import Claim, Queue, backoff, finish
+
+__all__ = ["CHORES", "SCHEDULES", "do_chore", "give_up", "plan"]
+
+SCHEDULES = Queue("schedule", schedules, true())
+
+_AT_ONCE = 500
+
+
+def release_held(tx: Transaction) -> None:
+    """Let mail go on whose hold has ended: a budget of a new day."""
+    rows = tx.rows(
+        select(deliveries.c.id, deliveries.c.workspace_id, deliveries.c.thread_id)
+        .where(
+            deliveries.c.state == DeliveryState.HELD,
+            deliveries.c.held_until <= tx.now,
+            deliveries.c.thread_id.is_not(None),
+        )
+        .limit(_AT_ONCE)
+    )
+    for row in rows:
+        tx.execute(
+            update(deliveries)
+            .where(deliveries.c.id == row.id)
+            .values(state=DeliveryState.ROUTED, reason="the hold has ended", held_until=None)
+        )
+        tx.execute(update(threads).where(threads.c.id == row.thread_id).values(ready=True))
+    for row in rows:
+        _note_release(tx, row.workspace_id, row.id)
+    if rows:
+        tx.wake("think")
+
+
+def forget_sign_ins(tx: Transaction) -> None:
+    """Drop links and sessions that ended a day ago."""
+    tx.execute(delete(sign_ins).where(sign_ins.c.expires_at < tx.now - timedelta(days=1)))
+
+
+CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
+    "release_held": (timedelta(minutes=1), release_held),
+    "forget_sign_ins": (timedelta(hours=6), forget_sign_ins),
+}
+
+
+def plan(tx: Transaction) -> None:
+    """Make sure every chore has its row."""
+    for name, (every, _) in CHORES.items():
+        row = {"id": name, "every_seconds": int(every.total_seconds()), "not_before": tx.now}
+        tx.insert_new(schedules, row, unique=["id"])
+
+
+async def do_chore(services: Services, claim: Claim) -> None:
+    """Run one due chore and set its next time, in one transaction."""
+    await services.store.write_unscoped(_run, claim)
+
+
+def _run(tx: Transaction, claim: Claim) -> None:
+    every, chore = CHORES.get(claim.id, (timedelta(hours=1), lambda _: None))
+    chore(tx)
+    finish(tx, SCHEDULES, claim, not_before=tx.now + every)
+
+
+def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
+    """A chore is never dropped: it is tried again, ever more slowly."""
+    finish(tx, SCHEDULES, claim, attempts=claim.attempts, not_before=tx.now + backoff(6))
+
+
+def _note_release(tx: Transaction, workspace_id: str, delivery_id: str) -> None:
+    note(
+        tx.of(workspace_id),
+        "think",
+        "released",
+        "the time it was held for has passed",
+        delivery_id=delivery_id,
+    )

@@ -1,0 +1,166 @@
+"""How does an outbound mail stand in the database, from frozen to settled?
+
+A frozen `Outgoing` becomes one row with its envelope recipients, in the transaction that decided
+it; its Message-ID exists before any attempt. The mail's own state is derived from its recipients
+by `settle`, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from sqlalchemy import func, select, update
+
+from mailagent.flow.ledger import note
+from mailagent.flow.states import RecipientState
+from mailagent.flow.threads import anchor, participate
+from mailagent.flow.values import outgoing_from_json, outgoing_to_json
+from mailagent.mime import build
+from mailagent.outgoing import Outgoing
+from mailagent.store.tables import outbound_mails, outbound_recipients
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import new_id
+from mailagent.work import Queue
+
+__all__ = ["SENDING", "Envelope", "Purpose", "load", "queue", "settle"]
+
+SENDING = Queue("send", outbound_mails, outbound_mails.c.state == "queued")
+
+Purpose = Literal["reply", "person", "new", "notice"]
+"""`reply`: an agent's; `person`: a person's in a thread; `new`: starts one; `notice`: to people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What belongs to an outbound mail beside its content."""
+
+    purpose: Purpose
+    author: str
+    """`agent:<handle>`, `person:<e-mail>`, `key:<prefix>` or `mailagent`."""
+    agent_id: str | None = None
+    thread_id: str | None = None
+    turn_id: str | None = None
+    answers_delivery_id: str | None = None
+
+
+def queue(tx: Transaction, outgoing: Outgoing, envelope: Envelope, *, expiry: timedelta) -> str:
+    """Freeze a mail and make it due for sending; returns its id. Raises Malformed."""
+    build.check(outgoing)
+    outbound_id = new_id("out")
+    tx.insert(
+        outbound_mails,
+        {
+            "id": outbound_id,
+            "agent_id": envelope.agent_id,
+            "thread_id": envelope.thread_id,
+            "turn_id": envelope.turn_id,
+            "answers_delivery_id": envelope.answers_delivery_id,
+            "purpose": envelope.purpose,
+            "message_id": outgoing.message_id,
+            "subject": outgoing.subject,
+            "from_address": outgoing.from_.address,
+            "outgoing": outgoing_to_json(outgoing),
+            "digest": outgoing.digest(),
+            "state": "queued",
+            "author": envelope.author,
+            "created_at": tx.now,
+            "expires_at": tx.now + expiry,
+            "not_before": tx.now,
+        },
+    )
+    fields = (("to", outgoing.to), ("cc", outgoing.cc), ("bcc", outgoing.bcc))
+    addresses: dict[str, tuple[str, str]] = {}
+    for name, mailboxes in fields:
+        for one in mailboxes:
+            addresses.setdefault(one.address.lower(), (one.address, name))
+    tx.insert(
+        outbound_recipients,
+        *(
+            {
+                "id": new_id("rcp"),
+                "outbound_id": outbound_id,
+                "address": address,
+                "field": name,
+                "state": RecipientState.QUEUED,
+                "not_before": tx.now,
+            }
+            for address, name in addresses.values()
+        ),
+    )
+    if envelope.agent_id and envelope.thread_id:
+        anchor(tx, envelope.agent_id, envelope.thread_id, [outgoing.message_id])
+        # Whom we write to may answer in the thread; the answer itself must still be proven.
+        participate(
+            tx,
+            envelope.thread_id,
+            [one.address for one in (*outgoing.to, *outgoing.cc)],
+            authenticated=True,
+        )
+    note(
+        tx,
+        "reply" if envelope.purpose == "reply" else "send",
+        f"frozen as {outgoing.message_id} to {', '.join(a for a, _ in addresses.values())}",
+        f"by {envelope.author}",
+        delivery_id=envelope.answers_delivery_id,
+        outbound_id=outbound_id,
+    )
+    tx.wake("send")
+    return outbound_id
+
+
+def load(tx: Transaction, outbound_id: str) -> tuple[AnyRow, Outgoing, Sequence[AnyRow]]:
+    """The mail's row, its frozen value, its recipients."""
+    row = tx.row(select(outbound_mails).where(outbound_mails.c.id == outbound_id))
+    assert row is not None
+    recipients = tx.rows(
+        select(outbound_recipients)
+        .where(outbound_recipients.c.outbound_id == outbound_id)
+        .order_by(outbound_recipients.c.id)
+    )
+    return row, outgoing_from_json(row.outgoing), recipients
+
+
+def settle(tx: Transaction, outbound_id: str) -> dict[str, object]:
+    """The columns of the mail that follow from its recipients: its state, and when it is due.
+
+    `queued` while any recipient is queued or sending; else the worst that a person should see.
+    """
+    rows = tx.rows(
+        select(
+            outbound_recipients.c.state,
+            func.count(),
+            func.min(outbound_recipients.c.not_before),
+        )
+        .where(outbound_recipients.c.outbound_id == outbound_id)
+        .group_by(outbound_recipients.c.state)
+    )
+    due = {row[0]: row[2] for row in rows}
+    open_ = [at for state, at in due.items() if state in ("queued", "sending")]
+    if open_:
+        return {"state": "queued", "not_before": min(open_)}
+    order = (
+        RecipientState.UNKNOWN,
+        RecipientState.REFUSED,
+        RecipientState.BOUNCED,
+        RecipientState.COMPLAINED,
+        RecipientState.EXPIRED,
+        RecipientState.SUPPRESSED,
+        RecipientState.CANCELLED,
+        RecipientState.DELAYED,
+        RecipientState.SENT,
+        RecipientState.DELIVERED,
+    )
+    return {"state": next(str(state) for state in order if state in due)}
+
+
+def resettle(tx: Transaction, outbound_id: str) -> None:
+    """Write what `settle` says, for changes that come from outside a claim."""
+    tx.execute(
+        update(outbound_mails)
+        .where(outbound_mails.c.id == outbound_id)
+        .values(**settle(tx, outbound_id))
+    )
+    tx.wake("send")

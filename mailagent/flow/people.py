@@ -1,0 +1,102 @@
+"""Which person answers for an agent's mail, and how do they hear of it?
+
+A hand-over goes by mail to the agent's escalation address, else the workspace's, else its owners.
+Where nobody can be reached, the mail stays `handed to a person`, and health says so.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from mailagent.errors import Malformed
+from mailagent.flow import outbox
+from mailagent.flow.ledger import note
+from mailagent.flow.services import FlowSettings
+from mailagent.mail import Address, Mail
+from mailagent.outgoing import Outgoing
+from mailagent.store.tables import agents, memberships, people, workspaces
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import new_id
+
+__all__ = ["hand_over", "notify", "reachable"]
+
+_QUOTED = 10_000
+
+
+def reachable(tx: Transaction, agent_id: str | None) -> tuple[str, ...]:
+    """The addresses that hear of this agent's hand-overs; empty when there is nobody."""
+    if agent_id is not None:
+        settings = tx.value(select(agents.c.settings).where(agents.c.id == agent_id)) or {}
+        if settings.get("escalation_address"):
+            return (settings["escalation_address"],)
+    settings = (
+        tx.value(select(workspaces.c.settings).where(workspaces.c.id == tx.workspace_id)) or {}
+    )
+    if settings.get("escalation_address"):
+        return (settings["escalation_address"],)
+    rows = tx.rows(
+        select(people.c.email)
+        .join(memberships, memberships.c.person_id == people.c.id)
+        .where(memberships.c.role == "owner")
+        .order_by(people.c.email)
+    )
+    return tuple(row[0] for row in rows)
+
+
+def hand_over(
+    tx: Transaction, settings: FlowSettings, mail: Mail, agent_id: str | None, reason: str
+) -> None:
+    """Tell a person that this mail waits for them, with the mail's text and how to answer."""
+    author = mail.content.from_[0].address if mail.content.from_ else "(no From)"
+    quoted = "\n".join(f"> {line}" for line in mail.content.text[:_QUOTED].splitlines())
+    link = f"{settings.ui_url}/deliveries/{mail.delivery_id}"
+    text = (
+        f"A mail to {mail.recipient} waits for a person.\n\n"
+        f"Why: {reason}\nFrom: {author}\nSubject: {mail.content.subject}\n\n{quoted}\n\n"
+        f"Answer it in its thread, from the agent's address:\n"
+        f"  mailagent reply {mail.delivery_id}\n  {link}\n"
+    )
+    subject = f"Needs you: {mail.content.subject or '(no subject)'}"
+    told = notify(tx, settings, agent_id, subject, text, delivery_id=mail.delivery_id)
+    note(
+        tx,
+        "hand over",
+        f"told {', '.join(told)}" if told else "nobody can be reached",
+        reason,
+        delivery_id=mail.delivery_id,
+    )
+
+
+def notify(
+    tx: Transaction,
+    settings: FlowSettings,
+    agent_id: str | None,
+    subject: str,
+    text: str,
+    *,
+    delivery_id: str | None = None,
+) -> tuple[str, ...]:
+    """Queue one notice to the people of an agent; who was told, empty when nobody can be."""
+    to = reachable(tx, agent_id)
+    if not to:
+        return ()
+    slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
+    domain = f"{slug}.{settings.default_domain}"
+    notice = Outgoing(
+        message_id=f"<{new_id('ntc')}@{domain}>",
+        date=tx.now,
+        from_=Address(f"postmaster@{domain}", "mailagent"),
+        to=tuple(Address(one) for one in to),
+        subject=subject[:300],
+        text=text,
+        auto_submitted="auto-generated",
+    )
+    envelope = outbox.Envelope("notice", "mailagent", agent_id, answers_delivery_id=delivery_id)
+    try:
+        outbox.queue(tx, notice, envelope, expiry=timedelta(days=3))
+    except Malformed as error:
+        note(tx, "hand over", "the notice could not be made", str(error), delivery_id=delivery_id)
+        return ()
+    return to

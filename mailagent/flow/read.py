@@ -1,0 +1,352 @@
+"""Step 2: what does the mail say, who vouches for it, and what follows from that?
+
+The bytes are read in the sandbox, between two transactions; the second one writes the message,
+finds its agent (step 3) and thread, and leaves the delivery in the state that is the next order.
+What cannot be read is quarantined with its raw bytes kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pydantic import ValidationError
+from sqlalchemy import select, update
+
+from mailagent.errors import Malformed, SandboxFailure
+from mailagent.flow import people, threads, track
+from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
+from mailagent.flow.ledger import note
+from mailagent.flow.route import route
+from mailagent.flow.services import Services
+from mailagent.flow.states import DeliveryState
+from mailagent.flow.values import ORIGIN, READING, to_json
+from mailagent.inbound import Origin
+from mailagent.mail import Authentication, Kind, Mail
+from mailagent.reading import Reading, answers_to_json
+from mailagent.resolver import Answer, Question
+from mailagent.store.tables import attachments, deliveries, messages, raw_messages
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import new_id
+from mailagent.work import Claim, Queue, finish
+
+__all__ = ["READING_QUEUE", "give_up", "read"]
+
+READING_QUEUE = Queue("read", deliveries, deliveries.c.state == DeliveryState.ACCEPTED)
+
+_DNS_ROUNDS = 20
+_DNS_TRIES = 3
+_DNS_AGAIN = timedelta(minutes=5)
+_SAME_MAIL_WITHIN = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The state a delivery gets, and why."""
+
+    state: DeliveryState
+    reason: str
+
+
+async def read(services: Services, claim: Claim) -> None:
+    """Read one accepted delivery and write where it stands."""
+    row, raw = await services.store.read(claim.workspace_id, _load, claim.id)
+    origin = ORIGIN.validate_python(row.origin)
+    try:
+        reading = await _understand(services, row, origin, raw)
+    except Malformed as error:
+        await _quarantine(services, claim, f"cannot be read: {error}")
+        return
+    except (SandboxFailure, ValidationError) as error:
+        # Once may be the machine's fault (memory was short); twice is the mail's.
+        if claim.attempts == 0:
+            raise
+        await _quarantine(services, claim, f"reading it failed twice: {str(error)[:300]}")
+        return
+    assert reading.authentication is not None
+    if _dns_was_silent(reading.authentication) and claim.attempts + 1 < _DNS_TRIES:
+        await services.store.write(claim.workspace_id, _wait_for_dns, claim)
+        return
+    await services.store.write(claim.workspace_id, _record, services, claim, row, origin, reading)
+
+
+def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
+    """The end of a delivery that could not be read in five starts: a dead letter."""
+    finish(tx, READING_QUEUE, claim, state=DeliveryState.FAILED, reason=reason[:500])
+    note(tx, "read", "failed for good", reason, delivery_id=claim.id)
+
+
+def _load(tx: Transaction, delivery_id: str) -> tuple[AnyRow, bytes]:
+    row = tx.row(
+        select(deliveries, raw_messages.c.content)
+        .join(raw_messages, raw_messages.c.id == deliveries.c.raw_id)
+        .where(deliveries.c.id == delivery_id)
+    )
+    assert row is not None
+    return row, row.content
+
+
+async def _understand(services: Services, row: AnyRow, origin: Origin, raw: bytes) -> Reading:
+    """Parse, class and judge in the sandbox; DNS is asked outside, between its runs."""
+    settings = services.settings
+    answers: dict[Question, Answer] = {}
+    arguments = {
+        "mail_from": row.mail_from,
+        "client_ip": origin.client_ip,
+        "helo": origin.helo,
+        "hostname": settings.hostname,
+        "now": row.received_at.isoformat(),
+        "judged_by": _judge_of(row.source, origin, trusted=settings.trusts(origin.client_ip)),
+        "verdicts": dict(origin.provider_verdicts),
+    }
+    if origin.authenticated_as == "local":
+        # Our own send step has checked the From of what comes by local delivery.
+        arguments["verdicts"] = {"spf": "PASS", "dkim": "PASS", "dmarc": "PASS"}
+    for _ in range(_DNS_ROUNDS):
+        job = {**arguments, "answers": answers_to_json(answers)}
+        reading = READING.validate_json(
+            await services.sandbox.run("mailagent.reading:read", raw, job)
+        )
+        if reading.authentication is not None:
+            return reading
+        answers |= await services.resolver.ask_all(reading.needs)
+    raise Malformed("authentication", f"needs more than {_DNS_ROUNDS} rounds of DNS questions")
+
+
+def _judge_of(source: str, origin: Origin, *, trusted: bool) -> str:
+    if origin.authenticated_as == "local":
+        return "local"
+    if origin.provider_verdicts:
+        return source
+    return "nobody" if trusted else "mailagent"
+
+
+def _dns_was_silent(evidence: Authentication) -> bool:
+    if evidence.dmarc.result == "pass":
+        return False
+    results = {evidence.spf.result, evidence.dmarc.result, *(one.result for one in evidence.dkim)}
+    return "temperror" in results
+
+
+def _wait_for_dns(tx: Transaction, claim: Claim) -> None:
+    finish(tx, READING_QUEUE, claim, attempts=claim.attempts + 1, not_before=tx.now + _DNS_AGAIN)
+    note(tx, "read", "waits for DNS", "a DNS answer could not be had", delivery_id=claim.id)
+
+
+async def _quarantine(services: Services, claim: Claim, reason: str) -> None:
+    await services.store.write(claim.workspace_id, _write_quarantine, claim, reason)
+
+
+def _write_quarantine(tx: Transaction, claim: Claim, reason: str) -> None:
+    finish(tx, READING_QUEUE, claim, state=DeliveryState.QUARANTINED, reason=reason[:500])
+    note(tx, "read", "quarantined, raw bytes kept", reason, delivery_id=claim.id)
+
+
+def _record(
+    tx: Transaction,
+    services: Services,
+    claim: Claim,
+    row: AnyRow,
+    origin: Origin,
+    reading: Reading,
+) -> None:
+    """The second transaction: message, class, agent, thread, next state."""
+    assert reading.authentication is not None
+    mail = Mail(
+        delivery_id=row.id,
+        workspace_id=row.workspace_id,
+        recipient=row.recipient,
+        mail_from=row.mail_from,
+        received_at=row.received_at,
+        content=reading.content,
+        authentication=reading.authentication,
+        kind=reading.kind,
+        why_kind=reading.why_kind,
+    )
+    # One after the other for one workspace: a twin that is read at the same moment must be seen.
+    tx.lock(f"inbox {tx.workspace_id}")
+    message_id = _write_message(tx, mail)
+    note(tx, "read", f"{mail.kind} mail", f"{mail.why_kind}; {_in_words(mail)}", delivery_id=row.id)
+    end = _before_routing(tx, services, mail, row, origin, reading)
+    agent_id: str | None = row.agent_id
+    thread_id: str | None = None
+    if end is None:
+        decision = route(tx, mail, place=row.place, agent_id=row.agent_id)
+        agent_id = decision.agent_id
+        note(tx, "route", decision.action, decision.why, delivery_id=row.id)
+        if decision.action == "agent" and agent_id is not None:
+            thread_id, end = _with_agent(tx, services, mail, row, agent_id)
+        else:
+            state = DeliveryState.REJECTED if decision.action == "reject" else DeliveryState.HELD
+            end = _End(state, decision.why)
+    ours = {"agent_id": agent_id, "thread_id": thread_id}
+    tx.execute(update(messages).where(messages.c.id == message_id).values(**ours))
+    finish(
+        tx,
+        READING_QUEUE,
+        claim,
+        state=end.state,
+        reason=end.reason[:500],
+        message_ref=message_id,
+        **ours,
+    )
+    if end.state is not DeliveryState.ROUTED:
+        note(tx, "route", str(end.state), end.reason, delivery_id=row.id)
+
+
+def _before_routing(
+    tx: Transaction,
+    services: Services,
+    mail: Mail,
+    row: AnyRow,
+    origin: Origin,
+    reading: Reading,
+) -> _End | None:
+    """What ends a mail's way before any agent is looked for; None lets it go on."""
+    if origin.provider_verdicts.get("virus", "").upper() == "FAIL":
+        return _End(DeliveryState.QUARANTINED, "the delivering provider found a virus")
+    if twin := _same_mail(tx, mail):
+        return _End(DeliveryState.DUPLICATE, f"the same mail came as {twin}")
+    if reading.hops >= services.settings.hops_before_loop:
+        return _End(DeliveryState.LOOPED, f"it has passed here {reading.hops} times already")
+    if reading.report is not None or reading.complaint is not None:
+        told = track.from_mail(tx, services.secrets, mail, reading.report, reading.complaint)
+        return _End(DeliveryState.RECORDED, told)
+    if mail.kind is Kind.REPORT:
+        return _End(DeliveryState.RECORDED, mail.why_kind)
+    if row.place == "return":
+        return _End(DeliveryState.RECORDED, "mail to a return address that reports nothing")
+    if row.place == "role":
+        if mail.kind is not Kind.PERSON:
+            return _End(
+                DeliveryState.RECORDED, f"automatic mail to a role address: {mail.why_kind}"
+            )
+        reason = f"mail for {row.recipient.partition('@')[0]} goes to the owners"
+        people.hand_over(tx, services.settings, mail, None, reason)
+        return _End(DeliveryState.HANDED_TO_A_PERSON, reason)
+    if disowned := forged(mail):
+        return _End(DeliveryState.QUARANTINED, disowned)
+    return None
+
+
+def _with_agent(
+    tx: Transaction, services: Services, mail: Mail, row: AnyRow, agent_id: str
+) -> tuple[str | None, _End]:
+    if twin := _same_raw(tx, row, agent_id):
+        reason = f"the same mail reached this agent as {twin.id} ({twin.recipient})"
+        return twin.thread_id, _End(DeliveryState.MERGED, reason)
+    joined = threads.join(
+        tx, services.secrets, mail, agent_id, authenticated=proven(mail) is not None
+    )
+    note(
+        tx,
+        "thread",
+        f"{'opened' if joined.new else 'joined'} {joined.thread_id}",
+        joined.why,
+        delivery_id=row.id,
+    )
+    return joined.thread_id, _next_order(tx, services, mail, agent_id, joined.thread_id)
+
+
+def _next_order(
+    tx: Transaction, services: Services, mail: Mail, agent_id: str, thread_id: str
+) -> _End:
+    if mail.kind is not Kind.PERSON:
+        return _End(DeliveryState.SILENT, f"not answered: {mail.why_kind}")
+    match standing(mail):
+        case Hold(reason):
+            return _End(DeliveryState.HELD, reason)
+        case AskPerson(reason):
+            people.hand_over(tx, services.settings, mail, agent_id, reason)
+            return _End(DeliveryState.HANDED_TO_A_PERSON, reason)
+        case MayAnswer(_, why):
+            threads.set_ready(tx, thread_id)
+            return _End(DeliveryState.ROUTED, f"waits for the agent: {why}")
+
+
+def _write_message(tx: Transaction, mail: Mail) -> str:
+    content = mail.content
+    author = content.from_[0] if content.from_ else None
+    message_id = new_id("msg")
+    tx.insert(
+        messages,
+        {
+            "id": message_id,
+            "delivery_id": mail.delivery_id,
+            "recipient": mail.recipient,
+            "message_id": content.message_id,
+            "content_sha256": content.content_sha256,
+            "from_address": author.address[:320] if author else "",
+            "from_name": author.name if author else "",
+            "subject": content.subject,
+            "written": content.written,
+            "kind": mail.kind,
+            "why_kind": mail.why_kind,
+            "content": to_json(content),
+            "authentication": to_json(mail.authentication),
+            "at": mail.received_at,
+        },
+    )
+    tx.insert(
+        attachments,
+        *(
+            {
+                "id": new_id("att"),
+                "owner_id": message_id,
+                "part": one.part,
+                "filename": one.filename,
+                "content_type": one.content_type,
+                "size_bytes": one.size_bytes,
+                "sha256": one.sha256,
+                "content_id": one.content_id,
+            }
+            for one in content.attachments
+        ),
+    )
+    return message_id
+
+
+def _same_mail(tx: Transaction, mail: Mail) -> str | None:
+    """An earlier delivery of the same recipient, Message-ID and content within a day."""
+    if mail.content.message_id is None:
+        return None
+    statement = (
+        select(messages.c.delivery_id)
+        .where(
+            messages.c.message_id == mail.content.message_id,
+            messages.c.recipient == mail.recipient,
+            messages.c.content_sha256 == mail.content.content_sha256,
+            messages.c.delivery_id != mail.delivery_id,
+            messages.c.at >= mail.received_at - _SAME_MAIL_WITHIN,
+        )
+        .limit(1)
+    )
+    found: str | None = tx.value(statement)
+    return found
+
+
+def _same_raw(tx: Transaction, row: AnyRow, agent_id: str) -> AnyRow | None:
+    """The delivery of the very same message that this agent has already, by another address."""
+    return tx.row(
+        select(deliveries.c.id, deliveries.c.recipient, deliveries.c.thread_id).where(
+            deliveries.c.raw_id == row.raw_id,
+            deliveries.c.agent_id == agent_id,
+            deliveries.c.id != row.id,
+            deliveries.c.thread_id.is_not(None),
+        )
+    )
+
+
+def _in_words(mail: Mail) -> str:
+    evidence = mail.authentication
+    if evidence.judged_by == "nobody":
+        return (
+            "local test, authentication not judged; "
+            "a real sender would be held to DMARC before any answer"
+        )
+    dkim: Sequence[str] = [f"{one.result} ({one.domain})" for one in evidence.dkim] or ["none"]
+    return (
+        f"SPF {evidence.spf.result}, DKIM {', '.join(dkim)}, DMARC {evidence.dmarc.result} "
+        f"for {evidence.dmarc.domain or 'no domain'}, judged by {evidence.judged_by}"
+    )

@@ -1,0 +1,131 @@
+"""Step 6: what exactly goes out? One frozen `Outgoing`, the same whoever carries it.
+
+The agent or person gives the text; recipients, thread headers and the reply address are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from mailagent.errors import NotFound
+from mailagent.flow.directory import normalised, without_tag
+from mailagent.flow.services import Services
+from mailagent.mail import Address, Mail
+from mailagent.mime import threading as anchoring
+from mailagent.outgoing import Outgoing, OutgoingAttachment, Reply
+from mailagent.store.tables import addresses, agents, threads
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import new_id
+
+__all__ = ["Sender", "answer", "new_mail", "reply_address", "sender_of"]
+
+_HOP_HEADER = "X-Mailagent-Loop"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """From which address of an agent a mail goes out."""
+
+    agent: AnyRow
+    mailbox: Address
+
+    @property
+    def domain(self) -> str:
+        """The domain that must vouch for the mail."""
+        return self.mailbox.domain
+
+
+def sender_of(tx: Transaction, agent_id: str, *, written_to: str | None = None) -> Sender:
+    """The address `written_to` when it is one of the agent's, else its primary one.
+
+    Raises NotFound when the agent has no address in this workspace.
+    """
+    agent = tx.row(select(agents).where(agents.c.id == agent_id))
+    rows = tx.rows(
+        select(addresses)
+        .where(addresses.c.agent_id == agent_id)
+        .order_by(addresses.c.alias, addresses.c.created_at)
+    )
+    if agent is None or not rows:
+        raise NotFound(f"agent {agent_id} has no address in this workspace")
+    chosen = rows[0]
+    if written_to is not None:
+        local, domain = normalised(written_to)
+        named = (without_tag(local), domain)
+        chosen = next((row for row in rows if (row.local_part, row.domain) == named), chosen)
+    return Sender(agent, Address(f"{chosen.local_part}@{chosen.domain}", agent.name))
+
+
+def answer(
+    tx: Transaction,
+    services: Services,
+    mail: Mail,
+    sender: Sender,
+    thread_id: str,
+    reply: Reply,
+    *,
+    to: Address,
+    automatic: bool,
+) -> Outgoing:
+    """Freeze an answer to `mail` in its thread."""
+    in_reply_to, references = anchoring.references(mail.content)
+    return Outgoing(
+        message_id=f"<{new_id('rpl').removeprefix('rpl_')}@{sender.domain}>",
+        date=tx.now,
+        from_=sender.mailbox,
+        to=(to,),
+        subject=anchoring.reply_subject(mail.content.subject),
+        text=reply.text,
+        html=reply.html,
+        attachments=reply.attachments,
+        reply_to=reply_address(tx, services, sender, thread_id),
+        in_reply_to=in_reply_to,
+        references=references,
+        auto_submitted="auto-replied" if automatic else None,
+        headers=((_HOP_HEADER, services.settings.hostname),) if automatic else (),
+    )
+
+
+def reply_address(
+    tx: Transaction, services: Services, sender: Sender, thread_id: str
+) -> tuple[Address, ...]:
+    """`<handle>+t.<token>@…`: what names the thread when every header has been lost."""
+    key = tx.value(select(threads.c.reply_key).where(threads.c.id == thread_id))
+    local, _, domain = sender.mailbox.address.rpartition("@")
+    token = services.secrets.reply_token(key, sender.mailbox.address)
+    return (Address(f"{local}+t.{token}@{domain}", sender.mailbox.name),)
+
+
+def new_mail(
+    tx: Transaction,
+    services: Services,
+    sender: Sender,
+    thread_id: str,
+    *,
+    to: tuple[Address, ...],
+    cc: tuple[Address, ...] = (),
+    bcc: tuple[Address, ...] = (),
+    subject: str,
+    text: str,
+    html: str | None = None,
+    attachments: tuple[OutgoingAttachment, ...] = (),
+    reply_to: tuple[Address, ...] = (),
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Outgoing:
+    """Freeze a mail that starts a thread."""
+    return Outgoing(
+        message_id=f"<{new_id('new').removeprefix('new_')}@{sender.domain}>",
+        date=tx.now,
+        from_=sender.mailbox,
+        to=to,
+        cc=cc,
+        bcc=bcc,
+        subject=subject,
+        text=text,
+        html=html,
+        attachments=attachments,
+        reply_to=reply_to or reply_address(tx, services, sender, thread_id),
+        headers=headers,
+    )

@@ -1,0 +1,45 @@
+"""Step 3: which agent gets the mail? Only the envelope's own workspace's rules are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from mailagent.mail import Mail
+from mailagent.routing import Decision, Rule, decide
+from mailagent.store.tables import agents, rules
+from mailagent.store.transaction import Transaction
+
+__all__ = ["load_rules", "route"]
+
+
+def load_rules(tx: Transaction) -> Sequence[Rule]:
+    """The workspace's enabled rules, first to last."""
+    rows = tx.rows(
+        select(rules).where(rules.c.enabled).order_by(rules.c.position, rules.c.created_at)
+    )
+    return [
+        Rule(row.id, row.name, row.condition, row.action, row.agent_id, row.overrides)
+        for row in rows
+    ]
+
+
+def route(tx: Transaction, mail: Mail, *, place: str, agent_id: str | None) -> Decision:
+    """Decide by address, rules and catch-all; a decision for an agent that is off is a hold."""
+    decision = decide(
+        mail,
+        addressed_agent=agent_id if place == "agent" else None,
+        catch_all_agent=agent_id if place == "catch_all" else None,
+        rules=load_rules(tx),
+    )
+    if decision.action != "agent":
+        return decision
+    on = tx.value(
+        select(agents.c.email_enabled).where(
+            agents.c.id == decision.agent_id, agents.c.removed_at.is_(None)
+        )
+    )
+    if on:
+        return decision
+    return Decision("hold", None, f"{decision.why}, but the agent's e-mail is off")

@@ -1,0 +1,446 @@
+"""Step 7: does the mail leave, once?
+
+For every hand-over: choose the account, write down that it begins, and commit `sending` just before
+the first byte that can commit the far side. What happens after that commit is answered by the far
+side, or it is `unknown` and no machine sends it again. Suppression is checked here, last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import or_, select, update
+
+from mailagent import outbound
+from mailagent.errors import (
+    LostClaim,
+    PermanentFailure,
+    TransientFailure,
+    UncertainDelivery,
+)
+from mailagent.flow import outbox, people
+from mailagent.flow.ledger import note
+from mailagent.flow.outbox import SENDING
+from mailagent.flow.services import Services
+from mailagent.flow.states import RecipientState
+from mailagent.flow.threads import anchor
+from mailagent.outgoing import HandedOver, Later, Outgoing, Recipient, Refused, Sent
+from mailagent.store.tables import (
+    addresses,
+    domains,
+    hand_overs,
+    outbound_mails,
+    outbound_recipients,
+    suppressions,
+    workspaces,
+)
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import new_id
+from mailagent.work import Claim, backoff, finish, holds
+
+__all__ = ["give_up", "send"]
+
+log = structlog.get_logger()
+
+_FIRST_RETRY = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """One claimed mail, with the recipients that may be tried now."""
+
+    row: AnyRow
+    outgoing: Outgoing
+    recipients: tuple[Recipient, ...]
+
+
+async def send(services: Services, claim: Claim) -> None:
+    """Hand over every due recipient of one claimed mail, then give the claim back."""
+    store, workspace_id = services.store, claim.workspace_id
+    due = await store.write(workspace_id, _begin, services, claim)
+    if due is None:
+        return
+    batches, waiting = _batches(services, due)
+    for account, why, recipients in batches:
+        hand_over = _HandOver(services, claim, due, account, why)
+        await hand_over.carry(recipients)
+    for recipient, reason in waiting:
+        await store.write(workspace_id, _wait, claim, due.row.expires_at, recipient, reason)
+    await store.write(workspace_id, _end, services, claim)
+
+
+def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
+    """Never by count of starts: sends end by `expired`. Kept for what no retry can mend."""
+    raise LostClaim(f"send {claim.id}: {reason}")
+
+
+def _begin(tx: Transaction, services: Services, claim: Claim) -> _Due | None:
+    """Settle what needs no far side: dead claims, expiry, the From check, suppression."""
+    row, outgoing, rows = outbox.load(tx, claim.id)
+    holds(tx, SENDING, claim)
+    for one in rows:
+        if one.state == RecipientState.SENDING:
+            # Its worker died between the commit of `sending` and the answer: nobody knows.
+            _set(tx, one.id, RecipientState.UNKNOWN, "the process stopped during the hand-over")
+            _close_hand_overs(tx, claim.id)
+            note(tx, "send", f"{one.address}: unknown", "a hand-over was cut off; never repeated",
+                 outbound_id=claim.id)  # fmt: skip
+    queued = [one for one in rows if one.state == RecipientState.QUEUED]
+    if row.expires_at <= tx.now:
+        _expire(tx, services, row, queued)
+        queued = []
+    elif queued and not _may_send_as(tx, services, outgoing.from_.address):
+        for one in queued:
+            _set(tx, one.id, RecipientState.REFUSED, "From is no address of this workspace")
+        note(tx, "send", "refused", f"{outgoing.from_.address} is no address of this workspace",
+             outbound_id=claim.id)  # fmt: skip
+        queued = []
+    suppressed = _suppressed(tx, [one.address for one in queued])
+    due: list[Recipient] = []
+    for one in queued:
+        if reason := suppressed.get(one.address.lower()):
+            _set(tx, one.id, RecipientState.SUPPRESSED, reason)
+            note(tx, "send", f"{one.address}: suppressed", reason, outbound_id=claim.id)
+        elif one.not_before <= tx.now:
+            token = services.secrets.verp_token(one.id)
+            path = f"b.{token}@return.{services.settings.default_domain}"
+            due.append(Recipient(one.id, one.address, path))
+    if not due:
+        finish(tx, SENDING, claim, **outbox.settle(tx, claim.id))
+        return None
+    return _Due(row, outgoing, tuple(due))
+
+
+def _batches(
+    services: Services, due: _Due
+) -> tuple[list[tuple[str, str, tuple[Recipient, ...]]], list[tuple[Recipient, str]]]:
+    """Group recipients by the account that carries them, as many as it takes at once; and those
+    that none may carry now.
+    """
+    by_account: dict[tuple[str, str], list[Recipient]] = {}
+    waiting: list[tuple[Recipient, str]] = []
+    for recipient in due.recipients:
+        choice = outbound.choose(
+            due.outgoing,
+            recipient,
+            accounts=services.account_states,
+            local_domains=services.directory.served_domains,
+            now=services.store.now(),
+        )
+        passed_over = "; ".join(f"{one.account} {one.reason}" for one in choice.skipped)
+        if choice.accounts:
+            why = f"first that may carry it ({passed_over or 'none passed over'})"
+            by_account.setdefault((choice.accounts[0], why), []).append(recipient)
+        else:
+            waiting.append((recipient, f"no account may carry it: {passed_over}"))
+    batches = []
+    for (account, why), recipients in by_account.items():
+        size = services.accounts[account].recipients_at_once
+        batches += [
+            (account, why, tuple(recipients[i : i + size])) for i in range(0, len(recipients), size)
+        ]
+    return batches, waiting
+
+
+class _HandOver:
+    """One attempt to give some recipients of a mail to one account."""
+
+    def __init__(self, services: Services, claim: Claim, due: _Due, account: str, why: str) -> None:
+        self._services, self._claim, self._due = services, claim, due
+        self._account, self._why = account, why
+        self._id = new_id("hov")
+        self._committed: tuple[Recipient, ...] = ()
+
+    async def carry(self, recipients: tuple[Recipient, ...]) -> None:
+        """Call the provider between two commits and record what it said of each recipient."""
+        account = self._services.accounts[self._account]
+        said: HandedOver
+        try:
+            said = await account.send(self._due.outgoing, recipients, committing=self._committing)
+        except TransientFailure as error:
+            later = Later(error.reason, error.code, error.retry_at)
+            said = dict.fromkeys(recipients, later)
+        except PermanentFailure as error:
+            refused = Refused(error.reason, error.about, error.code)
+            said = dict.fromkeys(recipients, refused)
+        except UncertainDelivery as error:
+            await self._write(_record_unknown, self._committed or recipients, error.reason)
+            return
+        except LostClaim:
+            raise
+        except Exception as error:
+            # The top of a hand-over: after `committing` anything unforeseen is an unknown outcome.
+            log.exception("send.failed", outbound_id=self._claim.id, account=self._account)
+            if not self._committed:
+                raise
+            await self._write(_record_unknown, self._committed, f"{type(error).__name__}: {error}")
+            return
+        await self._write(_record, recipients, said)
+
+    async def _committing(self, recipients: Sequence[Recipient]) -> None:
+        await self._write(_commit_sending, self._claim, tuple(recipients))
+        self._committed = tuple(recipients)
+
+    async def _write(self, function, *args) -> None:  # type: ignore[no-untyped-def]
+        await self._services.store.write(self._claim.workspace_id, function, self._frame, *args)
+
+    @property
+    def _frame(self) -> _Frame:
+        return _Frame(self._id, self._claim.id, self._account, self._why, self._due.row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What every line of one hand-over says."""
+
+    id: str
+    outbound_id: str
+    account: str
+    why: str
+    row: AnyRow
+
+
+def _commit_sending(
+    tx: Transaction, frame: _Frame, claim: Claim, recipients: tuple[Recipient, ...]
+) -> None:
+    holds(tx, SENDING, claim)
+    _open_hand_over(tx, frame, recipients, "sending")
+    moved = tx.execute(
+        update(outbound_recipients)
+        .where(
+            outbound_recipients.c.id.in_([one.id for one in recipients]),
+            outbound_recipients.c.state == RecipientState.QUEUED,
+        )
+        .values(
+            state=RecipientState.SENDING,
+            account=frame.account,
+            attempts=outbound_recipients.c.attempts + 1,
+        )
+    )
+    if moved.rowcount != len(recipients):
+        # Cancelled or taken since: the far side has seen nothing yet, and must not.
+        raise LostClaim(f"send {frame.outbound_id}: a recipient is no longer queued")
+
+
+def _record(
+    tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...], said: HandedOver
+) -> None:
+    """Write the far side's answers. By hand-over id, without a fence: a late answer is evidence."""
+    outcomes = {one.id: said.get(one) for one in recipients}
+    words = []
+    for one in recipients:
+        outcome = outcomes[one.id]
+        words.append(f"{one.address}: {_record_one(tx, frame, one, outcome)}")
+    first = next((o for o in outcomes.values() if o is not None), None)
+    _open_hand_over(tx, frame, recipients, _outcome_word(said))
+    tx.execute(
+        update(hand_overs)
+        .where(hand_overs.c.id == frame.id)
+        .values(
+            outcome=_outcome_word(said),
+            response=_response(first)[:2_000],
+            code=getattr(first, "code", None),
+            finished_at=tx.now,
+        )
+    )
+    note(
+        tx,
+        "send",
+        f"{frame.account}: {'; '.join(words)}",
+        f"{frame.why}; {_response(first)}",
+        outbound_id=frame.outbound_id,
+        delivery_id=frame.row.answers_delivery_id,
+    )
+
+
+def _record_one(
+    tx: Transaction, frame: _Frame, recipient: Recipient, outcome: Sent | Refused | Later | None
+) -> str:
+    match outcome:
+        case Sent():
+            values = {
+                "state": RecipientState.SENT,
+                "reason": outcome.response[:500],
+                "provider_id": outcome.provider_id,
+                "account": frame.account,
+                "sent_at": tx.now,
+            }
+            ids = [*outcome.message_ids, *([outcome.provider_id] if outcome.provider_id else [])]
+            if frame.row.agent_id and frame.row.thread_id and ids:
+                anchor(tx, frame.row.agent_id, frame.row.thread_id, ids)
+        case Refused():
+            values = {"state": RecipientState.REFUSED, "reason": outcome.reason[:500]}
+        case Later():
+            values = {
+                "state": RecipientState.QUEUED,
+                "reason": outcome.reason[:500],
+                "not_before": _again(tx, recipient.id, outcome.retry_at, frame.row.expires_at),
+            }
+        case None:
+            values = {
+                "state": RecipientState.UNKNOWN,
+                "reason": "the provider said nothing of this recipient",
+            }
+    tx.execute(
+        update(outbound_recipients)
+        .where(
+            outbound_recipients.c.id == recipient.id,
+            outbound_recipients.c.state.in_(
+                [RecipientState.QUEUED, RecipientState.SENDING, RecipientState.UNKNOWN]
+            ),
+        )
+        .values(values)
+    )
+    return str(values["state"])
+
+
+def _record_unknown(
+    tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...], reason: str
+) -> None:
+    _open_hand_over(tx, frame, recipients, "unknown")
+    tx.execute(
+        update(hand_overs)
+        .where(hand_overs.c.id == frame.id)
+        .values(outcome="unknown", response=reason[:2_000], finished_at=tx.now)
+    )
+    for one in recipients:
+        _set(tx, one.id, RecipientState.UNKNOWN, reason)
+    note(tx, "send", f"{frame.account}: unknown whether it was taken", f"{reason}; never repeated",
+         outbound_id=frame.outbound_id, delivery_id=frame.row.answers_delivery_id)  # fmt: skip
+
+
+def _end(tx: Transaction, services: Services, claim: Claim) -> None:
+    settled = outbox.settle(tx, claim.id)
+    finish(tx, SENDING, claim, **settled)
+    if settled["state"] in (RecipientState.REFUSED, RecipientState.UNKNOWN):
+        row = tx.row(select(outbound_mails).where(outbound_mails.c.id == claim.id))
+        assert row is not None
+        _tell(tx, services, row, f"is {settled['state']}")
+
+
+def _wait(
+    tx: Transaction, claim: Claim, expires_at: datetime, recipient: Recipient, reason: str
+) -> None:
+    holds(tx, SENDING, claim)
+    tx.execute(
+        update(outbound_recipients)
+        .where(outbound_recipients.c.id == recipient.id)
+        .values(not_before=_again(tx, recipient.id, None, expires_at), reason=reason[:500])
+    )
+    note(tx, "send", f"{recipient.address}: waits", reason, outbound_id=claim.id)
+
+
+def _tell(tx: Transaction, services: Services, row: AnyRow, what: str) -> None:
+    """Tell a person that a mail did not leave; a notice that did not leave tells nobody."""
+    if row.purpose == "notice":
+        return
+    text = (
+        f"The mail {row.message_id} ({row.subject!r}) from {row.from_address} {what}.\n\n"
+        f"What happened: mailagent trace {row.id}\n"
+    )
+    people.notify(tx, services.settings, row.agent_id, f"A mail {what}: {row.subject}", text)
+
+
+def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[AnyRow]) -> None:
+    for one in queued:
+        _set(tx, one.id, RecipientState.EXPIRED, f"not taken by anybody in time: {one.reason}")
+    if queued:
+        note(tx, "send", "expired", queued[0].reason, outbound_id=row.id)
+        _tell(tx, services, row, "expired")
+
+
+def _may_send_as(tx: Transaction, services: Services, address: str) -> bool:
+    """Tenants are kept apart here: From must be this workspace's own, at the moment of sending."""
+    local, _, domain = address.lower().rpartition("@")
+    slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
+    if local == "postmaster" and domain == f"{slug}.{services.settings.default_domain}":
+        return True
+    mine = tx.value(
+        select(addresses.c.id).where(addresses.c.local_part == local, addresses.c.domain == domain)
+    )
+    if mine is None:
+        return False
+    if domain == f"{slug}.{services.settings.default_domain}":
+        return True
+    verified = select(domains.c.id).where(
+        domains.c.name == domain, domains.c.verified_at.is_not(None)
+    )
+    return tx.value(verified) is not None
+
+
+def _suppressed(tx: Transaction, to: Sequence[str]) -> Mapping[str, str]:
+    rows = tx.rows(
+        select(suppressions.c.address, suppressions.c.reason, suppressions.c.detail).where(
+            suppressions.c.address.in_([one.lower() for one in to]),
+            or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > tx.now),
+        )
+    )
+    return {row.address: f"{row.reason}: {row.detail}" for row in rows}
+
+
+def _set(tx: Transaction, recipient_id: str, state: RecipientState, reason: str) -> None:
+    tx.execute(
+        update(outbound_recipients)
+        .where(outbound_recipients.c.id == recipient_id)
+        .values(state=state, reason=reason[:500])
+    )
+
+
+def _again(
+    tx: Transaction, recipient_id: str, retry_at: datetime | None, expires_at: datetime
+) -> datetime:
+    attempts = tx.value(
+        select(outbound_recipients.c.attempts).where(outbound_recipients.c.id == recipient_id)
+    )
+    tx.execute(
+        update(outbound_recipients)
+        .where(outbound_recipients.c.id == recipient_id)
+        .values(attempts=attempts + 1)
+    )
+    wait = tx.now + backoff(attempts, base=_FIRST_RETRY)
+    # Never past the expiry: that is when a person must hear of it.
+    return min(max(wait, retry_at) if retry_at else wait, expires_at)
+
+
+def _open_hand_over(
+    tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...], outcome: str
+) -> None:
+    tx.insert_new(
+        hand_overs,
+        {
+            "id": frame.id,
+            "outbound_id": frame.outbound_id,
+            "account": frame.account,
+            "why_account": frame.why,
+            "recipient_ids": [one.id for one in recipients],
+            "outcome": outcome,
+            "started_at": tx.now,
+        },
+        unique=["id"],
+    )
+
+
+def _close_hand_overs(tx: Transaction, outbound_id: str) -> None:
+    tx.execute(
+        update(hand_overs)
+        .where(hand_overs.c.outbound_id == outbound_id, hand_overs.c.outcome == "sending")
+        .values(outcome="unknown", response="cut off", finished_at=tx.now)
+    )
+
+
+def _outcome_word(said: HandedOver) -> str:
+    words = {type(one).__name__.lower() for one in said.values()}
+    return words.pop() if len(words) == 1 else "mixed"
+
+
+def _response(outcome: Sent | Refused | Later | None) -> str:
+    match outcome:
+        case Sent():
+            return outcome.response
+        case Refused() | Later():
+            return outcome.reason
+        case None:
+            return ""

@@ -1,0 +1,67 @@
+"""What does the story of a mail use? Composed once at start and handed to every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from mailagent.agents import Agent
+from mailagent.flow.directory import StoreDirectory
+from mailagent.outbound import AccountState
+from mailagent.outgoing import Sends
+from mailagent.resolver import Resolver
+from mailagent.sandbox import Sandbox
+from mailagent.store.engine import Store
+from mailagent.tokens import Secrets
+
+__all__ = ["FlowSettings", "Services"]
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """Limits and names of the installation. The caps are defaults: a workspace may set its own."""
+
+    default_domain: str
+    hostname: str
+    ui_url: str
+    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Mail from here is not judged and is answered: the demo's loopback, nothing else."""
+    turn_deadline: timedelta = timedelta(minutes=5)
+    send_expiry: timedelta = timedelta(hours=72)
+    turns_per_sender_a_day: int = 50
+    turns_per_workspace_a_day: int = 1_000
+    replies_per_thread_an_hour: int = 10
+    hops_before_loop: int = 3
+    turns_at_once: int = 20
+    turns_at_once_per_workspace: int = 8
+    default_processor: str = "builtin"
+
+    def trusts(self, client_ip: str | None) -> bool:
+        """Whether mail from this address is a local test."""
+        if client_ip is None or not self.trusted_networks:
+            return False
+        try:
+            address = ip_address(client_ip)
+        except ValueError:
+            return False
+        return any(address in network for network in self.trusted_networks)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a step may ask for."""
+
+    store: Store
+    sandbox: Sandbox
+    resolver: Resolver
+    directory: StoreDirectory
+    secrets: Secrets
+    settings: FlowSettings
+    accounts: Mapping[str, Sends]
+    """Provider accounts by name; `capture` is always there."""
+    account_states: tuple[AccountState, ...]
+    """The accounts that a person has set, in the order of preference."""
+    processor: Callable[[str], Agent]
+    """The agent processor of a name. Raises Misconfigured when it cannot work."""

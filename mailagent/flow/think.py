@@ -1,0 +1,427 @@
+"""Step 4: what does the agent say? One turn a thread at a time.
+
+A claim on a ready thread opens a turn, or resumes the one that a dead process left: its recorded
+steps are replayed, so nothing is asked twice. Budgets come first, the agent's call lies between two
+transactions, and its outcome is decided and frozen in the second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from mailagent.agents import Passage, Profile, Step, Turn
+from mailagent.errors import Malformed, NotFound, SandboxFailure, TransientFailure
+from mailagent.flow import outbox, people, threads
+from mailagent.flow import reply as replying
+from mailagent.flow.decide import AskPerson, Hold, MayAnswer, standing
+from mailagent.flow.ledger import note
+from mailagent.flow.services import FlowSettings, Services
+from mailagent.flow.states import DeliveryState
+from mailagent.flow.values import load_mails
+from mailagent.mail import Mail
+from mailagent.mime import charset
+from mailagent.outgoing import Handoff, Reply, Silence
+from mailagent.store import documents
+from mailagent.store.tables import (
+    agents,
+    deliveries,
+    raw_messages,
+    turn_steps,
+    turns,
+    workspaces,
+)
+from mailagent.store.tables import threads as thread_rows
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import new_id
+from mailagent.work import Claim, Queue, backoff, finish, holds
+
+__all__ = ["THINKING", "give_up", "think"]
+
+THINKING = Queue("think", thread_rows, thread_rows.c.ready)
+
+_ATTACHMENT_CHARACTERS = 100_000
+Outcome = Reply | Silence | Handoff
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """One turn, ready to be thought."""
+
+    turn_id: str
+    processor: str
+    profile: Profile
+    mails: tuple[Mail, ...]
+    thread: Any
+    past: tuple[Step, ...]
+
+
+async def think(services: Services, claim: Claim) -> None:
+    """Have the agent answer what waits in one claimed thread."""
+    store, workspace_id = services.store, claim.workspace_id
+    opened = await store.write(workspace_id, _open, services, claim)
+    if opened is None:
+        return
+    steps = _Steps(services, claim, opened)
+    turn = Turn(
+        id=opened.turn_id,
+        profile=opened.profile,
+        mails=opened.mails,
+        thread=opened.thread,
+        tools=_Tools(services, workspace_id),
+        steps=steps,
+    )
+    agent = services.processor(opened.processor)
+    deadline = store.now() + services.settings.turn_deadline
+    try:
+        outcome = await agent.think(turn, deadline=deadline)
+    except TransientFailure as error:
+        await store.write(workspace_id, _later, claim, opened, error)
+        return
+    await store.write(workspace_id, _close, services, claim, opened, outcome)
+
+
+def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
+    """The end of a turn that failed five times: its mails are dead letters."""
+    turn_id = tx.value(_running(claim.id))
+    moved = tx.rows(
+        update(deliveries)
+        .where(
+            deliveries.c.thread_id == claim.id,
+            deliveries.c.state.in_([DeliveryState.THINKING, DeliveryState.ROUTED]),
+        )
+        .values(state=DeliveryState.FAILED, reason=reason[:500])
+        .returning(deliveries.c.id)
+    )
+    for row in moved:
+        note(tx, "think", "failed for good", reason, delivery_id=row.id)
+    _end_turn(tx, turn_id, "failed", reason)
+    finish(tx, THINKING, claim, ready=False)
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
+    holds(tx, THINKING, claim)
+    thread = tx.row(select(thread_rows).where(thread_rows.c.id == claim.id))
+    assert thread is not None
+    turn = tx.row(select(turns).where(turns.c.thread_id == claim.id, turns.c.state == "running"))
+    if turn is None:
+        turn = _new_turn(tx, services.settings, thread)
+    if turn is None:
+        finish(tx, THINKING, claim, ready=False)
+        return None
+    agent = tx.row(select(agents).where(agents.c.id == thread.agent_id))
+    assert agent is not None
+    waiting = [row.id for row in tx.rows(_of_turn(turn.id))]
+    mails = load_mails(tx, waiting)
+    past = tx.rows(
+        select(turn_steps.c.kind, turn_steps.c.content)
+        .where(turn_steps.c.turn_id == turn.id)
+        .order_by(turn_steps.c.position)
+    )
+    sender = replying.sender_of(tx, agent.id, written_to=mails[-1].recipient)
+    return _Opened(
+        turn_id=turn.id,
+        processor=turn.processor,
+        profile=Profile(
+            name=agent.name,
+            address=sender.mailbox.address,
+            workspace_name=tx.value(
+                select(workspaces.c.name).where(workspaces.c.id == tx.workspace_id)
+            ),
+            instructions=agent.instructions,
+        ),
+        mails=tuple(mails),
+        thread=threads.history(tx, claim.id, without=waiting),
+        past=tuple(Step(row.kind, row.content) for row in past),
+    )
+
+
+def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> AnyRow | None:
+    """Open a turn for what waits in the thread; None when nothing may be thought now."""
+    waiting = [
+        row.id
+        for row in tx.rows(
+            select(deliveries.c.id).where(
+                deliveries.c.thread_id == thread.id, deliveries.c.state == DeliveryState.ROUTED
+            )
+        )
+    ]
+    if not waiting:
+        return None
+    newest = load_mails(tx, waiting)[-1]
+    sender = newest.content.from_[0].address.lower()
+    spent = _spent(tx, settings, thread, sender)
+    if spent is not None:
+        _stop(tx, settings, thread, newest, waiting, *spent)
+        return None
+    agent = tx.row(select(agents).where(agents.c.id == thread.agent_id))
+    assert agent is not None
+    turn_id = new_id("trn")
+    tx.insert(
+        turns,
+        {
+            "id": turn_id,
+            "thread_id": thread.id,
+            "agent_id": thread.agent_id,
+            "sender": sender,
+            "state": "running",
+            "processor": agent.processor or settings.default_processor,
+            "started_at": tx.now,
+        },
+    )
+    tx.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(waiting))
+        .values(state=DeliveryState.THINKING, reason="the agent thinks", turn_id=turn_id)
+    )
+    for delivery_id in waiting:
+        note(tx, "think", f"turn {turn_id} of {len(waiting)} mail(s)", delivery_id=delivery_id)
+    return tx.row(select(turns).where(turns.c.id == turn_id))
+
+
+def _spent(
+    tx: Transaction, settings: FlowSettings, thread: AnyRow, sender: str
+) -> tuple[DeliveryState, str, datetime | None] | None:
+    """Which limit forbids this turn: the state its mails get, the reason, and until when."""
+    since_hour = tx.now - timedelta(hours=1)
+    replies = threads.replies_within(tx, thread.id, since_hour)
+    if replies >= settings.replies_per_thread_an_hour:
+        reason = f"{replies} answers in this thread within an hour: it may be two machines talking"
+        return DeliveryState.LOOPED, reason, None
+    own = tx.value(select(workspaces.c.settings).where(workspaces.c.id == tx.workspace_id)) or {}
+    day = tx.now - timedelta(days=1)
+    began = select(func.count(), func.min(turns.c.started_at)).where(turns.c.started_at >= day)
+    for name, counted, cap in (
+        ("sender", began.where(turns.c.sender == sender), settings.turns_per_sender_a_day),
+        ("workspace", began, settings.turns_per_workspace_a_day),
+    ):
+        most = int(own.get(f"turns_per_{name}_a_day", cap))
+        row = tx.row(counted)
+        if row is not None and row[0] >= most:
+            until = row[1] + timedelta(days=1) if row[1] else tx.now + timedelta(days=1)
+            return DeliveryState.HELD, f"{most} turns a day for one {name} are spent", until
+    return None
+
+
+def _stop(
+    tx: Transaction,
+    settings: FlowSettings,
+    thread: AnyRow,
+    newest: Mail,
+    waiting: Sequence[str],
+    state: DeliveryState,
+    reason: str,
+    until: datetime | None,
+) -> None:
+    tx.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(waiting))
+        .values(state=state, reason=reason, held_until=until)
+    )
+    for delivery_id in waiting:
+        note(tx, "think", str(state), reason, delivery_id=delivery_id)
+    told_before = tx.value(
+        select(func.count())
+        .select_from(deliveries)
+        .where(
+            deliveries.c.thread_id == thread.id,
+            deliveries.c.state == state,
+            deliveries.c.id.not_in(waiting),
+        )
+    )
+    if not told_before:
+        people.hand_over(tx, settings, newest, thread.agent_id, reason)
+
+
+# --- closing ----------------------------------------------------------------------------------
+
+
+def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailure) -> None:
+    """The model is away or busy: the turn stays open and goes on where it stopped."""
+    again = tx.now + backoff(claim.attempts)
+    if error.retry_at is not None:
+        again = max(again, error.retry_at)
+    finish(tx, THINKING, claim, attempts=claim.attempts + 1, not_before=again)
+    for mail in opened.mails:
+        note(
+            tx, "think", f"goes on at {again:%H:%M:%S}", error.reason, delivery_id=mail.delivery_id
+        )
+
+
+def _close(
+    tx: Transaction, services: Services, claim: Claim, opened: _Opened, outcome: Outcome
+) -> None:
+    holds(tx, THINKING, claim)
+    last = opened.mails[-1]
+    match outcome:
+        case Reply():
+            state, reason = _reply(tx, services, claim, opened, outcome)
+        case Silence(why):
+            state, reason = DeliveryState.SILENT, f"the agent decided: {why}"
+        case Handoff(why, notice):
+            state, reason = DeliveryState.HANDED_TO_A_PERSON, why
+            if notice:
+                _reply(tx, services, claim, opened, Reply(notice))
+            people.hand_over(tx, services.settings, last, _agent_of(tx, opened), why)
+    tx.execute(
+        update(deliveries)
+        .where(deliveries.c.turn_id == opened.turn_id)
+        .values(state=state, reason=reason[:500])
+    )
+    for mail in opened.mails:
+        note(tx, "decide", str(state), reason, delivery_id=mail.delivery_id)
+    _end_turn(tx, opened.turn_id, type(outcome).__name__.lower(), reason)
+    finish(tx, THINKING, claim, ready=threads.has_waiting(tx, claim.id), not_before=tx.now)
+    tx.wake("think")
+
+
+def _reply(
+    tx: Transaction, services: Services, claim: Claim, opened: _Opened, reply: Reply
+) -> tuple[DeliveryState, str]:
+    """Decide (step 5) and freeze (step 6) an answer to the newest mail of the turn."""
+    last = opened.mails[-1]
+    agent_id = _agent_of(tx, opened)
+    match standing(last):
+        case Hold(reason):
+            return DeliveryState.HELD, reason
+        case AskPerson(reason):
+            people.hand_over(tx, services.settings, last, agent_id, reason)
+            return DeliveryState.HANDED_TO_A_PERSON, reason
+        case MayAnswer(to, why):
+            sender = replying.sender_of(tx, agent_id, written_to=last.recipient)
+            outgoing = replying.answer(
+                tx, services, last, sender, claim.id, reply, to=to, automatic=True
+            )
+            envelope = outbox.Envelope(
+                "reply",
+                f"agent:{sender.agent.handle}",
+                agent_id,
+                claim.id,
+                opened.turn_id,
+                last.delivery_id,
+            )
+            try:
+                outbox.queue(tx, outgoing, envelope, expiry=services.settings.send_expiry)
+            except Malformed as error:
+                people.hand_over(tx, services.settings, last, agent_id, str(error))
+                return DeliveryState.HANDED_TO_A_PERSON, f"the answer cannot be sent: {error}"
+            return DeliveryState.ANSWERED, why
+
+
+def _agent_of(tx: Transaction, opened: _Opened) -> str:
+    agent_id: str = tx.value(select(turns.c.agent_id).where(turns.c.id == opened.turn_id))
+    return agent_id
+
+
+def _end_turn(tx: Transaction, turn_id: str | None, outcome: str, reason: str) -> None:
+    if turn_id is None:
+        return
+    usage = _usage(tx, turn_id)
+    state = "failed" if outcome == "failed" else "done"
+    tx.execute(
+        update(turns)
+        .where(turns.c.id == turn_id)
+        .values(state=state, outcome=f"{outcome}: {reason}"[:500], finished_at=tx.now, **usage)
+    )
+
+
+def _usage(tx: Transaction, turn_id: str) -> dict[str, Any]:
+    rows = tx.rows(
+        select(turn_steps.c.content).where(
+            turn_steps.c.turn_id == turn_id, turn_steps.c.kind == "usage"
+        )
+    )
+    if not rows:
+        return {}
+    used = [row.content for row in rows]
+    costs = [one.get("cost_usd") for one in used]
+    return {
+        "model": used[-1].get("model"),
+        "input_tokens": sum(one["input_tokens"] for one in used),
+        "output_tokens": sum(one["output_tokens"] for one in used),
+        "cost_usd": None if None in costs else sum(Decimal(cost) for cost in costs),
+    }
+
+
+def _running(thread_id: str) -> Any:
+    return select(turns.c.id).where(turns.c.thread_id == thread_id, turns.c.state == "running")
+
+
+def _of_turn(turn_id: str) -> Any:
+    return select(deliveries.c.id).where(deliveries.c.turn_id == turn_id)
+
+
+# --- what the agent is given ------------------------------------------------------------------
+
+
+class _Steps:
+    """The steps of a turn: durable on return, fenced by the turn's claim."""
+
+    def __init__(self, services: Services, claim: Claim, opened: _Opened) -> None:
+        self._services, self._claim, self._turn_id = services, claim, opened.turn_id
+        self.past: Sequence[Step] = opened.past
+        self._next = len(opened.past)
+
+    async def record(self, step: Step) -> None:
+        """Keep one step; a resumed turn finds it in `past`."""
+        await self._services.store.write(
+            self._claim.workspace_id, _keep, self._claim, self._turn_id, self._next, step
+        )
+        self._next += 1
+
+
+def _keep(tx: Transaction, claim: Claim, turn_id: str, position: int, step: Step) -> None:
+    holds(tx, THINKING, claim)
+    tx.insert(
+        turn_steps,
+        {
+            "turn_id": turn_id,
+            "position": position,
+            "kind": step.kind,
+            "content": step.content,
+            "at": tx.now,
+        },
+    )
+
+
+class _Tools:
+    """What an agent may look at: its own workspace's documents, the attachments it was sent."""
+
+    def __init__(self, services: Services, workspace_id: str) -> None:
+        self._services, self._workspace_id = services, workspace_id
+
+    async def search_documents(self, query: str, *, limit: int = 5) -> Sequence[Passage]:
+        """The passages that fit a query best."""
+        found = await self._services.store.read(
+            self._workspace_id, documents.search, query, limit=limit
+        )
+        return [Passage(one.document_id, one.name, one.text, one.score) for one in found]
+
+    async def attachment_text(self, delivery_id: str, part: str) -> str | None:
+        """The text of a text attachment; None when it is none or cannot be read."""
+        raw = await self._services.store.read(self._workspace_id, _raw_of, delivery_id)
+        try:
+            octets = await self._services.sandbox.run(
+                "mailagent.reading:attachment", raw, {"part": part}
+            )
+        except (Malformed, NotFound, SandboxFailure):
+            return None
+        text, _ = charset.decode(octets[: _ATTACHMENT_CHARACTERS * 4], None)
+        return charset.clean(text)[:_ATTACHMENT_CHARACTERS]
+
+
+def _raw_of(tx: Transaction, delivery_id: str) -> bytes:
+    raw: bytes = tx.value(
+        select(raw_messages.c.content)
+        .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
+        .where(deliveries.c.id == delivery_id)
+    )
+    return raw

@@ -1,0 +1,223 @@
+"""Which conversation does a mail belong to?
+
+Three anchors, looked up within workspace and agent only: our signed reply address, our own
+Message-IDs and the ids a provider gave them, and the ids of mails that came in. The subject never
+threads. A token or an id proves the thread, never the person: who is not an authenticated
+participant gets a new thread with a `related` link and none of its history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+
+from mailagent.flow.directory import normalised
+from mailagent.mail import Mail, Thread, ThreadEntry
+from mailagent.mime import threading as anchoring
+from mailagent.store.tables import (
+    anchors,
+    deliveries,
+    messages,
+    outbound_mails,
+    participants,
+    threads,
+)
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import Secrets, new_id, new_reply_key
+
+__all__ = [
+    "Joined",
+    "anchor",
+    "has_waiting",
+    "history",
+    "join",
+    "participate",
+    "replies_within",
+    "set_ready",
+]
+
+_TOKEN_TAG = "+t."  # noqa: S105 - the mark before a token, not a token
+_ENTRIES = 50
+_ENTRY_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The thread of a mail; `why` names the anchor, or why there was none."""
+
+    thread_id: str
+    new: bool
+    why: str
+
+
+def join(
+    tx: Transaction, secrets: Secrets, mail: Mail, agent_id: str, *, authenticated: bool
+) -> Joined:
+    """Find the mail's thread with this agent, or open one."""
+    found, why = _by_token(tx, secrets, mail, agent_id)
+    if found is None:
+        found, why = _by_ids(tx, mail, agent_id)
+    author = mail.content.from_[0].address.lower() if len(mail.content.from_) == 1 else ""
+    related = None
+    if found is not None:
+        if authenticated and _takes_part(tx, found, author):
+            _enter(tx, found, mail, agent_id)
+            return Joined(found, new=False, why=why)
+        related, why = found, f"{why}, but the sender is no authenticated participant of it"
+    thread_id = new_id("thr")
+    tx.insert(
+        threads,
+        {
+            "id": thread_id,
+            "agent_id": agent_id,
+            "subject": mail.content.subject,
+            "reply_key": new_reply_key(),
+            "related_thread_id": related,
+            "created_at": tx.now,
+            "last_at": mail.received_at,
+            "ready": False,
+            "not_before": tx.now,
+        },
+    )
+    if author:
+        participate(tx, thread_id, [author], authenticated=authenticated)
+    _enter(tx, thread_id, mail, agent_id)
+    return Joined(thread_id, new=True, why=why)
+
+
+def participate(
+    tx: Transaction, thread_id: str, addresses: Iterable[str], *, authenticated: bool
+) -> None:
+    """Note who takes part: who wrote with proof, and whom we wrote to."""
+    for address in addresses:
+        row = {
+            "thread_id": thread_id,
+            "address": address.lower(),
+            "authenticated": authenticated,
+        }
+        fresh = tx.insert_new(participants, row, unique=["thread_id", "address"])
+        if authenticated and not fresh:
+            tx.execute(
+                update(participants)
+                .where(
+                    participants.c.thread_id == thread_id,
+                    participants.c.address == row["address"],
+                )
+                .values(authenticated=True)
+            )
+
+
+def anchor(tx: Transaction, agent_id: str, thread_id: str, message_ids: Iterable[str]) -> None:
+    """Let a later mail find this thread by any of these Message-IDs."""
+    for message_id in message_ids:
+        row = {"agent_id": agent_id, "message_id": message_id, "thread_id": thread_id}
+        tx.insert_new(anchors, row, unique=["agent_id", "message_id"])
+
+
+def set_ready(tx: Transaction, thread_id: str) -> None:
+    """Make the thread due for a turn now."""
+    tx.execute(update(threads).where(threads.c.id == thread_id).values(ready=True))
+    tx.wake("think")
+
+
+def history(tx: Transaction, thread_id: str, *, without: Iterable[str]) -> Thread:
+    """The conversation before the mails of this turn, oldest first, at most 50 entries."""
+    subject = tx.value(select(threads.c.subject).where(threads.c.id == thread_id))
+    came = tx.rows(
+        select(messages.c.from_address, messages.c.at, messages.c.subject, messages.c.written)
+        .join(deliveries, deliveries.c.id == messages.c.delivery_id)
+        .where(
+            messages.c.thread_id == thread_id,
+            messages.c.kind == "person",
+            messages.c.delivery_id.not_in(list(without)),
+            deliveries.c.state.not_in(["quarantined", "duplicate", "merged"]),
+        )
+        .order_by(messages.c.at.desc())
+        .limit(_ENTRIES)
+    )
+    went = tx.rows(
+        select(
+            outbound_mails.c.from_address,
+            outbound_mails.c.created_at,
+            outbound_mails.c.subject,
+            outbound_mails.c.outgoing["text"].as_string(),
+        )
+        .where(
+            outbound_mails.c.thread_id == thread_id,
+            outbound_mails.c.purpose.in_(["reply", "person", "new"]),
+        )
+        .order_by(outbound_mails.c.created_at.desc())
+        .limit(_ENTRIES)
+    )
+    entries = [ThreadEntry(r[0], False, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in came]
+    entries += [ThreadEntry(r[0], True, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in went]
+    entries.sort(key=lambda entry: entry.at)
+    return Thread(thread_id, subject, tuple(entries[-_ENTRIES:]))
+
+
+def _by_token(
+    tx: Transaction, secrets: Secrets, mail: Mail, agent_id: str
+) -> tuple[str | None, str]:
+    local, domain = normalised(mail.recipient)
+    base, mark, token = local.partition(_TOKEN_TAG)
+    key = secrets.read_reply_token(token, f"{base}@{domain}") if mark else None
+    if key is None:
+        return None, "a new conversation"
+    statement = select(threads.c.id).where(
+        threads.c.reply_key == key, threads.c.agent_id == agent_id
+    )
+    return tx.value(statement), "our reply address names the thread"
+
+
+def _by_ids(tx: Transaction, mail: Mail, agent_id: str) -> tuple[str | None, str]:
+    candidates = anchoring.anchors(mail.content)
+    if not candidates:
+        return None, "a new conversation"
+    rows = tx.rows(
+        select(anchors.c.message_id, anchors.c.thread_id).where(
+            anchors.c.agent_id == agent_id, anchors.c.message_id.in_(candidates)
+        )
+    )
+    found = {row.message_id: row.thread_id for row in rows}
+    for message_id in candidates:
+        if message_id in found:
+            return found[message_id], f"it answers {message_id}"
+    return None, "a new conversation: it answers nothing that this agent knows"
+
+
+def _takes_part(tx: Transaction, thread_id: str, author: str) -> bool:
+    statement = select(participants.c.authenticated).where(
+        participants.c.thread_id == thread_id, participants.c.address == author
+    )
+    return bool(tx.value(statement))
+
+
+def _enter(tx: Transaction, thread_id: str, mail: Mail, agent_id: str) -> None:
+    if mail.content.message_id:
+        anchor(tx, agent_id, thread_id, [mail.content.message_id])
+    tx.execute(
+        update(threads)
+        .where(threads.c.id == thread_id, threads.c.last_at < mail.received_at)
+        .values(last_at=mail.received_at)
+    )
+
+
+def replies_within(tx: Transaction, thread_id: str, since: datetime) -> int:
+    """How many automatic answers the thread has had since a time."""
+    statement = select(func.count()).where(
+        outbound_mails.c.thread_id == thread_id,
+        outbound_mails.c.purpose == "reply",
+        outbound_mails.c.created_at >= since,
+    )
+    return int(tx.value(statement.select_from(outbound_mails)))
+
+
+def has_waiting(tx: Transaction, thread_id: str) -> bool:
+    """Whether mails of the thread wait for a turn."""
+    statement = select(deliveries.c.id).where(
+        deliveries.c.thread_id == thread_id, deliveries.c.state == "routed"
+    )
+    return tx.row(statement.limit(1)) is not None

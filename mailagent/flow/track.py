@@ -1,0 +1,184 @@
+"""Step 8: what became of a sent mail?
+
+Events merge per recipient whatever their order and repetition: a recipient's state only moves to a
+heavier word. A hard bounce or a complaint writes the suppression in the same transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+
+from mailagent.flow.directory import normalised
+from mailagent.flow.ledger import note
+from mailagent.flow.outbox import resettle
+from mailagent.flow.states import RecipientState
+from mailagent.mail import Complaint, Event, EventKind, FailedRecipient, Mail, NonDelivery
+from mailagent.store.tables import events, outbound_mails, outbound_recipients, suppressions
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import Secrets, new_id
+
+__all__ = ["from_mail", "record", "suppress"]
+
+_STATES = {
+    EventKind.DELIVERED: RecipientState.DELIVERED,
+    EventKind.DELAYED: RecipientState.DELAYED,
+    EventKind.BOUNCED_SOFT: RecipientState.BOUNCED,
+    EventKind.BOUNCED_HARD: RecipientState.BOUNCED,
+    EventKind.COMPLAINED: RecipientState.COMPLAINED,
+}
+_WEIGHT = {
+    state: weight
+    for weight, state in enumerate(
+        (
+            RecipientState.SENDING,
+            RecipientState.UNKNOWN,
+            RecipientState.SENT,
+            RecipientState.DELAYED,
+            RecipientState.DELIVERED,
+            RecipientState.BOUNCED,
+            RecipientState.COMPLAINED,
+        )
+    )
+}
+_REASONS = {EventKind.BOUNCED_HARD: "permanent_bounce", EventKind.COMPLAINED: "complaint"}
+
+
+def from_mail(
+    tx: Transaction,
+    secrets: Secrets,
+    mail: Mail,
+    report: NonDelivery | None,
+    complaint: Complaint | None,
+) -> str:
+    """Turn a bounce or complaint that came as mail into events; what was recorded, in words."""
+    recipient = _by_return_path(tx, secrets, mail)
+    outbound_id = recipient.outbound_id if recipient else _by_message_id(tx, report, complaint)
+    if outbound_id is None:
+        return "a report about no mail of ours"
+    made = _events(mail, report, complaint)
+    words = [record(tx, outbound_id, recipient, event) for event in made]
+    return "; ".join(words) or "a report without a verdict"
+
+
+def record(tx: Transaction, outbound_id: str, recipient: AnyRow | None, event: Event) -> str:
+    """Merge one event into its recipient; repeated, it changes nothing."""
+    if recipient is None:
+        recipient = _named(tx, outbound_id, event.recipient)
+    fresh = tx.insert_new(
+        events,
+        {
+            "id": new_id("evt"),
+            "source": event.source,
+            "source_event_id": event.source_event_id,
+            "outbound_id": outbound_id,
+            "recipient_id": recipient.id if recipient else None,
+            "recipient": event.recipient,
+            "kind": event.kind,
+            "at": event.at,
+            "detail": event.detail[:2_000],
+            "raw": event.raw,
+        },
+        unique=["workspace_id", "source", "source_event_id"],
+    )
+    if not fresh:
+        return f"{event.kind} again"
+    if recipient is None:
+        return f"{event.kind} for a recipient that the report does not name"
+    state = _STATES.get(event.kind)
+    if state is not None and _WEIGHT[state] > _WEIGHT.get(RecipientState(recipient.state), -1):
+        tx.execute(
+            update(outbound_recipients)
+            .where(outbound_recipients.c.id == recipient.id)
+            .values(state=state, reason=event.detail[:500])
+        )
+        resettle(tx, outbound_id)
+    if event.kind in _REASONS:
+        suppress(tx, recipient.address, _REASONS[event.kind], "auto", event.detail)
+    note(tx, "track", f"{recipient.address}: {event.kind}", event.detail, outbound_id=outbound_id)
+    return f"{recipient.address}: {event.kind}"
+
+
+def suppress(tx: Transaction, address: str, reason: str, origin: str, detail: str) -> bool:
+    """Stop sending to an address; whether it was not suppressed before."""
+    return tx.insert_new(
+        suppressions,
+        {
+            "id": new_id("sup"),
+            "address": address.lower(),
+            "reason": reason,
+            "origin": origin,
+            "detail": detail[:500],
+            "created_at": tx.now,
+        },
+        unique=["workspace_id", "address"],
+    )
+
+
+def _by_return_path(tx: Transaction, secrets: Secrets, mail: Mail) -> AnyRow | None:
+    local = normalised(mail.recipient)[0]
+    kind, _, token = local.partition(".")
+    recipient_id = secrets.read_verp_token(token) if kind == "b" else None
+    if recipient_id is None:
+        return None
+    return tx.row(select(outbound_recipients).where(outbound_recipients.c.id == recipient_id))
+
+
+def _by_message_id(
+    tx: Transaction, report: NonDelivery | None, complaint: Complaint | None
+) -> str | None:
+    message_id = (report or complaint).original_message_id if (report or complaint) else None  # type: ignore[union-attr]
+    if message_id is None:
+        return None
+    found: str | None = tx.value(
+        select(outbound_mails.c.id).where(outbound_mails.c.message_id == message_id)
+    )
+    return found
+
+
+def _named(tx: Transaction, outbound_id: str, address: str | None) -> AnyRow | None:
+    rows = tx.rows(
+        select(outbound_recipients).where(outbound_recipients.c.outbound_id == outbound_id)
+    )
+    if address is not None:
+        rows = [row for row in rows if row.address.lower() == address.lower()] or rows
+    return rows[0] if len(rows) == 1 else None
+
+
+def _events(mail: Mail, report: NonDelivery | None, complaint: Complaint | None) -> Sequence[Event]:
+    # The mail's own content names the event: the same report delivered twice is one.
+    base = hashlib.sha256(mail.content.content_sha256.encode()).hexdigest()[:32]
+    if complaint is not None:
+        if complaint.feedback_type == "not-spam":
+            return []
+        named = complaint.original_recipients
+        detail = f"feedback report: {complaint.feedback_type}"
+        return [
+            Event("mail", f"{base}:c", EventKind.COMPLAINED, mail.received_at,
+                  named[0] if len(named) == 1 else None, (), detail)
+        ]  # fmt: skip
+    assert report is not None
+    return [
+        Event(
+            "mail",
+            f"{base}:{number}",
+            _kind(one),
+            mail.received_at,
+            one.address,
+            (),
+            " ".join(part for part in (one.status, one.diagnostic) if part),
+        )
+        for number, one in enumerate(report.recipients)
+    ]
+
+
+def _kind(one: FailedRecipient) -> EventKind:
+    match one.action:
+        case "failed":
+            return EventKind.BOUNCED_HARD if one.hard else EventKind.BOUNCED_SOFT
+        case "delayed":
+            return EventKind.DELAYED
+        case _:
+            return EventKind.DELIVERED

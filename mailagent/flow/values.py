@@ -1,0 +1,87 @@
+"""How do values become rows and come back?
+
+Values cross as JSON; what comes back is validated, because a row may have been written by an older
+version and a sandboxed worker's answer is foreign input.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+
+from mailagent.inbound import Origin
+from mailagent.mail import Authentication, Content, Kind, Mail
+from mailagent.outgoing import Outgoing
+from mailagent.reading import Reading
+from mailagent.store.tables import deliveries, messages
+from mailagent.store.transaction import AnyRow, Transaction
+
+__all__ = [
+    "AUTHENTICATION",
+    "CONTENT",
+    "ORIGIN",
+    "READING",
+    "load_mails",
+    "outgoing_from_json",
+    "outgoing_to_json",
+    "to_json",
+]
+
+READING = TypeAdapter(Reading)
+CONTENT = TypeAdapter(Content)
+AUTHENTICATION = TypeAdapter(Authentication)
+ORIGIN = TypeAdapter(Origin)
+_OUTGOING = TypeAdapter(Outgoing)
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """A frozen value as JSON-able fields."""
+    fields = dataclasses.asdict(value)
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in fields.items()}
+
+
+def outgoing_to_json(outgoing: Outgoing) -> dict[str, Any]:
+    """An `Outgoing` whole, attachments as base64."""
+    fields = to_json(outgoing)
+    for attachment in fields["attachments"]:
+        attachment["content"] = base64.b64encode(attachment["content"]).decode()
+    return fields
+
+
+def outgoing_from_json(fields: dict[str, Any]) -> Outgoing:
+    """The inverse of `outgoing_to_json`."""
+    attachments = [
+        {**one, "content": base64.b64decode(one["content"])} for one in fields["attachments"]
+    ]
+    return _OUTGOING.validate_python({**fields, "attachments": attachments})
+
+
+def load_mails(tx: Transaction, delivery_ids: Sequence[str]) -> list[Mail]:
+    """The read mails of these deliveries, oldest first; an unread one is left out."""
+    rows = tx.rows(
+        select(messages, deliveries.c.mail_from, deliveries.c.received_at)
+        .join(deliveries, deliveries.c.id == messages.c.delivery_id)
+        .where(messages.c.delivery_id.in_(delivery_ids))
+        .order_by(deliveries.c.received_at, deliveries.c.id)
+    )
+    return [_mail(row) for row in rows]
+
+
+def _mail(row: AnyRow) -> Mail:
+    return Mail(
+        delivery_id=row.delivery_id,
+        workspace_id=row.workspace_id,
+        recipient=row.recipient,
+        mail_from=row.mail_from,
+        received_at=row.received_at,
+        content=CONTENT.validate_python(row.content),
+        authentication=AUTHENTICATION.validate_python(row.authentication),
+        kind=Kind(row.kind),
+        why_kind=row.why_kind,
+    )

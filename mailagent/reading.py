@@ -1,0 +1,133 @@
+"""What does a foreign mail say, and who vouches for it? The job that runs inside the sandbox.
+
+One function over bytes: parse, class, read bounces, judge the sender. DNS answers come in with the
+arguments; a missing one is named in `needs`, is resolved outside, and the job runs again. The
+result crosses back as JSON and is validated there (`Reading`): a taken-over worker can lie about
+this one mail, and do nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from mailagent.authentication import judge
+from mailagent.mail import Authentication, Complaint, Content, Kind, NonDelivery
+from mailagent.mime import automatic, bounce, parse
+from mailagent.resolver import Absent, Answer, Found, Question, Unknown
+
+__all__ = ["Reading", "answers_from_json", "answers_to_json", "attachment", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that the bytes of one mail say."""
+
+    content: Content
+    kind: Kind
+    why_kind: str
+    hops: int
+    """How often the mail has passed this installation already."""
+    report: NonDelivery | None
+    complaint: Complaint | None
+    authentication: Authentication | None
+    """None while `needs` names DNS answers that are missing."""
+    needs: tuple[Question, ...] = ()
+
+
+def read(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
+    """Read one mail; the result is the JSON of a `Reading`.
+
+    Arguments: `mail_from` (None for `<>`), `client_ip`, `helo`, `hostname` (ours, for the loop
+    count), `now` (ISO), `judged_by` (`nobody`: the demo's local mail; `provider` with `verdicts`;
+    else computed), `answers`. Raises Malformed when a cap is exceeded.
+    """
+    content = parse.read(raw)
+    mail_from = arguments["mail_from"]
+    kind, why = automatic.classify(content, mail_from=mail_from)
+    found = bounce.read(raw, automatic=mail_from is None)
+    report = found if isinstance(found, NonDelivery) else None
+    complaint = found if isinstance(found, Complaint) else None
+    if report is not None:
+        kind, why = Kind.BOUNCE, "it reports what became of a mail (RFC 3464 or like it)"
+    elif complaint is not None:
+        kind, why = Kind.COMPLAINT, f"feedback report, type {complaint.feedback_type} (RFC 5965)"
+    judged = _judge(raw, content, arguments)
+    reading = Reading(
+        content=content,
+        kind=kind,
+        why_kind=why,
+        hops=automatic.loop_hops(content, host=arguments["hostname"]),
+        report=report,
+        complaint=complaint,
+        authentication=judged if isinstance(judged, Authentication) else None,
+        needs=() if isinstance(judged, Authentication) else tuple(sorted_questions(judged)),
+    )
+    return json.dumps(asdict(reading), default=_jsonable).encode()
+
+
+def attachment(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
+    """The decoded octets of one part. Raises NotFound."""
+    return parse.attachment(raw, arguments["part"])
+
+
+def _judge(
+    raw: bytes, content: Content, arguments: Mapping[str, Any]
+) -> Authentication | judge.Needs:
+    if arguments["judged_by"] == "nobody":
+        return judge.unjudged()
+    if arguments["judged_by"] != "mailagent":
+        by_provider = judge.from_provider(arguments["verdicts"], arguments["judged_by"], content)
+        if by_provider is not None:
+            return by_provider
+    return judge.judge(
+        raw,
+        content,
+        mail_from=arguments["mail_from"],
+        client_ip=arguments["client_ip"],
+        helo=arguments["helo"],
+        answers=answers_from_json(arguments["answers"]),
+        now=datetime.fromisoformat(arguments["now"]),
+    )
+
+
+def sorted_questions(needs: judge.Needs) -> list[Question]:
+    """The missing questions in a stable order."""
+    return sorted(needs.questions, key=lambda one: (one.name, one.type))
+
+
+def answers_to_json(answers: Mapping[Question, Answer]) -> list[list[Any]]:
+    """DNS answers as JSON: `[name, type, "found"|"absent"|"unknown", detail]`."""
+    rows: list[list[Any]] = []
+    for question, answer in answers.items():
+        match answer:
+            case Found():
+                rows.append([question.name, question.type, "found", list(answer.records)])
+            case Absent():
+                rows.append([question.name, question.type, "absent", answer.nxdomain])
+            case Unknown():
+                rows.append([question.name, question.type, "unknown", answer.reason])
+    return rows
+
+
+def answers_from_json(rows: list[list[Any]]) -> dict[Question, Answer]:
+    """The inverse of `answers_to_json`."""
+    made: dict[Question, Answer] = {}
+    for name, type_, word, detail in rows:
+        match word:
+            case "found":
+                made[Question(name, type_)] = Found(tuple(detail))
+            case "absent":
+                made[Question(name, type_)] = Absent(bool(detail))
+            case _:
+                made[Question(name, type_)] = Unknown(str(detail))
+    return made
+
+
+def _jsonable(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
