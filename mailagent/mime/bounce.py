@@ -12,7 +12,9 @@ from mailagent.mail import Complaint, NonDelivery
 from mailagent.mime.feedback_report import feedback_report
 from mailagent.mime.prose_report import prose_report
 from mailagent.mime.report_parts import Part, parts_of
-from mailagent.mime.status_report import status_report
+from mailagent.mime.report_prose import prose_in
+from mailagent.mime.report_sender import is_mail_server
+from mailagent.mime.status_report import status_report, status_report_in_text
 
 __all__ = ["read"]
 
@@ -27,11 +29,13 @@ def read(raw: bytes, *, automatic: bool = False) -> NonDelivery | Complaint | No
     A `not-spam` feedback report (RFC 5965 §7.3) is a Complaint too: its `feedback_type` tells.
     """
     fields, parts = parts_of(raw)
+    declared = feedback_report(parts) or status_report(parts)
+    if declared:
+        return declared
+    if not is_mail_server(fields, prose_in(parts), automatic=automatic):
+        return None
     return (
-        feedback_report(parts)
-        or status_report(parts)
-        or _forwarded_report(parts)
-        or prose_report(raw, fields, parts, automatic=automatic)
+        status_report_in_text(parts) or _forwarded_report(parts) or prose_report(raw, fields, parts)
     )
 
 
@@ -40,6 +44,7 @@ def _forwarded_report(parts: Sequence[Part]) -> NonDelivery | None:
     for part in parts:
         if part.content_type == "message/rfc822":
             _, inner = parts_of(part.text.encode())
-            if any("delivery-status" in leaf.content_type for leaf in inner):
-                return status_report(inner)
+            report = status_report(inner)
+            if report:
+                return report
     return None

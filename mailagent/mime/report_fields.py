@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mailagent.mime import headers
+
 __all__ = ["Fields", "address_value", "blocks_of", "fields_of", "typed_value"]
 
 _FIELDS = 500
@@ -28,7 +30,7 @@ _WITHOUT_DOMAIN = re.compile(r"<?([^\s<>@;:\"]{1,64})>?$")
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Fields in order: lower-case name, unfolded value without surrounding space."""
+    """Fields in order: lower-case name; value on one line, without control characters."""
 
     pairs: tuple[tuple[str, str], ...] = ()
 
@@ -51,7 +53,7 @@ def fields_of(block: str) -> Fields:
     def close() -> None:
         found = _NAME.match("".join(lines)) if lines else None
         if found:
-            pairs.append((found[1].lower(), found[2].strip()))
+            pairs.append((found[1].lower(), headers.one_line(found[2])))
 
     for line in block.split("\n"):
         if line[:1] in (" ", "\t"):

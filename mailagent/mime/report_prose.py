@@ -25,7 +25,9 @@ _COPY_TYPES = frozenset(
 _CHARACTERS = 32_000
 _ANSWER = 700
 """How far behind its address an answer is looked for when no other address ends it."""
-_MESSAGE_ID = re.compile(r"^[ \t>|]{0,8}Message-ID:\s{0,20}(<[^<>\s]{1,500}>)", re.I | re.M)
+_MESSAGE_ID = re.compile(
+    r"^[ \t>|]{0,8}Message-ID:\s{0,20}(<[^<>\s\x00-\x1f\x7f]{1,500}>)", re.I | re.M
+)
 _TRACE_FIELD = re.compile(
     r"(?:[>|][ \t>|]{0,8})?(?:received|return-path|mime-version|dkim-signature|message-id):", re.I
 )
@@ -97,8 +99,10 @@ def _message_id_in(text: str) -> str | None:
 def original_message_id(parts: Sequence[Part]) -> str | None:
     """Message-ID of the returned mail: from its own part, else quoted in the text of the report."""
     for part in parts:
-        if part.content_type in _COPY_TYPES and (found := _message_id_in(part.text)):
-            return found
+        if part.content_type in _COPY_TYPES:
+            header = part.text.lstrip("\n").partition("\n\n")[0]
+            if found := _message_id_in(header):
+                return found
     for part in parts:
         if part.content_type.startswith("text/") and (found := _message_id_in(part.text)):
             return found

@@ -110,8 +110,9 @@ def test_a_delay_is_no_failure() -> None:
 def test_an_exchange_report_is_read_from_its_fields() -> None:
     report = non_delivery(sample("exchange"))
 
-    assert report.recipients[0].address == "anna@customer.example"
-    assert report.recipients[0].hard
+    (failed,) = report.recipients
+    assert (failed.address, failed.status) == ("anna@customer.example", "5.1.10")
+    assert (failed.cause, failed.hard) == ("no_such_address", True)
     assert report.original_message_id == "<order-7@acme.example>"
 
 
@@ -225,6 +226,54 @@ def test_a_person_who_writes_about_a_bounce_is_a_person(subject: str) -> None:
     assert bounce.read(raw) is None
 
 
+def test_a_person_who_forwards_a_bounce_is_a_person() -> None:
+    raw = (
+        b"From: Anna <anna@customer.example>\r\nSubject: Fwd: Undelivered Mail\r\n"
+        b"Content-Type: multipart/mixed; boundary=fw\r\n\r\n--fw\r\n\r\nWhat is this?\r\n"
+        b"--fw\r\nContent-Type: message/rfc822\r\n\r\n" + sample("dsn") + b"\r\n--fw--\r\n"
+    )
+
+    assert bounce.read(raw) is None
+
+
+def test_a_person_who_pastes_the_fields_of_a_bounce_is_a_person() -> None:
+    fields = "Final-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n"
+
+    assert bounce.read(text_mail(f"Look:\n\n{fields}", sender="anna@customer.example")) is None
+    assert non_delivery(text_mail(f"Sorry.\n\n{fields}")).recipients[0].hard
+
+
+def test_a_report_that_a_gateway_wrapped_is_unwrapped() -> None:
+    raw = (
+        b"From: MAILER-DAEMON@gateway.example\r\nSubject: Returned mail\r\n"
+        b"Content-Type: multipart/mixed; boundary=gw\r\n\r\n--gw\r\n\r\nSee below.\r\n"
+        b"--gw\r\nContent-Type: message/rfc822\r\n\r\n" + sample("dsn") + b"\r\n--gw--\r\n"
+    )
+
+    assert non_delivery(raw).original_message_id == "<reply-42@acme.example>"
+
+
+def test_a_reading_receipt_is_no_bounce() -> None:
+    raw = (
+        b"From: Anna <anna@customer.example>\r\nSubject: Read: Your order\r\n"
+        b"Content-Type: multipart/report; report-type=disposition-notification; boundary=r\r\n\r\n"
+        b"--r\r\n\r\nYour mail was displayed.\r\n--r\r\n"
+        b"Content-Type: message/disposition-notification\r\n\r\n"
+        b"Final-Recipient: rfc822; anna@customer.example\r\nDisposition: manual-action\r\n"
+        b"--r--\r\n"
+    )
+
+    assert bounce.read(raw, automatic=True) is None
+
+
+def test_addresses_and_versions_in_figures_are_no_status() -> None:
+    raw = text_mail(
+        "<gone@customer.example>: host 5.1.1.9 (v5.1.12.3, Mailer 4.8.2) said: 550 no\n"
+    )
+
+    assert non_delivery(raw).recipients[0].status == "5.0.0"
+
+
 def test_a_postmaster_who_writes_about_something_else_is_no_bounce() -> None:
     raw = text_mail("Please call anna@customer.example.\n", sender="postmaster@customer.example")
 
@@ -256,6 +305,16 @@ def test_an_empty_feedback_report_is_a_complaint_of_type_other() -> None:
     )
 
     assert complaint(raw) == Complaint("other", ())
+
+
+def test_control_characters_of_a_report_are_gone() -> None:
+    raw = sample("dsn").replace(b"smtp; 550", b"smtp; \x1b[2J\x00\x07550")
+    raw = raw.replace(b"env-4711", b"env\x1b-4711")
+
+    report = non_delivery(raw)
+
+    assert report.recipients[0].diagnostic.startswith("[2J550")
+    assert report.original_envelope_id == "env-4711"
 
 
 def test_values_of_a_report_are_capped() -> None:
