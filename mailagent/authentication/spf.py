@@ -5,8 +5,10 @@ pyspf evaluates the records; it is given its DNS here and never touches the netw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address
+from itertools import islice
 from typing import Any, Literal, cast, get_args
 
 import spf
@@ -22,6 +24,10 @@ _MAX_RECORD = 4_096
 # are quadratic in its length.
 _MAX_TERM = 512
 _MAX_REASON = 300
+_ASKING_TERM = re.compile(
+    r"[+?~-]?(?P<mechanism>a|mx|include|exists|redirect)([:=](?P<name>[^/]*))?(/[0-9/]*)?",
+    re.IGNORECASE,
+)
 _RESULTS = frozenset(get_args(SpfResult))
 _EXPLAINED = {"pass": "", "none": "the domain publishes no SPF record"}
 
@@ -123,16 +129,15 @@ class _Query(spf.query):  # type: ignore[misc]
         """None: a sender's own words would be fetched only to be shown to people (§6.2)."""
 
     def _foresee(self, record: str, domain: str) -> None:
-        """Ask for all terms of a record at once rather than one a round."""
-        for term in record.split(" ")[1:]:
-            mechanism, colon, name = term.lstrip("+-~?").partition(":")
-            if not colon:
-                mechanism, _, name = term.partition("=")
-            mechanism, _, _ = mechanism.lower().partition("/")
-            name = name.partition("/")[0] or domain
-            if "%" in name or ascii_name(name) is None:
+        """Ask for the terms of a record at once rather than one a round."""
+        terms = filter(None, map(_ASKING_TERM.fullmatch, record.split(" ")))
+        # More than ten are an error when evaluated (§4.6.4), and a mail must not make us ask a
+        # thousand questions.
+        for term in islice(terms, spf.MAX_LOOKUP):
+            name = self._expanded(term["name"] or domain, domain)
+            if ascii_name(name) is None:
                 continue
-            match mechanism.lstrip("+-~?"):
+            match term["mechanism"].lower():
                 case "include" | "redirect":
                     self._inquiry.foresee(name, "TXT")
                 case "a":
@@ -142,9 +147,20 @@ class _Query(spf.query):  # type: ignore[misc]
                 case "exists":
                     self._inquiry.foresee(name, "A")
 
+    def _expanded(self, name: str, domain: str) -> str:
+        """Macros expanded as the record of `domain` will have them; empty if they are wrong."""
+        if "%" not in name:
+            return name
+        current, self.d = self.d, domain
+        try:
+            return cast("str", self.expand(name))
+        except (spf.PermError, ValueError):
+            return ""
+        finally:
+            self.d = current
+
     def _foresee_addresses(self, names: Iterable[str]) -> None:
-        # Ten is also the most that §4.6.4 lets an evaluation ask.
-        for name in list(names)[:10]:
+        for name in islice(names, spf.MAX_MX):
             self._inquiry.foresee(name, self.A)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mailagent.authentication import Needs, judge
 from mailagent.mail import SpfVerdict
-from tests.authentication.cases import Zone, judged
+from mailagent.resolver import Found, Question
+from tests.authentication.cases import CLIENT, NOW, Zone, content, judged, raw_mail
 
 
 def spf_of(record: str | list[str], more: Zone | None = None) -> dict[str, dict[str, list[str]]]:
@@ -187,6 +189,34 @@ def test_the_deepest_chain_is_judged_within_twenty_rounds() -> None:
         **{f"h{n}.example": {"A": ["198.51.100.9"]} for n in range(9)},
     }
     assert judged(spf_of("v=spf1 include:s1.example -all", {**chain, **last})).spf.result == "pass"
+
+
+def test_the_longest_way_to_a_result_is_walked_within_twenty_rounds() -> None:
+    """Ten exchangers behind macros that need the client's own name."""
+    zone: dict[str, dict[str, list[str]]] = {
+        "10.2.0.192.in-addr.arpa": {"PTR": ["h.example.com"]},
+        "h.example.com": {"A": ["192.0.2.10"]},
+    }
+    for n in range(10):
+        zone[f"m{n}.h.example.com"] = {"MX": [f"10 x{n}.example"]}
+        zone[f"x{n}.example"] = {"A": ["198.51.100.1" if n < 9 else "192.0.2.10"]}
+    record = "v=spf1 " + " ".join(f"mx:m{n}.%{{p}}" for n in range(10)) + " -all"
+    assert judged(spf_of(record, zone)).spf.result == "pass"
+
+
+def test_a_record_of_many_names_does_not_make_us_ask_for_all_of_them() -> None:
+    record = "v=spf1 " + " ".join(f"a:h{n}.example" for n in range(200))
+    outcome = judge.judge(
+        raw_mail(),
+        content("ann@example.com"),
+        mail_from="ann@example.com",
+        client_ip=CLIENT,
+        helo=None,
+        answers={Question("example.com", "TXT"): Found((record,))},
+        now=NOW,
+    )
+    assert isinstance(outcome, Needs)
+    assert sum(question.type == "A" for question in outcome.questions) == 10
 
 
 @pytest.mark.parametrize(
