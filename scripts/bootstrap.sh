@@ -75,6 +75,22 @@ follow_pip_settings() {
 # One package of the lock, with its hashes.
 locked() { awk -v name="$1" '/^[A-Za-z0-9]/ { split($1, part, "=="); keep = part[1] == name } keep' requirements.lock; }
 
+sync_with_lock() {
+    "$uv" pip sync --python .venv/bin/python --require-hashes --no-build-isolation requirements.lock \
+        </dev/null 2>&1 && echo "status 0" || echo "status 1"
+}
+
+# What uv says without its list of every package; the status of the pipeline is uv's.
+show_progress() {
+    while IFS= read -r line; do
+        case $line in
+            "status "*) exit "${line#status }" ;;
+            " + "* | " - "* | " ~ "*) ;;
+            *) printf '    %s\n' "$line" >&2 ;;
+        esac
+    done
+}
+
 if [ "${1:-}" = uv ]; then
     find_uv "$(find_python)"
     exit
@@ -99,7 +115,7 @@ rm -f "$stamp"
 say "installing the packages of requirements.lock (about 90; a minute on a new machine)"
 # Packages that come as source are built by setuptools, which therefore stands there first.
 locked setuptools | "$uv" pip install --quiet --python .venv/bin/python --require-hashes -r -
-"$uv" pip sync --python .venv/bin/python --require-hashes --no-build-isolation requirements.lock </dev/null
+sync_with_lock | show_progress
 "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable . </dev/null
 
 inputs >"$stamp"
