@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from mailagent.authentication import judge
+from mailagent.authentication import Needs
+from mailagent.authentication.judge import from_provider, judge, unjudged
 from mailagent.mail import Authentication, Complaint, Content, Kind, NonDelivery
 from mailagent.mime import automatic, bounce, parse
 from mailagent.resolver import Absent, Answer, Found, Question, Unknown
@@ -74,16 +75,14 @@ def attachment(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
     return parse.attachment(raw, arguments["part"])
 
 
-def _judge(
-    raw: bytes, content: Content, arguments: Mapping[str, Any]
-) -> Authentication | judge.Needs:
+def _judge(raw: bytes, content: Content, arguments: Mapping[str, Any]) -> Authentication | Needs:
     if arguments["judged_by"] == "nobody":
-        return judge.unjudged()
+        return unjudged()
     if arguments["judged_by"] != "mailagent":
-        by_provider = judge.from_provider(arguments["verdicts"], arguments["judged_by"], content)
+        by_provider = from_provider(arguments["verdicts"], arguments["judged_by"], content)
         if by_provider is not None:
             return by_provider
-    return judge.judge(
+    return judge(
         raw,
         content,
         mail_from=arguments["mail_from"],
@@ -94,7 +93,7 @@ def _judge(
     )
 
 
-def sorted_questions(needs: judge.Needs) -> list[Question]:
+def sorted_questions(needs: Needs) -> list[Question]:
     """The missing questions in a stable order."""
     return sorted(needs.questions, key=lambda one: (one.name, one.type))
 

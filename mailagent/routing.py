@@ -115,7 +115,7 @@ def has_attachment(mail: Mail, value: str | bool) -> bool:
 def authentication(mail: Mail, value: str) -> bool:
     """`dmarc=pass`, `spf=fail`, `dkim=none` …: a method of RFC 8601 and its result."""
     method, _, result = value.lower().partition("=")
-    verdicts = {
+    verdicts: Mapping[str, set[str]] = {
         "dmarc": {mail.authentication.dmarc.result},
         "spf": {mail.authentication.spf.result},
         "dkim": {one.result for one in mail.authentication.dkim} or {"none"},
@@ -175,7 +175,7 @@ def _check(condition: Any, where: str, depth: int) -> int:
         return 1 + _check(value, f"{where}.not", depth + 1)
     if name not in KINDS:
         raise Malformed(where, f"unknown kind {str(name)[:40]!r}: use one of {', '.join(KINDS)}")
-    takes = _TAKES.get(name, (str,))
+    takes: tuple[type, ...] = _TAKES.get(name, (str,))
     if not isinstance(value, takes) or value == "":
         wanted = " or ".join("true/false" if one is bool else "text" for one in takes)
         raise Malformed(f"{where}.{name}", f"takes {wanted}")

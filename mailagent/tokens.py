@@ -14,9 +14,13 @@ import secrets
 import uuid
 from collections.abc import Sequence
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from uuid_utils.compat import uuid7
+
+from mailagent.errors import Unauthentic
 
 __all__ = ["Secrets", "hash_secret", "new_id", "new_reply_key", "new_secret"]
 
@@ -76,6 +80,22 @@ class Secrets:
             return None
         good = self._mac(purpose, key_id, f"{body}|{bound_to}", length)
         return body if hmac.compare_digest(good.encode(), mac.encode()) else None
+
+    def seal(self, plain: bytes, purpose: str) -> bytes:
+        """Encrypt a secret for the database: key id, nonce, AES-256-GCM (NIST SP 800-38D)."""
+        nonce = secrets.token_bytes(12)
+        sealed = AESGCM(self.subkey(purpose)).encrypt(nonce, plain, None)
+        return self._current.encode() + nonce + sealed
+
+    def unseal(self, sealed: bytes, purpose: str) -> bytes:
+        """The inverse of `seal`. Raises Unauthentic when no key of ours made it."""
+        try:
+            key = self.subkey(purpose, sealed[:1].decode())
+            return AESGCM(key).decrypt(sealed[1:13], sealed[13:], None)
+        except (KeyError, UnicodeDecodeError, InvalidTag) as error:
+            raise Unauthentic(
+                f"a stored {purpose} was made with another MAILAGENT_SECRET_KEY"
+            ) from error
 
     def reply_token(self, reply_key: str, agent_address: str) -> str:
         """29 characters that tie a mail to a thread of one agent.

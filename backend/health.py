@@ -1,0 +1,108 @@
+"""How is this process, and what waits for a person? For `/health`, `/metrics` and `doctor`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from mailagent.doors.smtp import SmtpDoor
+from mailagent.doors.webhooks import HealthReport
+from mailagent.flow.states import NEEDS_A_PERSON
+from mailagent.store.engine import Store
+from mailagent.store.tables import deliveries, outbound_mails, outbound_recipients
+from mailagent.store.transaction import Transaction
+from mailagent.work import Worker
+
+__all__ = ["Health"]
+
+_SILENT_AFTER = 60.0
+_COUNT_EVERY = 5.0
+
+
+class Health:
+    """Reads the state of the parts that this process runs."""
+
+    def __init__(self, store: Store, workers: Mapping[str, Worker], door: SmtpDoor | None) -> None:
+        self._store, self._workers, self._door = store, workers, door
+        self._counts: dict[str, dict[str, int]] = {}
+        self._counted_at = 0.0
+
+    async def report(self) -> HealthReport:
+        """Healthy is: the database answers, and every worker has looked at its queue lately."""
+        database = True
+        if time.monotonic() - self._counted_at > _COUNT_EVERY:
+            try:
+                self._counts = await self._store.read_unscoped(count)
+                self._counted_at = time.monotonic()
+            except SQLAlchemyError:
+                database = False
+        now = time.monotonic()
+        silent = [
+            name
+            for name, worker in self._workers.items()
+            if worker.last_seen and now - worker.last_seen > _SILENT_AFTER and not worker.busy
+        ]
+        parts: dict[str, Any] = {
+            "database": "ok" if database else "away",
+            "workers": {name: worker.busy for name, worker in self._workers.items()},
+            "silent_workers": silent,
+            **self._counts,
+        }
+        if self._door is not None:
+            parts["smtp_connections"] = self._door.stats().open_connections
+        return HealthReport(database and not silent, parts)
+
+    def metrics(self) -> bytes:
+        """The same numbers in Prometheus's text format, as of the last report."""
+        registry = CollectorRegistry()
+        for name, counts in self._counts.items():
+            gauge = Gauge(f"mailagent_{name}", f"{name} by state", ["state"], registry=registry)
+            for state, number in counts.items():
+                gauge.labels(state).set(number)
+        busy = Gauge("mailagent_busy", "rows in hand by queue", ["queue"], registry=registry)
+        for name, worker in self._workers.items():
+            busy.labels(name).set(worker.busy)
+        if self._door is not None:
+            _door_metrics(self._door, registry)
+        return generate_latest(registry)
+
+
+def count(tx: Transaction) -> dict[str, dict[str, int]]:
+    """What waits: deliveries in hand or with a person, outbound mails on their way or unknown."""
+    waiting = ["accepted", "routed", "thinking", *(str(state) for state in NEEDS_A_PERSON)]
+    return {
+        "deliveries_waiting": _by_state(
+            tx,
+            select(deliveries.c.state, func.count())
+            .where(deliveries.c.state.in_(waiting), deliveries.c.archived_at.is_(None))
+            .group_by(deliveries.c.state),
+        ),
+        "outbound_waiting": _by_state(
+            tx,
+            select(outbound_mails.c.state, func.count())
+            .where(outbound_mails.c.state == "queued")
+            .group_by(outbound_mails.c.state),
+        ),
+        "recipients_unknown": _by_state(
+            tx,
+            select(outbound_recipients.c.state, func.count())
+            .where(outbound_recipients.c.state == "unknown")
+            .group_by(outbound_recipients.c.state),
+        ),
+    }
+
+
+def _by_state(tx: Transaction, statement: Any) -> dict[str, int]:
+    return {str(row[0]): int(row[1]) for row in tx.rows(statement)}
+
+
+def _door_metrics(door: SmtpDoor, registry: CollectorRegistry) -> None:
+    stats = door.stats()
+    for name in ("open_connections", "accepted", "later"):
+        gauge = Gauge(f"mailagent_smtp_{name}", f"SMTP door: {name}", registry=registry)
+        gauge.set(getattr(stats, name))
