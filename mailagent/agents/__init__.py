@@ -1,0 +1,48 @@
+"""Who can answer a mail? `KINDS` is the whole list: one file, one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mailagent.agents.builtin import Builtin
+from mailagent.agents.claude import Claude
+from mailagent.agents.turn import (
+    Agent,
+    AgentKind,
+    Passage,
+    Profile,
+    Step,
+    Steps,
+    Tools,
+    Turn,
+    Usage,
+)
+from mailagent.errors import Misconfigured
+
+__all__ = [
+    "KINDS",
+    "Agent",
+    "AgentKind",
+    "Passage",
+    "Profile",
+    "Step",
+    "Steps",
+    "Tools",
+    "Turn",
+    "Usage",
+    "open_agent",
+]
+
+KINDS: tuple[type[AgentKind], ...] = (
+    Builtin,
+    Claude,
+)
+
+
+def open_agent(kind: str, settings: Mapping[str, str]) -> AgentKind:
+    """The agent of that kind (`LLM_PROVIDER`). Raises Misconfigured; connects to nothing."""
+    for candidate in KINDS:
+        if candidate.kind == kind:
+            return candidate.open(settings)
+    known = ", ".join(candidate.kind for candidate in KINDS)
+    raise Misconfigured("LLM_PROVIDER", f"{kind!r} is no agent: choose one of {known}")

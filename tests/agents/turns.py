@@ -1,0 +1,127 @@
+"""Turns and helpers that the agents' tests share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mailagent.agents import Passage, Profile, Step, Turn
+from mailagent.mail import (
+    Address,
+    Attachment,
+    Authentication,
+    Content,
+    DmarcVerdict,
+    Kind,
+    Mail,
+    SpfVerdict,
+    Thread,
+)
+
+AT = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+PROFILE = Profile("Sam", "hello@acme.example", "Acme", "Be brief.")
+RETURNS = Passage(
+    "d1", "returns.md", "Goods may be returned within 30 days.\nReturn shipping is free.", 2.0
+)
+OFFICE = Passage("d2", "office.md", "The office is open from nine to five.", 1.0)
+
+
+def soon(seconds: float = 30) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def mail(written: str, **changes: Any) -> Mail:
+    content: dict[str, Any] = {
+        "message_id": "<q1@customer.example>",
+        "in_reply_to": (),
+        "references": (),
+        "date": AT,
+        "subject": "Question",
+        "from_": (Address("alice@customer.example", "Alice"),),
+        "sender": (),
+        "reply_to": (),
+        "to": (Address("hello@acme.example"),),
+        "cc": (),
+        "text": written + "\n\n> an old quote",
+        "written": written,
+        "html": None,
+        "hidden_text": False,
+        "is_forward": False,
+        "attachments": (),
+        "headers": (),
+        "content_sha256": "0" * 64,
+    }
+    return Mail(
+        delivery_id="dlv_1",
+        workspace_id="ws_1",
+        recipient="hello@acme.example",
+        mail_from="alice@customer.example",
+        received_at=AT,
+        content=Content(**{**content, **changes}),
+        authentication=Authentication(
+            SpfVerdict("pass"), (), DmarcVerdict("pass", "customer.example"), "mailagent"
+        ),
+        kind=Kind.PERSON,
+        why_kind="nothing says otherwise",
+    )
+
+
+def attachment(part: str, filename: str) -> Attachment:
+    return Attachment(part, filename, "text/plain", 10, "0" * 64)
+
+
+@dataclass
+class Shelf:
+    """Tools over a few passages and attachment texts; remembers what was asked."""
+
+    passages: Sequence[Passage] = (RETURNS, OFFICE)
+    texts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    queries: list[str] = field(default_factory=list)
+
+    async def search_documents(self, query: str, *, limit: int = 5) -> Sequence[Passage]:
+        self.queries.append(query)
+        return self.passages[:limit]
+
+    async def attachment_text(self, delivery_id: str, part: str) -> str | None:
+        return self.texts.get((delivery_id, part))
+
+
+class Killed(Exception):
+    """The process died."""
+
+
+@dataclass
+class Notebook:
+    """Steps that survive: what was recorded went through JSON. `most` more are possible."""
+
+    past: list[Step] = field(default_factory=list)
+    most: int = 1000
+
+    async def record(self, step: Step) -> None:
+        if self.most == 0:
+            raise Killed
+        self.most -= 1
+        self.past.append(Step(step.kind, json.loads(json.dumps(step.content))))
+
+    def of_kind(self, kind: str) -> list[Any]:
+        return [step.content for step in self.past if step.kind == kind]
+
+
+def turn(
+    *mails: Mail,
+    thread: Thread | None = None,
+    tools: Shelf | None = None,
+    steps: Notebook | None = None,
+    profile: Profile = PROFILE,
+) -> Turn:
+    return Turn(
+        id="turn_1",
+        profile=profile,
+        mails=mails,
+        thread=thread or Thread("thr_1", "Question"),
+        tools=tools or Shelf(),
+        steps=steps or Notebook(),
+    )
