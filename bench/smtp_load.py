@@ -1,7 +1,4 @@
-"""How is load made and timed? `smtp-source` of Postfix when installed, else a client of ours.
-
-python -m bench.smtp_load PORT SESSIONS MAILS SIZE RECIPIENT [many]
-"""
+"""How is load made and timed? By Postfix's `smtp-source` where installed, else by smtplib."""
 
 from __future__ import annotations
 

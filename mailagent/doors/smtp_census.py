@@ -13,14 +13,16 @@ from mailagent.doors import smtp_replies as replies
 from mailagent.doors.smtp_limits import SmtpLimits
 from mailagent.doors.smtp_replies import Reply
 
-__all__ = ["Census", "SmtpStats"]
+__all__ = ["Census", "Held", "SmtpStats"]
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpStats:
-    """Counts since the door was made; `open_connections` is now."""
+    """Counts since the door was made; `open_connections` and `held_bytes` are of now."""
 
     open_connections: int
+    held_bytes: int
+    """Octets of mails in memory that are not answered yet."""
     connections: int
     accepted: int
     """Mails that were answered 250, repeated ones included."""
@@ -35,13 +37,36 @@ class _Connected(Protocol):
     def abort(self) -> None: ...
 
 
+class Held:
+    """What one connection holds of the memory that all share; as a context it gives it back."""
+
+    __slots__ = ("_bytes", "_census")
+
+    def __init__(self, census: Census) -> None:
+        self._census = census
+        self._bytes = 0
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._census.held_bytes -= self._bytes
+
+    def may_grow_to(self, size_bytes: int) -> bool:
+        """Count `size_bytes` as held; False when all together are over the limit now."""
+        self._census.held_bytes += size_bytes - self._bytes
+        self._bytes = size_bytes
+        return self._census.held_bytes <= self._census.limits.held_bytes
+
+
 class Census:
     """Counts connections against the caps, and replies for the metrics. One event loop only."""
 
     def __init__(self, limits: SmtpLimits) -> None:
         self.accepted = 0
         self.closing = False
-        self._limits = limits
+        self.held_bytes = 0
+        self.limits = limits
         self._open: set[_Connected] = set()
         self._by_address: Counter[str] = Counter()
         self._connections = 0
@@ -59,11 +84,11 @@ class Census:
         """Count a client under its address; a reply refuses it, and nothing was counted."""
         if self.closing:
             return replies.CLOSING
-        if len(self._open) > self._limits.connections:
+        if len(self._open) > self.limits.connections:
             return replies.TOO_MANY_CONNECTIONS
         key = _counted_as(client_ip)
-        if self._by_address[key] >= self._limits.connections_per_address and (
-            self._limits.cap_loopback or not ip_address(client_ip).is_loopback
+        if self._by_address[key] >= self.limits.connections_per_address and (
+            self.limits.cap_loopback or not ip_address(client_ip).is_loopback
         ):
             return replies.TOO_MANY_FROM_YOU
         self._by_address[key] += 1
@@ -79,6 +104,10 @@ class Census:
                 del self._by_address[key]
         if not self._open:
             self._empty.set()
+
+    def held(self) -> Held:
+        """A share of the memory for mails, empty yet."""
+        return Held(self)
 
     def refused(self, reply: Reply) -> None:
         """A reply of class 4 or 5 was given."""
@@ -102,7 +131,9 @@ class Census:
         refused: Counter[str] = Counter()
         for reply, count in self._replies.items():
             refused[f"{reply.code} {reply.enhanced}"] += count
-        return SmtpStats(len(self._open), self._connections, self.accepted, dict(refused))
+        return SmtpStats(
+            len(self._open), self.held_bytes, self._connections, self.accepted, dict(refused)
+        )
 
 
 def _counted_as(client_ip: str) -> str:

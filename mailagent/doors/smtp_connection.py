@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, ClassVar, cast
 
 import structlog
@@ -177,7 +177,7 @@ class SmtpConnection(SMTP):
         peer = self._writer.get_extra_info("peername")
         if not peer:
             return False  # it was gone before we came to it
-        address = ip_address(peer[0].partition("%")[0])
+        address = _plain(ip_address(peer[0].partition("%")[0]))
         if any(address in network for network in self._service.proxy_networks):
             self._reset_timeout(self._service.limits.tls_timeout.total_seconds())
             try:
@@ -187,9 +187,10 @@ class SmtpConnection(SMTP):
             if not proxied.valid:
                 _log.warning("smtp_proxy_header_bad", proxy=str(address))
                 return False
-            if proxied.src_addr is not None:
-                address = ip_address(str(proxied.src_addr))
-        self._client_ip = str(getattr(address, "ipv4_mapped", None) or address)
+            # A health check of the proxy itself (LOCAL, UNKNOWN) names no client.
+            if isinstance(proxied.src_addr, IPv4Address | IPv6Address):
+                address = _plain(proxied.src_addr)
+        self._client_ip = str(address)
         refusal = self._service.census.admit(self._client_ip)
         if refusal is not None:
             _log.info("smtp_connection_refused", client_ip=self._client_ip, reply=refusal.text)
@@ -287,3 +288,9 @@ class SmtpConnection(SMTP):
         cipher, protocol, _ = self._writer.get_extra_info("cipher")
         self._tls = f"{protocol} {cipher}"
         return True
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """An IPv4 client of an IPv6 socket under its own address."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -65,6 +65,11 @@ class Content:
         """
         return self._dropped > self._patience_bytes
 
+    @property
+    def held_bytes(self) -> int:
+        """Octets in memory."""
+        return len(self._buffer)
+
     def feed(self, chunk: bytes) -> bytes | None:
         """Take the next octets; None until the final dot came, then what followed it."""
         buffer = self._buffer

@@ -16,6 +16,7 @@ import structlog
 import uuid_utils
 
 from mailagent.doors import smtp_replies as replies
+from mailagent.doors.smtp_census import Held
 from mailagent.doors.smtp_connection import SmtpConnection
 from mailagent.doors.smtp_content import Content
 from mailagent.doors.smtp_replies import Reply
@@ -182,8 +183,6 @@ class SmtpDialogue(SmtpConnection):
         if not address.isascii() and not transaction.utf8:
             self._say(replies.RECIPIENT_NEEDS_UTF8)
             return
-        if "@" not in address:
-            address = f"{address}@{self._service.hostname}"
         self._say(await self._add(transaction, address, parameters))
 
     async def _add(
@@ -228,15 +227,16 @@ class SmtpDialogue(SmtpConnection):
             return
         self._say(replies.START_INPUT)
         self._transaction = None
-        match await self._content():
-            case bytes(raw):
-                await self._keep(transaction, raw)
-            case Reply() as problem:
-                self._say(problem)
-            case None:
-                self._over = True
+        with self._service.census.held() as held:
+            match await self._content(held):
+                case bytes(raw):
+                    await self._keep(transaction, raw)
+                case Reply() as problem:
+                    self._say(problem)
+                case None:
+                    self._over = True
 
-    async def _content(self) -> bytes | Reply | None:
+    async def _content(self, held: Held) -> bytes | Reply | None:
         """The mail, or why it is not taken; None when the connection is over before its end."""
         limits = self._service.limits
         content = Content(
@@ -250,6 +250,9 @@ class SmtpDialogue(SmtpConnection):
         while (rest := content.feed(chunk)) is None:
             if content.endless:
                 self._hang_up(self._service.too_big)
+                return None
+            if not held.may_grow_to(content.held_bytes):
+                self._hang_up(replies.NO_ROOM)
                 return None
             chunk = await self._read()
             if not chunk or self._over:

@@ -18,8 +18,10 @@ class SmtpLimits:
     """One line of a mail without CRLF. 998 binds what we send; real mail has longer ones."""
     recipients: int = 100
     """Of one mail: at least 100, RFC 5321 §4.5.3.1.8; the rest is told 452 and comes again."""
+    held_bytes: int = 512 * 1024 * 1024
+    """Octets of unfinished mails in memory, of all connections together; over it, 452."""
     connections: int = 500
-    """At a time: each may hold a mail in memory."""
+    """At a time."""
     connections_per_address: int = 20
     """At a time, from one IPv4 address or IPv6 /64; large senders keep to 10-20."""
     cap_loopback: bool = False

@@ -68,8 +68,9 @@ TROUBLE = Reply(451, "4.3.0", "Local trouble, try again (trace {trace})", "RFC 5
 DIRECTORY_SILENT = Reply(451, "4.4.3", "Cannot look that up now, try again", "RFC 3463 §3.5")
 NOT_KEPT = Reply(451, "4.3.1", "Cannot keep the mail now, try again", "RFC 3463 §3.4")
 TOO_MANY_RECIPIENTS = Reply(
-    452, "4.5.3", "Too many recipients, send again for the rest", "§4.5.3.1.10"
+    452, "4.5.3", "Too many recipients, send again for the rest", "RFC 5321 §4.5.3.1.10"
 )
+NO_ROOM = Reply(452, "4.3.1", "Too much mail at this moment, try again", "RFC 5321 §4.2.2")
 TLS_NOT_AVAILABLE = Reply(454, "4.7.0", "TLS is not available", "RFC 3207 §4")
 
 # Never

@@ -129,6 +129,24 @@ async def test_a_mail_that_never_ends_is_cut_off() -> None:
         assert await client.closed()
 
 
+async def test_mails_of_all_connections_together_do_not_fill_the_memory() -> None:
+    async with house(limits=SmtpLimits(held_bytes=100_000)) as h:
+        first, second = await h.client(), await h.client()
+        for client in (first, second):
+            await client.begin()
+            await client.ask("DATA")
+        first.writer.write(b"line\r\n" * 10_000)
+        while h.door.stats().held_bytes < 60_000:
+            await asyncio.sleep(0)
+
+        second.writer.write(b"line\r\n" * 10_000)
+
+        assert (await second.reply()).startswith("452 4.3.1")
+        assert await second.closed()
+        assert (await first.ask(".")).startswith("250")
+        assert h.door.stats().held_bytes == 0
+
+
 async def test_a_client_that_goes_away_inside_a_mail_leaves_nothing() -> None:
     async with house() as h:
         client = await h.client()

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import stat
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,19 @@ async def test_a_mail_comes_in_over_starttls(tls: ssl.SSLContext) -> None:
 def test_a_mail_comes_in_over_starttls_on_uvloop(tls: ssl.SSLContext) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_deliver_secured(tls))
+
+
+async def test_the_client_a_proxy_named_is_still_known_after_starttls(tls: ssl.SSLContext) -> None:
+    async with house(tls=tls, proxy_networks=[ip_network("127.0.0.0/8")]) as h:
+        client = await h.knock()
+        client.send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 25")
+        await client.reply()
+        await client.ask("STARTTLS")
+        await client.secure()
+
+        await client.deliver(b"x\r\n")
+
+        assert h.shelf.mails[0].origin.client_ip == "192.0.2.7"
 
 
 async def test_what_was_injected_before_the_handshake_is_forgotten(tls: ssl.SSLContext) -> None:
