@@ -8,18 +8,25 @@ was interrupted pays for nothing twice. Source: platform.claude.com "Messages", 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mailagent.agents import prices
 from mailagent.agents.deadline import now, until
-from mailagent.agents.prompt import HAND_OVER, NO_REPLY, conversation, instructions
-from mailagent.agents.tools import SEARCH_DOCUMENTS, ToolResult, use
-from mailagent.agents.turn import Step, Turn, Usage
-from mailagent.errors import Misconfigured, TransientFailure
+from mailagent.agents.exchange import (
+    Exchange,
+    handoff,
+    model_step,
+    outcome,
+    read_message,
+    tool_step,
+)
+from mailagent.agents.prompt import conversation, instructions
+from mailagent.agents.tools import SEARCH_DOCUMENTS, use
+from mailagent.agents.turn import Turn, Usage
+from mailagent.errors import Malformed, Misconfigured, TransientFailure
 from mailagent.outgoing import Handoff, Reply, Silence
 
 if TYPE_CHECKING:
@@ -33,9 +40,6 @@ _MOST_QUESTIONS = 8
 """To the model in one turn; the last one must be an answer."""
 _RETRY_AFTER = timedelta(seconds=30)
 _LONGEST_RETRY = timedelta(hours=1)
-_HANDED_OVER = (
-    "Thank you for your message. I cannot answer it myself; a person will read it and reply to you."
-)
 
 
 class Claude:
@@ -83,25 +87,25 @@ class Claude:
         """
         async with until(deadline):
             opening = await conversation(turn)
-            exchange = _Exchange.of(turn.steps.past)
+            exchange = Exchange.of(turn.steps.past)
             while True:
                 if (wish := exchange.next_wish()) is not None:
                     result = await use(turn.tools, str(wish.get("name")), wish.get("input"))
-                    step = _tool_step(wish, result)
+                    step = tool_step(wish, result)
                     await turn.steps.record(step)
                     exchange.add(step)
                 elif (answer := exchange.last) is not None and answer["stop_reason"] != "tool_use":
-                    return _outcome(answer, exchange.documents)
+                    return outcome(answer, exchange.documents)
                 elif exchange.questions == _MOST_QUESTIONS:
                     reason = f"the model wanted to search more than {_MOST_QUESTIONS - 1} times"
-                    return Handoff(reason, notice=_HANDED_OVER)
+                    return handoff(reason)
                 else:
                     said = await self._ask(turn, [*opening, *exchange.messages()], deadline)
                     if isinstance(said, Handoff):
                         return said
                     # First what it cost: a stop in between loses an answer, never an expense.
                     await turn.steps.record(self._usage(said).as_step())
-                    step = Step("model", _kept(said))
+                    step = model_step(said)
                     await turn.steps.record(step)
                     exchange.add(step)
 
@@ -109,7 +113,7 @@ class Claude:
         self, turn: Turn, messages: list[dict[str, Any]], deadline: datetime
     ) -> Mapping[str, Any] | Handoff:
         client = await self._connected()
-        import anthropic  # loaded by now: a second of work, and only for those who use it
+        import anthropic
 
         try:
             response = await client.messages.with_raw_response.create(
@@ -121,22 +125,24 @@ class Claude:
                 timeout=max((deadline - now()).total_seconds(), 0.001),
             )
             # As it came, not as the SDK's types see it: unknown blocks must go back unchanged.
-            return _read(await response.read())
+            return read_message(await response.read())
         except anthropic.APIStatusError as error:
             if error.status_code in {400, 413, 422}:
                 reason = f"the model's service refused the request ({error.status_code})"
-                return Handoff(reason, notice=_HANDED_OVER)
+                return handoff(reason)
             raise self._failure(error) from error
         except anthropic.APIError as error:
-            raise TransientFailure(
-                "the model's service did not answer", retry_at=now() + _RETRY_AFTER
-            ) from error
+            reason = "the model's service did not answer"
+            raise TransientFailure(reason, retry_at=now() + _RETRY_AFTER) from error
+        except Malformed as error:
+            reason = "the model's service answered with something that is no message"
+            raise TransientFailure(reason, retry_at=now() + _RETRY_AFTER) from error
 
     async def _connected(self) -> anthropic.AsyncAnthropic:
-        if self._client is None:
-            await asyncio.to_thread(_load)
-            import anthropic
+        await asyncio.to_thread(_load)
+        import anthropic
 
+        if self._client is None:
             # Retries belong to the work queue, which is durable and knows the deadline.
             self._client = anthropic.AsyncAnthropic(
                 api_key=self._api_key,
@@ -164,157 +170,24 @@ class Claude:
         )
 
     def _usage(self, answer: Mapping[str, Any]) -> Usage:
-        usage = answer.get("usage") or {}
-        input_tokens = _count(usage, "input_tokens")
-        output_tokens = _count(usage, "output_tokens")
+        input_tokens, output_tokens = _count(answer, "input"), _count(answer, "output")
         model = str(answer.get("model") or self._model)
-        cached = _count(usage, "cache_read_input_tokens") or _count(
-            usage, "cache_creation_input_tokens"
-        )
-        return Usage(
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            model=model,
-            # A gateway that caches for us has prices that we do not know.
-            cost_usd=None
-            if cached
-            else prices.cost_usd(model, input_tokens=input_tokens, output_tokens=output_tokens),
-        )
-
-
-class _Exchange:
-    """What was said since the mails: the model's answers and the tools' results, in order."""
-
-    def __init__(self) -> None:
-        self._rounds: list[tuple[Mapping[str, Any], list[Mapping[str, Any]]]] = []
-
-    @classmethod
-    def of(cls, past: Sequence[Step]) -> _Exchange:
-        exchange = cls()
-        for step in past:
-            exchange.add(step)
-        return exchange
-
-    def add(self, step: Step) -> None:
-        assert isinstance(step.content, Mapping)
-        if step.kind == "model":
-            self._rounds.append((step.content, []))
-        elif step.kind == "tool":
-            self._rounds[-1][1].append(step.content)
-
-    @property
-    def questions(self) -> int:
-        return len(self._rounds)
-
-    @property
-    def last(self) -> Mapping[str, Any] | None:
-        return self._rounds[-1][0] if self._rounds else None
-
-    @property
-    def documents(self) -> tuple[str, ...]:
-        """Names of all documents that the model was shown."""
-        shown = (name for _, results in self._rounds for r in results for name in r["documents"])
-        return tuple(dict.fromkeys(shown))
-
-    def next_wish(self) -> Mapping[str, Any] | None:
-        """The first tool use of the last answer that has no result yet."""
-        if not self._rounds:
-            return None
-        answer, results = self._rounds[-1]
-        done = {result["tool_use_id"] for result in results}
-        if answer["stop_reason"] != "tool_use":
-            return None
-        return next((wish for wish in _wishes(answer) if wish.get("id") not in done), None)
-
-    def messages(self) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = []
-        for answer, results in self._rounds:
-            messages.append({"role": "assistant", "content": answer["content"]})
-            blocks = [
-                {
-                    "type": "tool_result",
-                    "tool_use_id": result["tool_use_id"],
-                    "content": result["text"],
-                    "is_error": result["is_error"],
-                }
-                for result in results
-            ]
-            messages.append({"role": "user", "content": blocks})
-        return messages
+        cost = None
+        # A gateway that caches for us, or does not count, has prices that we do not know.
+        cached = _count(answer, "cache_read_input") or _count(answer, "cache_creation_input")
+        if input_tokens and output_tokens and not cached:
+            cost = prices.cost_usd(model, input_tokens=input_tokens, output_tokens=output_tokens)
+        return Usage(input_tokens, output_tokens, model, cost)
 
 
 def _load() -> None:
+    """A second of work the first time: outside the loop, and only for those who use it."""
     import anthropic  # noqa: F401
 
 
-def _read(body: bytes) -> Mapping[str, Any]:
-    """The service's answer as JSON. Raises TransientFailure when it is no message."""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if isinstance(answer, Mapping) and isinstance(answer.get("content"), list):
-        blocks = answer["content"]
-        if all(isinstance(block, Mapping) for block in blocks):
-            wants_tool = answer.get("stop_reason") == "tool_use"
-            if not wants_tool or _wishes(answer):
-                return answer
-    reason = "the model's service answered with something that is no message"
-    raise TransientFailure(reason, retry_at=now() + _RETRY_AFTER)
-
-
-def _wishes(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [block for block in answer["content"] if block.get("type") == "tool_use"]
-
-
-def _kept(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: answer.get(name) for name in ("id", "model", "stop_reason", "content")}
-
-
-def _tool_step(wish: Mapping[str, Any], result: ToolResult) -> Step:
-    return Step(
-        "tool",
-        {
-            "tool_use_id": wish.get("id"),
-            "name": wish.get("name"),
-            "text": result.text,
-            "documents": list(result.documents),
-            "is_error": result.is_error,
-        },
-    )
-
-
-def _outcome(answer: Mapping[str, Any], documents: tuple[str, ...]) -> Reply | Silence | Handoff:
-    text = "\n\n".join(
-        block["text"].strip()
-        for block in answer["content"]
-        if block.get("type") == "text" and isinstance(block.get("text"), str)
-    ).strip()
-    match answer["stop_reason"]:
-        case "end_turn" | "stop_sequence" if text.startswith(HAND_OVER):
-            return Handoff(_reason(text, HAND_OVER), notice=_HANDED_OVER)
-        case "end_turn" | "stop_sequence" if text.startswith(NO_REPLY):
-            return Silence(_reason(text, NO_REPLY))
-        case "end_turn" | "stop_sequence" if text:
-            return Reply(text, sources=documents)
-        case "end_turn" | "stop_sequence":
-            return Handoff("the model gave an empty answer", notice=_HANDED_OVER)
-        case "refusal":
-            return Handoff("the model refused to answer", notice=_HANDED_OVER)
-        case "max_tokens":
-            return Handoff("the model's answer was cut off at its limit", notice=_HANDED_OVER)
-        case "model_context_window_exceeded":
-            return Handoff("the thread is too long for the model", notice=_HANDED_OVER)
-        case other:
-            return Handoff(f"the model stopped for {other!r}", notice=_HANDED_OVER)
-
-
-def _reason(text: str, marker: str) -> str:
-    return text.removeprefix(marker).strip()[:500] or "the model gave no reason"
-
-
-def _count(usage: Mapping[str, Any], name: str) -> int:
-    value = usage.get(name)
+def _count(answer: Mapping[str, Any], kind: str) -> int:
+    usage = answer.get("usage")
+    value = usage.get(f"{kind}_tokens") if isinstance(usage, Mapping) else None
     return value if isinstance(value, int) else 0
 
 

@@ -172,6 +172,7 @@ async def test_a_wait_that_makes_no_sense_is_bounded(retry_after: str) -> None:
         Answer(b'{"content": "no list", "stop_reason": "end_turn"}'),
         Answer(b'{"content": ["no block"], "stop_reason": "end_turn"}'),
         Answer(b'{"content": [], "stop_reason": "tool_use"}'),
+        Answer(b'{"content": [{"type": "tool_use", "id": []}], "stop_reason": "tool_use"}'),
         Answer(b"\xff\xfe"),
     ],
 )
@@ -241,11 +242,22 @@ async def test_an_unknown_price_is_unknown_and_never_nothing(answer: Answer) -> 
     assert steps.of_kind("usage")[0]["cost_usd"] is None
 
 
-async def test_a_message_without_usage_counts_nothing() -> None:
+@pytest.mark.parametrize("usage", [None, [], {}, {"input_tokens": "many"}])
+async def test_a_message_without_a_count_has_an_unknown_price(usage: object) -> None:
     steps = Notebook()
-    body = {"content": [{"type": "text", "text": "Hi."}], "stop_reason": "end_turn", "usage": None}
+    body = {
+        "model": "claude-sonnet-5-5",
+        "content": [{"type": "text", "text": "Hi."}],
+        "stop_reason": "end_turn",
+        "usage": usage,
+    }
     await ask(Answer(json.dumps(body).encode()), given=turn(mail(QUESTION), steps=steps))
-    assert steps.of_kind("usage")[0]["input_tokens"] == 0
+    assert steps.of_kind("usage")[0]["cost_usd"] is None
+
+
+async def test_half_a_character_of_the_model_does_not_reach_the_mail() -> None:
+    outcome, _ = await ask(text("\ud800Hello\x00"))
+    assert outcome == Reply("?Hello")
 
 
 def test_a_long_prompt_of_haiku_costs_more() -> None:
