@@ -165,6 +165,7 @@ class SmtpConnection(SMTP):
                 if self._over:
                     return
                 if self._writer.transport.get_write_buffer_size() > _UNSENT_BYTES:
+                    self._reset_timeout()
                     await self._writer.drain()
         except OSError:
             # The connection broke while a reply waited to be sent: no one is left to tell.

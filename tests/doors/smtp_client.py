@@ -167,7 +167,7 @@ async def house(**options: Any) -> AsyncIterator[House]:
         book,
         hostname="mx.our.example",
         host="127.0.0.1",
-        port=0,
+        port=options.pop("port", 0),
         now=lambda: NOON,
         **options,
     )

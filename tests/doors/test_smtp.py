@@ -443,6 +443,16 @@ async def test_stopping_cuts_what_takes_longer_than_the_grace() -> None:
         assert h.door.stats().open_connections == 0
 
 
+async def test_two_doors_share_a_port_only_when_asked_to() -> None:
+    async with house(reuse_port=True) as first:
+        async with house(reuse_port=True, port=first.door.port) as second:
+            assert first.door.port == second.door.port
+            await second.client()
+        with pytest.raises(OSError, match="in use"):
+            async with house(port=first.door.port):
+                pass
+
+
 async def test_the_counts_tell_what_happened() -> None:
     async with house() as h:
         client = await h.client()
