@@ -54,7 +54,7 @@ class Sandbox:
         allowed: Sequence[str] = (
             "mailagent.mime",
             "mailagent.authentication",
-            "mailagent.flow.reading",
+            "mailagent.reading",
         ),
     ) -> None:
         self._memory_bytes = memory_bytes
