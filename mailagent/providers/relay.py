@@ -54,6 +54,7 @@ class Relay:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
+            (host or "").encode("idna")  # what cannot be looked up later raises UnicodeError now
             query = parse_qs(parts.query, strict_parsing=bool(parts.query))
         except ValueError:
             raise wrong("is no URL (is the password percent-encoded?)") from None

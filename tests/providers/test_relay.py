@@ -41,6 +41,7 @@ def test_a_url_says_where_and_how(url: str, relay: Relay) -> None:
         "smtps://u:hunter2@relay.example?tls=none",
         "smtp://u:hunter2@relay.example#x",
         "smtp://[::1:25",
+        "smtp://u:hunter2@" + "a" * 64 + ".example",
     ],
 )
 def test_a_wrong_url_is_named_by_its_setting_and_never_repeated(url: str) -> None:
