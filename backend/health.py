@@ -103,6 +103,6 @@ def _by_state(tx: Transaction, statement: Any) -> dict[str, int]:
 
 def _door_metrics(door: SmtpDoor, registry: CollectorRegistry) -> None:
     stats = door.stats()
-    for name in ("open_connections", "accepted", "later"):
+    for name in ("open_connections", "held_bytes", "connections", "accepted"):
         gauge = Gauge(f"mailagent_smtp_{name}", f"SMTP door: {name}", registry=registry)
         gauge.set(getattr(stats, name))

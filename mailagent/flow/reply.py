@@ -22,6 +22,8 @@ from mailagent.tokens import new_id
 __all__ = ["Sender", "answer", "new_mail", "reply_address", "sender_of"]
 
 _HOP_HEADER = "X-Mailagent-Loop"
+_LONGEST_NAME = 100
+_LONGEST_SUBJECT = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,9 @@ def answer(
         message_id=f"<{new_id('rpl').removeprefix('rpl_')}@{sender.domain}>",
         date=tx.now,
         from_=sender.mailbox,
-        to=(to,),
-        subject=anchoring.reply_subject(mail.content.subject),
+        # What a stranger chose is cut to what we are willing to send.
+        to=(Address(to.address, to.name[:_LONGEST_NAME]),),
+        subject=anchoring.reply_subject(mail.content.subject)[:_LONGEST_SUBJECT],
         text=reply.text,
         html=reply.html,
         attachments=reply.attachments,

@@ -8,42 +8,29 @@ and refuses what it cannot scope.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    Alias,
-    BinaryExpression,
     ColumnElement,
     Connection,
     CursorResult,
-    Delete,
     Insert,
-    Join,
     Row,
-    Select,
     Table,
-    TextClause,
-    Update,
     func,
     insert,
     literal,
     text,
 )
-from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.selectable import FromClause
 
+from mailagent.store.scope import Statement, Unscoped, scoped
 from mailagent.store.types import Moment
 
-__all__ = ["AnyRow", "Transaction", "Unscoped"]
+__all__ = ["AnyRow", "Transaction"]
 
 AnyRow = Row[*tuple[Any, ...]]
-Statement = Select[*tuple[Any, ...]] | Update | Delete | TextClause
-
-
-class Unscoped(RuntimeError):
-    """A statement would touch rows of a tenant without naming the workspace: a bug of ours."""
 
 
 class Transaction:
@@ -72,7 +59,7 @@ class Transaction:
     def execute(self, statement: Statement) -> CursorResult[Any]:
         """Run one statement inside the workspace. Raises Unscoped when it cannot be scoped."""
         if self.workspace_id is not None:
-            statement = self._scope(statement)
+            statement = scoped(statement, self.workspace_id)
         result = self._connection.execute(statement)
         assert isinstance(result, CursorResult)
         return result
@@ -134,54 +121,6 @@ class Transaction:
         if self.on_sqlite:
             return literal(self.now, Moment)
         return func.clock_timestamp()
-
-    # --- scope ---
-
-    def _scope(self, statement: Any) -> Any:
-        match statement:
-            case Select():
-                for source in _tables(statement.get_final_froms()):
-                    if "workspace_id" in source.c:
-                        statement = statement.where(source.c.workspace_id == self.workspace_id)
-            case Update() | Delete():
-                if "workspace_id" in statement.table.c:
-                    statement = statement.where(statement.table.c.workspace_id == self.workspace_id)
-            case TextClause():
-                if ":workspace_id" not in statement.text:
-                    raise Unscoped(f"a text statement without :workspace_id: {statement.text}")
-                return statement.bindparams(workspace_id=self.workspace_id)
-            case _:
-                raise Unscoped(f"cannot scope a {type(statement).__name__}")
-        for element in visitors.iterate(statement):
-            if isinstance(element, Select) and element is not statement and not _scoped(element):
-                raise Unscoped(f"a nested select without workspace_id: {element}")
-        return statement
-
-
-def _tables(sources: Sequence[FromClause]) -> Iterator[FromClause]:
-    for source in sources:
-        if isinstance(source, Join):
-            yield from _tables([source.left, source.right])
-        elif isinstance(source, Table | Alias):
-            yield source
-
-
-def _scoped(select: Select[Any]) -> bool:
-    """Whether a nested select compares the workspace of each tenant's table in it."""
-    compared: set[Any] = set()
-    if select.whereclause is not None:
-        for element in visitors.iterate(select.whereclause):
-            if isinstance(element, BinaryExpression) and element.operator is operators.eq:
-                compared |= {
-                    side.table
-                    for side in (element.left, element.right)
-                    if getattr(side, "name", None) == "workspace_id"
-                }
-    return all(
-        source in compared
-        for source in _tables(select.get_final_froms())
-        if "workspace_id" in source.c
-    )
 
 
 def _on_conflict_do_nothing(
