@@ -15,6 +15,8 @@ import chardet
 __all__ = ["clean", "codec", "decode"]
 
 _GUESS_OCTETS = 64 * 1024
+_FEWEST_TO_GUESS_FROM = 4
+"""8-bit octets: for the one in `caf\xe9` any guess is noise (chardet says Greek)."""
 _TOLERATED_REPLACEMENTS = 0.05
 """Share of replaced characters up to which a declared charset is believed before a guess."""
 
@@ -162,7 +164,10 @@ def _strict(data: bytes, name: str) -> str | None:
 
 
 def _guessed(data: bytes) -> tuple[str, bool]:
-    guess = codec(chardet.detect(data[:_GUESS_OCTETS]).get("encoding"))
+    sample = data[:_GUESS_OCTETS]
+    guess = None
+    if sum(octet > 0x7F for octet in sample) >= _FEWEST_TO_GUESS_FROM or b"\x1b" in sample:
+        guess = codec(chardet.detect(sample).get("encoding"))
     if guess is not None:
         text = data.decode(guess, "replace")
         replaced = text.count("\ufffd")

@@ -107,11 +107,21 @@ def appearance(
 def declarations(style: str) -> dict[str, str]:
     """Split a style attribute into lower-case properties and values, `!important` removed."""
     found: dict[str, str] = {}
-    for declaration in _COMMENT.sub("", style[:4_000]).split(";"):
+    for declaration in _unescaped(_COMMENT.sub("", style[:4_000])).split(";"):
         name, colon, value = declaration.partition(":")
         if colon:
             found[name.strip().lower()] = value.lower().replace("!important", "").strip()
     return found
+
+
+_ESCAPE = re.compile(r"\\([0-9a-fA-F]{1,6})\s?|\\(.)")
+
+
+def _unescaped(css: str) -> str:
+    """Undo CSS escapes (`no\\6e e` is `none`), which hide a property from simple readers."""
+    if "\\" not in css:
+        return css
+    return _ESCAPE.sub(lambda m: m[2] or chr(min(int(m[1], 16), 0x10FFFF)), css)
 
 
 _COMMENT = re.compile(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/")
