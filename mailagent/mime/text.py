@@ -190,7 +190,7 @@ def _own_lines(lines: Sequence[str], roles: Sequence[_Role]) -> list[str]:
     """Drop what is another's by the shape of the whole: top, bottom or interleaved reply."""
     end = next((i for i, r in enumerate(roles) if r is _Role.DIVIDER), len(lines))
     keep: list[str] = []
-    attributed = interleaved = False
+    attributed = False
     runs = _runs(roles[:end])
     answers = sum(
         1 for role, start, _ in runs if role is _Role.OWN and _follows_quote(roles, start)
