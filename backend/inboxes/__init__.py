@@ -1,0 +1,1 @@
+"""What came in: inboxes, every delivery with its story, and what a person may do with it."""

@@ -1,0 +1,1 @@
+"""What goes out: new mails, their recipients and hand-overs, and the addresses never written to."""
