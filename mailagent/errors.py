@@ -102,7 +102,7 @@ class PermanentFailure(Delivery):
 
 
 class UncertainDelivery(Delivery):
-    """The far side may have taken the content: recorded as `unknown`, never sent again by itself."""
+    """The far side may have taken the content: recorded as `unknown`, never repeated by itself."""
 
 
 class SandboxFailure(MailagentError):

@@ -151,7 +151,7 @@ class Sends(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The agent answers; recipients and headers are not its to choose: `flow.reply` freezes them."""
+    """The agent answers. Recipients and headers are not its to choose: `flow.reply` does."""
 
     text: str
     html: str | None = None

@@ -16,9 +16,9 @@ from typing import Any
 
 from mailagent.authentication import Needs
 from mailagent.authentication.judge import from_provider, judge, unjudged
+from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown
 from mailagent.mail import Authentication, Complaint, Content, Kind, NonDelivery
 from mailagent.mime import automatic, bounce, parse
-from mailagent.resolver import Absent, Answer, Found, Question, Unknown
 
 __all__ = ["Reading", "answers_from_json", "answers_to_json", "attachment", "read"]
 

@@ -11,7 +11,6 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -27,9 +26,10 @@ import dns.rdtypes.nsbase
 import dns.rdtypes.txtbase
 import dns.resolver
 
+from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown, ascii_name
 from mailagent.errors import Misconfigured
 
-__all__ = ["Absent", "Answer", "Found", "Question", "Resolver", "Unknown", "ascii_name"]
+__all__ = ["Resolver"]
 
 _SETTING = "MAILAGENT_RESOLVER"
 # A day-old record is a surprise to whoever changed it an hour ago; a short negative answer lets
@@ -37,71 +37,6 @@ _SETTING = "MAILAGENT_RESOLVER"
 _LONGEST_FOUND_SECONDS = 3600.0
 _LONGEST_ABSENT_SECONDS = 60.0
 _UNKNOWN_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A name and a record type, normalised: equal questions are equal values."""
-
-    name: str
-    """Lower case, A-labels, no final dot; a name that DNS cannot hold stays as it was given."""
-    type: str
-    """`A`, `TXT`, `MX`, … in upper case."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", ascii_name(self.name) or self.name)
-        object.__setattr__(self, "type", self.type.upper())
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """At least one record, in the order of the answer.
-
-    TXT strings are joined (RFC 7208 §3.3); MX is `10 mx.example.com`; names are lower case without
-    a final dot; all else is the presentation format.
-    """
-
-    records: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """DNS says: no such record. `nxdomain`: nor anything else at or below that name (RFC 8020)."""
-
-    nxdomain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """It cannot be told now; `reason` is for people."""
-
-    reason: str
-
-
-Answer = Found | Absent | Unknown
-
-
-def ascii_name(name: str) -> str | None:
-    """Return a DNS name in lower-case A-labels without its final dot, None if it cannot be one.
-
-    Labels have 1-63 octets, the whole at most 253 (RFC 1035 §2.3.4). Letters beyond ASCII become
-    A-labels (RFC 5891). Blanks, controls and backslashes are refused, other octets are not:
-    `_dmarc` and SPF macros need them.
-    """
-    text = name.removesuffix(".")
-    # The bound comes first: IDNA encoding costs more than linear time.
-    if len(text) > 253 or any(c <= " " or c in "\\\x7f" for c in text):
-        return None
-    if not text.isascii():
-        try:
-            codec = dns.name.IDNA_2008_Practical
-            text = ".".join(codec.encode(label).decode("ascii") for label in text.split("."))
-        except (dns.exception.DNSException, UnicodeError):
-            return None
-    text = text.lower()
-    if len(text) > 253 or not all(0 < len(label) < 64 for label in text.split(".")):
-        return None
-    return text
 
 
 class Resolver:

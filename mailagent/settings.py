@@ -64,7 +64,7 @@ class Settings(BaseModel):
     llm_provider: Literal["", "claude", "builtin"] = ""
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str = ""
-    anthropic_model: str = "claude-sonnet-4-5"
+    anthropic_model: str = ""
     mailagent_hostname: str = "localhost"
     mailagent_public_ips: str = ""
     mailagent_tls_cert: Path | None = None

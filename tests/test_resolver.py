@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailagent.dns_answers import Absent, Found, Question, Unknown, ascii_name
 from mailagent.errors import Misconfigured
-from mailagent.resolver import Absent, Found, Question, Resolver, Unknown, ascii_name
+from mailagent.resolver import Resolver
 from tests.dns_server import DnsServer
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mailagent.resolver import Answer, Question
+from mailagent.dns_answers import Answer, Question
 
 __all__ = ["Inquiry", "Needs"]
 

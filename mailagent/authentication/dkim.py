@@ -22,9 +22,9 @@ from mailagent.authentication.answers import Inquiry
 from mailagent.authentication.dkim_key import KeyPair, Unusable, new_key, parse_key
 from mailagent.authentication.dkim_signature import Signature, parse_signature
 from mailagent.authentication.message import Message
+from mailagent.dns_answers import Absent, Found, Unknown, ascii_name
 from mailagent.errors import Malformed
 from mailagent.mail import DkimVerdict
-from mailagent.resolver import Absent, Found, Unknown, ascii_name
 
 __all__ = ["MAX_SIGNATURES", "KeyPair", "new_key", "sign", "signatures", "verify"]
 

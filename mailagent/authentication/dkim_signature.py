@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mailagent.authentication.dkim_key import parse_tags
+from mailagent.dns_answers import Question, ascii_name
 from mailagent.mail import DkimResult, DkimVerdict
-from mailagent.resolver import Question, ascii_name
 
 __all__ = ["Signature", "parse_signature"]
 

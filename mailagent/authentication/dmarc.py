@@ -8,8 +8,8 @@ from typing import Literal
 
 from mailagent.authentication.answers import Inquiry
 from mailagent.authentication.dmarc_record import Record, Walk, registrable_domain, walk
+from mailagent.dns_answers import Absent, Unknown
 from mailagent.mail import DkimVerdict, DmarcPolicy, DmarcVerdict, SpfVerdict
-from mailagent.resolver import Absent, Unknown
 
 __all__ = ["Author", "foresee", "judge"]
 

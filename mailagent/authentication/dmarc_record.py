@@ -13,8 +13,8 @@ from typing import Literal, cast
 from publicsuffixlist import PublicSuffixList
 
 from mailagent.authentication.answers import Inquiry
+from mailagent.dns_answers import Found, Unknown
 from mailagent.mail import DmarcPolicy
-from mailagent.resolver import Found, Unknown
 
 __all__ = ["Record", "Walk", "parse_record", "registrable_domain", "walk", "walk_names"]
 

@@ -20,6 +20,7 @@ from mailagent.authentication import dkim, dmarc, spf
 from mailagent.authentication.answers import Inquiry, Needs
 from mailagent.authentication.dkim_signature import Signature
 from mailagent.authentication.message import Message
+from mailagent.dns_answers import Answer, Question, ascii_name
 from mailagent.mail import (
     Authentication,
     Content,
@@ -30,7 +31,6 @@ from mailagent.mail import (
     SpfResult,
     SpfVerdict,
 )
-from mailagent.resolver import Answer, Question, ascii_name
 
 __all__ = ["from_provider", "judge", "unjudged"]
 

@@ -14,8 +14,8 @@ from typing import Any, Literal, cast, get_args
 import spf
 
 from mailagent.authentication.answers import Inquiry
+from mailagent.dns_answers import Absent, Found, Unknown, ascii_name
 from mailagent.mail import SpfResult, SpfVerdict
-from mailagent.resolver import Absent, Found, Unknown, ascii_name
 
 __all__ = ["check"]
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pydantic import ValidationError
 from sqlalchemy import select, update
 
+from mailagent.dns_answers import Answer, Question
 from mailagent.errors import Malformed, SandboxFailure
 from mailagent.flow import people, threads, track
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
@@ -25,7 +26,6 @@ from mailagent.flow.values import ORIGIN, READING, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Kind, Mail
 from mailagent.reading import Reading, answers_to_json
-from mailagent.resolver import Answer, Question
 from mailagent.store.tables import attachments, deliveries, messages, raw_messages
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id

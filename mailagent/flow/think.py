@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from mailagent.agents import Passage, Profile, Step, Turn
-from mailagent.errors import Malformed, NotFound, SandboxFailure, TransientFailure
+from mailagent.errors import Malformed, Misconfigured, NotFound, SandboxFailure, TransientFailure
 from mailagent.flow import outbox, people, threads
 from mailagent.flow import reply as replying
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, standing
@@ -76,10 +76,14 @@ async def think(services: Services, claim: Claim) -> None:
         tools=_Tools(services, workspace_id),
         steps=steps,
     )
-    agent = services.processor(opened.processor)
     deadline = store.now() + services.settings.turn_deadline
+    outcome: Outcome
     try:
+        agent = services.processor(opened.processor)
         outcome = await agent.think(turn, deadline=deadline)
+    except Misconfigured as error:
+        # No retry mends a rejected key, and the writer should not wait for whoever does.
+        outcome = Handoff(f"the agent is not set up: {error}")
     except TransientFailure as error:
         await store.write(workspace_id, _later, claim, opened, error)
         return

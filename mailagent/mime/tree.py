@@ -8,6 +8,7 @@ multipart without its boundary, tens of thousands of encoded words. Caps hold fo
 from __future__ import annotations
 
 import binascii
+import email.errors
 import email.message
 import email.parser
 import email.policy
@@ -180,7 +181,8 @@ def _from_stdlib(source: email.message.Message, depth: int, budget: _Budget) -> 
         inner = [p for p in payload if isinstance(p, email.message.Message)]
         children = [_from_stdlib(p, depth + 1, budget) for p in inner]
         if kind.startswith("message/") and inner:
-            content = _serialised(inner[0])
+            # message/delivery-status is a list of header blocks (RFC 3464 §2.1): all of them.
+            content = b"".join(_serialised(one) for one in inner)
             return _Node(kind, fields, content, children[:1] if kind == "message/rfc822" else [])
         return _Node(kind, fields, None, children)
     octets = str(payload or "").encode("utf-8", "surrogateescape")
@@ -195,7 +197,7 @@ def _serialised(message: email.message.Message) -> bytes:
     """Write an inner mail again: the stdlib keeps no octets of it. Line ends may differ."""
     try:
         return message.as_bytes()
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, email.errors.MessageError):
         return b""
 
 

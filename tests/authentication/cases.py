@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from mailagent.authentication import Needs, judge
+from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown
 from mailagent.mail import Address, Authentication, Content
-from mailagent.resolver import Absent, Answer, Found, Question, Resolver, Unknown
+from mailagent.resolver import Resolver
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 CLIENT = "192.0.2.10"

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from mailagent.authentication import dkim, judge
+from mailagent.dns_answers import Absent, Question
 from mailagent.errors import Malformed
 from mailagent.mail import Authentication, DkimVerdict
-from mailagent.resolver import Absent, Question
 from tests.authentication.cases import NOW, Zone, content, judged, raw_mail
 
 RSA = dkim.new_key("rsa2048")

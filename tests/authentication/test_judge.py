@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from mailagent.authentication import Needs, dkim, judge
+from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown
 from mailagent.mail import Authentication, SpfVerdict
-from mailagent.resolver import Absent, Answer, Found, Question, Resolver, Unknown
+from mailagent.resolver import Resolver
 from tests.authentication.cases import NOW, content, judged, raw_mail, settle
 from tests.dns_server import DnsServer
 

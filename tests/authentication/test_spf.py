@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mailagent.authentication import Needs, judge
+from mailagent.dns_answers import Found, Question
 from mailagent.mail import SpfVerdict
-from mailagent.resolver import Found, Question
 from tests.authentication.cases import CLIENT, NOW, Zone, content, judged, raw_mail
 
 
