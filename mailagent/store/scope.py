@@ -1,27 +1,40 @@
 """Does a statement stay inside one workspace? The one place that keeps tenants apart.
 
-A statement on tenants' tables gets `workspace_id = …` for each of them; a select inside another one
-must compare it itself. What cannot be scoped is refused, never run. The walk looks at elements only
-(no compilation): it runs for every statement.
+A statement on tenants' tables gets `workspace_id = …` for each of them (so an outer join becomes an
+inner one); a select inside another one must compare it itself, in a condition that always holds.
+What cannot be scoped is refused, never run. The walk looks at elements only (no compilation): it
+runs for every statement.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
     Alias,
     BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
     ColumnClause,
     Delete,
     FromClause,
     Select,
     Table,
+    TableClause,
     TextClause,
     Update,
 )
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.selectable import AliasedReturnsRows, SelectBase
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.sql.selectable import (
+    AliasedReturnsRows,
+    SelectBase,
+    TableValuedAlias,
+    TextualSelect,
+)
 
 __all__ = ["AnySelect", "Statement", "Unscoped", "scoped"]
 
@@ -41,66 +54,117 @@ def scoped(statement: Statement, workspace_id: str) -> Statement:
         return statement.bindparams(workspace_id=workspace_id)
     if not isinstance(statement, Select | Update | Delete):
         raise Unscoped(f"cannot scope a {type(statement).__name__}")
-    tables, nested, _ = _walk(statement)
-    for inner in nested:
-        _must_be_scoped(inner)
+    named = _walk(statement)
     if isinstance(statement, Update | Delete):
-        tables.add(statement.table)
-    for table in tables:
+        named.tables.add(statement.table)
+    named.check_nested(workspace_id, named.tables)
+    for table in named.tables:
         if "workspace_id" in table.c:
             statement = statement.where(table.c.workspace_id == workspace_id)
     return statement
 
 
-def _must_be_scoped(select: SelectBase) -> None:
-    """A nested select compares the workspace of each tenant's table that it names.
+@dataclass
+class _Named:
+    """What one level of a statement names."""
 
-    Also of an outer table that it correlates to: whether SQLAlchemy correlates depends on the whole
-    statement, so a nested select proves itself alone.
+    tables: set[FromClause] = field(default_factory=set)
+    inner: dict[int, SelectBase] = field(default_factory=dict)
+    """Selects in its conditions and columns: they may correlate to its tables."""
+    derived: dict[int, SelectBase] = field(default_factory=dict)
+    """Selects in its FROM, common table expressions too: they see nothing around them."""
+
+    def check_nested(self, workspace_id: str, around: set[FromClause]) -> None:
+        """Raises Unscoped unless every select inside proves itself."""
+        for select in self.inner.values():
+            _must_be_scoped(select, workspace_id, around)
+        for select in self.derived.values():
+            _must_be_scoped(select, workspace_id, set())
+
+
+def _must_be_scoped(select: SelectBase, workspace_id: str, around: set[FromClause]) -> None:
+    """A nested select fixes the workspace of each tenant's table that it reads: compared with ours,
+    or with that of a table that is fixed already.
     """
-    tables, nested, compared = _walk(select)
-    for table in tables:
-        if "workspace_id" in table.c and table not in compared:
-            raise Unscoped(f"a nested select on {table} does not compare its workspace_id")
-    for inner in nested:
-        _must_be_scoped(inner)
+    named = _walk(select)
+    if not isinstance(select, Select):
+        named.check_nested(workspace_id, around)
+        return
+    # As SQLAlchemy does: a table of the statement around is that one's, unless none else is left.
+    correlated = named.tables & around if named.tables - around else set()
+    own = named.tables - correlated
+    fixed = _fixed(select, workspace_id, correlated)
+    for table in own:
+        if "workspace_id" in table.c and table not in fixed:
+            raise Unscoped(f"a nested select on {table} does not fix its workspace_id")
+    named.check_nested(workspace_id, own)
 
 
-def _walk(statement: Any) -> tuple[set[FromClause], list[SelectBase], set[FromClause]]:
-    """The tables a statement names itself, the selects nested in it, and the tables whose
-    `workspace_id` it compares for equality outside of any OR.
-    """
-    tables: set[FromClause] = set()
-    nested: list[SelectBase] = []
-    compared: set[FromClause] = set()
+def _walk(statement: Any) -> _Named:
+    """The tables a statement names itself and the selects nested in it. Raises Unscoped."""
+    named = _Named()
     stack: list[Any] = list(statement.get_children())
     while stack:
         element = stack.pop()
+        if isinstance(element, TextClause | TextualSelect | UpdateBase):
+            raise Unscoped(f"cannot scope a {type(element).__name__} inside a statement")
         if isinstance(element, SelectBase):
-            nested.append(element)
+            named.inner[id(element)] = element
         elif isinstance(element, ColumnClause):
-            _name(element.table, tables, nested)
-        elif isinstance(element, Table | AliasedReturnsRows):
-            _name(element, tables, nested)
+            if element.table is not None:
+                _name(element.table, named)
+        elif isinstance(element, TableClause | AliasedReturnsRows):
+            _name(element, named)
         else:
-            if isinstance(element, BinaryExpression) and element.operator is operators.eq:
-                compared |= _sides(element)
             stack.extend(element.get_children())
-    return tables, nested, compared
+    return named
 
 
-def _name(source: Any, tables: set[FromClause], nested: list[SelectBase]) -> None:
-    if isinstance(source, Table) or (
-        isinstance(source, Alias) and isinstance(source.element, Table)
-    ):
-        tables.add(source)
-    elif isinstance(source, AliasedReturnsRows) and isinstance(source.element, SelectBase):
-        nested.append(source.element)
+def _name(source: Any, named: _Named) -> None:
+    match source:
+        case Table() | Alias(element=Table()):
+            named.tables.add(source)
+        case AliasedReturnsRows(element=SelectBase() as select):
+            named.derived[id(select)] = select
+        case TableValuedAlias():
+            pass  # a function's rows, of no table
+        case _:
+            raise Unscoped(f"cannot scope rows of {source}")
 
 
-def _sides(equality: BinaryExpression[Any]) -> set[FromClause]:
-    return {
-        side.table
-        for side in (equality.left, equality.right)
-        if isinstance(side, ColumnClause) and side.name == "workspace_id" and side.table is not None
-    }
+def _fixed(select: Select[Any], workspace_id: str, correlated: set[FromClause]) -> set[FromClause]:
+    """The tables whose workspace the WHERE of a select fixes."""
+    fixed = set(correlated)
+    pairs: list[list[FromClause]] = []
+    for one in _always(select.whereclause):
+        if isinstance(one, BinaryExpression) and one.operator is operators.eq:
+            sides = (one.left, one.right)
+            owners = [side.table for side in sides if _is_owner(side)]
+            values = [side.value for side in sides if isinstance(side, BindParameter)]
+            if len(owners) == 2:
+                pairs.append(owners)
+            elif values == [workspace_id]:
+                fixed.update(owners)
+    for _ in pairs:  # a chain of n comparisons is followed to its end in n rounds
+        for pair in pairs:
+            if not fixed.isdisjoint(pair):
+                fixed.update(pair)
+    return fixed
+
+
+def _always(condition: Any) -> Iterator[Any]:
+    """The parts of a condition that hold for every row it lets through: under no OR, no NOT."""
+    match condition:
+        case BooleanClauseList() if condition.operator is operators.and_:
+            for part in condition.clauses:
+                yield from _always(part)
+        case Grouping():
+            yield from _always(condition.element)
+        case None:
+            pass
+        case _:
+            yield condition
+
+
+def _is_owner(side: Any) -> bool:
+    return isinstance(side, ColumnClause) and side.name == "workspace_id" and side.table is not None

@@ -85,7 +85,9 @@ class Transaction:
         """Insert a row unless one with the same `unique` columns is there; says whether it did."""
         owned = self._owned(table, row)
         statement = _on_conflict_do_nothing(self.on_sqlite, table, owned, unique)
-        return self._connection.execute(statement).rowcount == 1
+        # Without the option the driver's count is gone by the time it is asked for (PostgreSQL).
+        kept = statement.execution_options(preserve_rowcount=True)
+        return self._connection.execute(kept).rowcount == 1
 
     def _owned(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         if "workspace_id" not in table.c or self.workspace_id is None:
