@@ -1,0 +1,226 @@
+"""Is this installation fit to run? Each check says what it found, and the mend where it is wrong.
+
+Read-only: nothing is written, no mail is sent. What cannot be told from here says `not tested`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from cryptography import x509
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from mailagent.agents import open_agent
+from mailagent.dns_answers import Absent, Found, Question, Unknown
+from mailagent.errors import MailagentError, Misconfigured, SandboxFailure
+from mailagent.providers.relay import Relay
+from mailagent.resolver import Resolver
+from mailagent.sandbox import Sandbox
+from mailagent.settings import Settings
+from mailagent.store import migrations
+from mailagent.store.engine import driver_url
+
+__all__ = ["Check", "examine"]
+
+Verdict = Literal["ok", "wrong", "not tested"]
+
+_LEAST_FREE_BYTES = 1024**3
+_MOST_CLOCK_SKEW_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding; `mend` is empty when nothing is to do."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    mend: str = ""
+
+
+async def examine(settings: Settings) -> AsyncIterator[Check]:
+    """Every check, in the order in which one mends an installation."""
+    yield _secret_key(settings)
+    yield _data_folder(settings)
+    database = await asyncio.to_thread(_database, settings)
+    yield database
+    if database.verdict == "ok":
+        yield await asyncio.to_thread(_tables, settings)
+        yield await asyncio.to_thread(_clock, settings)
+    for name, port in (
+        ("SMTP door", settings.mailagent_smtp_port),
+        ("mail engine", settings.mailagent_port),
+        ("backend", settings.backend_port),
+    ):
+        yield await asyncio.to_thread(_port, settings.mailagent_host, name, port)
+    yield _certificate(settings)
+    yield await _sandbox()
+    yield _processor(settings)
+    yield await asyncio.to_thread(_sending, settings)
+    async for check in _dns(settings):
+        yield check
+    yield Check(
+        "webhooks", "not tested", "provider webhooks are not built yet", "see docs/roadmap.md"
+    )
+
+
+def _secret_key(settings: Settings) -> Check:
+    try:
+        settings.secret_key()
+    except Misconfigured as error:
+        return Check("secret key", "wrong", error.setting, str(error))
+    return Check("secret key", "ok", "MAILAGENT_SECRET_KEY is set and long enough")
+
+
+def _data_folder(settings: Settings) -> Check:
+    folder = settings.mailagent_data
+    if not folder.is_dir():
+        return Check(
+            "data folder", "wrong", f"{folder} is no folder", f"mkdir -p {folder}, or start once"
+        )
+    free = shutil.disk_usage(folder).free
+    found = f"{folder}: {free // 1024**2:,} MiB free"
+    if free < _LEAST_FREE_BYTES:
+        return Check("data folder", "wrong", found, "make room: under 1 GiB mail is soon refused")
+    return Check("data folder", "ok", found)
+
+
+def _database(settings: Settings) -> Check:
+    try:
+        engine = create_engine(driver_url(settings.database))
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        engine.dispose()
+    except SQLAlchemyError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        return Check("database", "wrong", reason, "check DATABASE_URL and that the server runs")
+    return Check("database", "ok", engine.url.render_as_string(hide_password=True))
+
+
+def _tables(settings: Settings) -> Check:
+    if migrations.is_current(settings.database):
+        return Check("tables", "ok", "at this version")
+    return Check("tables", "wrong", "not at this version", "run: mailagent migrate")
+
+
+def _clock(settings: Settings) -> Check:
+    if settings.database.startswith("sqlite"):
+        return Check("clock", "not tested", "no second clock here to compare with")
+    engine = create_engine(driver_url(settings.database))
+    with engine.connect() as connection:
+        theirs: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    engine.dispose()
+    skew = abs((datetime.now(UTC) - theirs).total_seconds())
+    found = f"{skew:.1f} s apart from the database's"
+    if skew > _MOST_CLOCK_SKEW_SECONDS:
+        return Check("clock", "wrong", found, "run an NTP client on both machines")
+    return Check("clock", "ok", found)
+
+
+def _port(host: str, name: str, port: int) -> Check:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except PermissionError:
+        return Check(
+            f"port {port}", "wrong", f"{name}: not allowed to listen",
+            "ports under 1024 need the right: setcap, systemd's AmbientCapabilities, or compose",
+        )  # fmt: skip
+    except OSError as error:
+        return Check(
+            f"port {port}", "ok", f"{name}: in use ({error.strerror}): by us, if this system runs"
+        )
+    return Check(f"port {port}", "ok", f"{name}: free on {host}")
+
+
+def _certificate(settings: Settings) -> Check:
+    if settings.mailagent_tls_cert is None:
+        return Check(
+            "certificate", "not tested", "self-made: enough for MX (RFC 3207 §4.1 asks no more)",
+            "set MAILAGENT_TLS_CERT and MAILAGENT_TLS_KEY for one that is publicly trusted",
+        )  # fmt: skip
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(settings.mailagent_tls_cert, settings.mailagent_tls_key)
+        read = x509.load_pem_x509_certificate(settings.mailagent_tls_cert.read_bytes())
+    except (OSError, ValueError) as error:
+        return Check(
+            "certificate", "wrong", str(error), "MAILAGENT_TLS_CERT and _KEY must be a PEM pair"
+        )
+    ends = read.not_valid_after_utc
+    if ends < datetime.now(UTC):
+        return Check("certificate", "wrong", f"ended at {ends:%Y-%m-%d}", "renew it")
+    return Check("certificate", "ok", f"valid until {ends:%Y-%m-%d}")
+
+
+async def _sandbox() -> Check:
+    sandbox = Sandbox(workers=1, allowed=("mailagent.reading",))
+    try:
+        await sandbox.warm()
+        means = ", ".join(sandbox.confinement)
+    except SandboxFailure as error:
+        return Check("sandbox", "wrong", str(error), "foreign mail cannot be read: see the log")
+    finally:
+        await sandbox.close()
+    return Check("sandbox", "ok", f"foreign mail is read under: {means}")
+
+
+def _processor(settings: Settings) -> Check:
+    key = settings.anthropic_api_key
+    given = {
+        "ANTHROPIC_API_KEY": key.get_secret_value() if key else "",
+        "ANTHROPIC_BASE_URL": settings.anthropic_base_url,
+        "ANTHROPIC_MODEL": settings.anthropic_model,
+    }
+    try:
+        open_agent(settings.processor, given)
+    except MailagentError as error:
+        return Check("agents", "wrong", settings.processor, str(error))
+    note = "" if settings.processor == "builtin" else "; the key was not tried"
+    return Check("agents", "ok", f"processor {settings.processor}{note}")
+
+
+def _sending(settings: Settings) -> Check:
+    if settings.smtp_relay_url is None:
+        return Check(
+            "sending", "ok", "no account: every mail is captured and shown, none is sent",
+            "set SMTP_RELAY_URL to send",
+        )  # fmt: skip
+    try:
+        relay = Relay.parse(settings.smtp_relay_url.get_secret_value())
+        with socket.create_connection((relay.host, relay.port), timeout=5) as connection:
+            banner = connection.recv(200)
+    except MailagentError as error:
+        return Check("sending", "wrong", "SMTP_RELAY_URL", str(error))
+    except OSError as error:
+        return Check(
+            "sending", "wrong", f"no answer: {error}", "check SMTP_RELAY_URL, and outbound filters"
+        )
+    shown = banner.decode("ascii", "replace").strip()
+    return Check("sending", "ok", f"{relay.host}:{relay.port} answers {shown!r}; not logged in")
+
+
+async def _dns(settings: Settings) -> AsyncIterator[Check]:
+    resolver = Resolver(settings.mailagent_resolver or None)
+    default = settings.default_email_domain
+    for name in (default, f"any-workspace.{default}"):
+        answer = await resolver.ask(Question(name, "MX"))
+        match answer:
+            case Found(records):
+                yield Check(f"MX of {name}", "ok", ", ".join(records))
+            case Absent():
+                yield Check(
+                    f"MX of {name}", "wrong", "no MX record",
+                    f"publish: {default} and *.{default} MX 10 {settings.mailagent_hostname}.",
+                )  # fmt: skip
+            case Unknown(reason):
+                yield Check(f"MX of {name}", "not tested", f"DNS does not tell: {reason}")

@@ -1,0 +1,82 @@
+"""The HTTP door: no status of a framework ever reaches a provider, and health tells no stranger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from mailagent.doors.webhooks import HealthReport, webhook_app
+
+
+async def call(
+    path: str,
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    client: str = "198.51.100.7",
+    healthy: bool = True,
+) -> tuple[int, dict[str, Any] | bytes]:
+    """One request over the ASGI interface, as a server would make it."""
+
+    async def health() -> HealthReport:
+        return HealthReport(healthy, {"database": "ok"})
+
+    def sees_parts(headers: Mapping[str, str]) -> bool:
+        return headers.get("authorization") == "Bearer operator"
+
+    app = webhook_app(health, lambda: b"mailagent_busy 1\n", may_see_parts=sees_parts)
+    sent: list[Any] = []
+    chunks = [body[:1000], body[1000:]]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": path, "method": method, "headers": [], "client": (client, 1)}
+    await app(scope, receive, send)
+    content = sent[1]["body"]
+    kind = dict(sent[0]["headers"])[b"content-type"]
+    return sent[0]["status"], json.loads(content) if kind == b"application/json" else content
+
+
+@pytest.mark.parametrize("provider", ["ses", "sendgrid", "mailgun", "postmark", "inbound", "zzz"])
+@pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
+async def test_a_webhook_that_is_not_set_up_makes_the_provider_keep_the_mail(
+    provider: str, method: str
+) -> None:
+    status, _ = await call(f"/webhook/{provider}/", method=method, body=b"x" * 2_000)
+    assert status == 503
+
+
+async def test_an_event_webhook_that_is_not_set_up_says_later_too() -> None:
+    status, _ = await call("/webhooks/email/ses", method="POST")
+    assert status == 503
+
+
+async def test_health_tells_a_stranger_only_whether_it_is_well() -> None:
+    assert await call("/health") == (200, {"status": "ok"})
+
+
+async def test_health_tells_this_machine_its_parts() -> None:
+    assert await call("/health/", client="127.0.0.1") == (200, {"status": "ok", "database": "ok"})
+
+
+async def test_a_failing_part_is_503() -> None:
+    assert (await call("/health", healthy=False))[0] == 503
+
+
+async def test_metrics_are_not_for_strangers() -> None:
+    assert (await call("/metrics"))[0] == 401
+    assert await call("/metrics", client="::1") == (200, b"mailagent_busy 1\n")
+
+
+async def test_an_unknown_path_names_what_is_here() -> None:
+    status, problem = await call("/")
+    assert status == 404
+    assert isinstance(problem, dict)
+    assert "/health" in problem["detail"]
