@@ -14,7 +14,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 
 from backend.inboxes.words import Status, states_of, status_of
-from mailagent.errors import Malformed, NotFound
+from backend.paging import Page, Window, page
+from mailagent.errors import NotFound
 from mailagent.flow.states import DeliveryState
 from mailagent.store.tables import deliveries, messages, outbound_mails
 from mailagent.store.transaction import AnyRow, Transaction
@@ -79,20 +80,11 @@ class Item:
     priority: str = "normal"
 
 
-def listing(tx: Transaction, which: Filter, *, limit: int, after: str | None = None) -> list[Item]:
-    """At most `limit` deliveries, newest first, that come after the delivery `after` in the list.
-
-    Raises Malformed when `after` names no delivery of this workspace.
-    """
-    statement = (
-        select(deliveries)
-        .where(*_conditions(which))
-        .order_by(deliveries.c.received_at.desc(), deliveries.c.id.desc())
-        .limit(limit)
-    )
-    if after is not None:
-        statement = statement.where(_behind(tx, after))
-    return items_of(tx, tx.rows(statement))
+def listing(tx: Transaction, which: Filter, window: Window) -> Page[Item]:
+    """The deliveries of a window, newest first. Raises Malformed for a cursor that is not ours."""
+    statement = select(deliveries).where(*_conditions(which))
+    found = page(tx, statement, window, by=deliveries.c.id, newest_first=True)
+    return Page(tuple(items_of(tx, found.items)), found.next_cursor)
 
 
 def one(tx: Transaction, delivery_id: str) -> Item:
@@ -172,16 +164,6 @@ def _stands(status: Status) -> ColumnElement[bool]:
     return or_(
         deliveries.c.state.in_([one for one in states if one is not DeliveryState.MERGED]),
         and_(deliveries.c.state == DeliveryState.MERGED, of_twin),
-    )
-
-
-def _behind(tx: Transaction, after: str) -> ColumnElement[bool]:
-    at = tx.value(select(deliveries.c.received_at).where(deliveries.c.id == after))
-    if at is None:
-        raise Malformed("cursor", "is not one that this list gave: begin without it")
-    return or_(
-        deliveries.c.received_at < at,
-        and_(deliveries.c.received_at == at, deliveries.c.id < after),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 
-from mailagent.errors import Malformed, NotFound
+from backend.paging import Page, Window, page
+from mailagent.errors import NotFound
 from mailagent.flow.values import outgoing_from_json
 from mailagent.outgoing import Outgoing
 from mailagent.store.tables import events, hand_overs, outbound_mails, outbound_recipients
@@ -129,15 +131,10 @@ _SHOWN = (
 )
 
 
-def listing(
-    tx: Transaction, which: Filter, *, limit: int, after: str | None = None
-) -> list[Summary]:
-    """At most `limit` mails, newest first, that come after the mail `after` in the list.
-
-    Raises Malformed when `after` names no outbound mail of this workspace.
-    """
+def listing(tx: Transaction, which: Filter, window: Window) -> Page[Summary]:
+    """The mails of a window, newest first. Raises Malformed for a cursor that is not ours."""
     columns = outbound_mails.c
-    statement = select(*_SHOWN).order_by(columns.created_at.desc(), columns.id.desc()).limit(limit)
+    statement = select(*_SHOWN)
     for column, wanted in (
         (columns.state, which.state),
         (columns.agent_id, which.agent_id),
@@ -145,15 +142,9 @@ def listing(
     ):
         if wanted is not None:
             statement = statement.where(column == wanted)
-    if after is not None:
-        at = tx.value(select(columns.created_at).where(columns.id == after))
-        if at is None:
-            raise Malformed("cursor", "is not one that this list gave: begin without it")
-        same = and_(columns.created_at == at, columns.id < after)
-        statement = statement.where(or_(columns.created_at < at, same))
-    rows = tx.rows(statement)
-    recipients = recipients_of(tx, [row.id for row in rows])
-    return [_summary(row, recipients.get(row.id, ())) for row in rows]
+    found = page(tx, statement, window, by=columns.id, newest_first=True)
+    recipients = recipients_of(tx, [row.id for row in found.items])
+    return found.map(lambda row: _summary(row, recipients.get(row.id, ())))
 
 
 def get(tx: Transaction, outbound_id: str) -> OutboundMail:
@@ -204,7 +195,7 @@ def get(tx: Transaction, outbound_id: str) -> OutboundMail:
 
 
 def recipients_of(
-    tx: Transaction, outbound_ids: list[str], *, state: str | None = None
+    tx: Transaction, outbound_ids: Sequence[str]
 ) -> dict[str, tuple[RecipientView, ...]]:
     """The recipients of some mails by the mail's id, in the order in which they were named."""
     statement = (
@@ -212,8 +203,6 @@ def recipients_of(
         .where(outbound_recipients.c.outbound_id.in_(outbound_ids))
         .order_by(outbound_recipients.c.id)
     )
-    if state is not None:
-        statement = statement.where(outbound_recipients.c.state == state)
     found: dict[str, tuple[RecipientView, ...]] = {}
     for row in tx.rows(statement):
         found[row.outbound_id] = (*found.get(row.outbound_id, ()), _recipient(row))

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, select
 
-from mailagent.errors import Conflict, Malformed, NotFound
+from backend.paging import Page, Window, page
+from mailagent.errors import Conflict, NotFound
 from mailagent.flow import track
 from mailagent.flow.ledger import note
 from mailagent.mime.outgoing_rules import check_address
@@ -32,14 +33,10 @@ class Suppression:
     expires_at: datetime | None
 
 
-def listing(tx: Transaction, *, limit: int, after: str | None = None) -> list[Suppression]:
-    """At most `limit` suppressions, newest first, behind the one with id `after`."""
-    statement = select(suppressions).order_by(suppressions.c.id.desc()).limit(limit)
-    if after is not None:
-        if tx.value(select(suppressions.c.id).where(suppressions.c.id == after)) is None:
-            raise Malformed("cursor", "is not one that this list gave: begin without it")
-        statement = statement.where(suppressions.c.id < after)
-    return [_suppression(row) for row in tx.rows(statement)]
+def listing(tx: Transaction, window: Window) -> Page[Suppression]:
+    """The suppressions of a window, newest first. Raises Malformed for a cursor not ours."""
+    statement = select(suppressions)
+    return page(tx, statement, window, by=suppressions.c.id, newest_first=True).map(_suppression)
 
 
 def add(tx: Transaction, address: str, *, detail: str, actor: str) -> Suppression:

@@ -6,6 +6,7 @@ mail is read, thought about or sent.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import Select
 
 from mailagent.agents import Agent, Turn
-from mailagent.flow import FlowSettings, Services, read, send, think
+from mailagent.flow import FlowSettings, Services, read, send, think, workers
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory, changed
 from mailagent.flow.outbox import SENDING
@@ -31,7 +32,7 @@ from mailagent.store.engine import Store
 from mailagent.store.tables import addresses, agents, memberships, people, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
-from mailagent.work import Claim, claim
+from mailagent.work import Claim, Wakeups, claim
 
 __all__ = ["DOMAIN", "HELLO", "Mailroom", "mail", "open_mailroom"]
 
@@ -135,6 +136,21 @@ class Mailroom:
                 for one in await self.store.write_unscoped(_claim, queue):
                     await step(self.services, one)
                     busy = True
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Have the workers run beside the block, as they do in a process of ours."""
+        wakeups, stop = Wakeups(self.store), asyncio.Event()
+        running = [
+            asyncio.create_task(worker.run(wakeups.event(name), stop))
+            for name, worker in workers(self.services).items()
+        ]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*running)
+            wakeups.close()
 
     async def do(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         """Run a service function in the workspace and commit."""
