@@ -153,6 +153,9 @@ def _record(
 ) -> None:
     """The second transaction: message, class, agent, thread, next state."""
     assert reading.authentication is not None
+    kind, why_kind = reading.kind, reading.why_kind
+    if kind is Kind.PERSON and origin.provider_verdicts.get("spam", "").upper() == "FAIL":
+        kind, why_kind = Kind.SPAM, "the delivering provider took it for spam"
     mail = Mail(
         delivery_id=row.id,
         workspace_id=row.workspace_id,
@@ -161,8 +164,8 @@ def _record(
         received_at=row.received_at,
         content=reading.content,
         authentication=reading.authentication,
-        kind=reading.kind,
-        why_kind=reading.why_kind,
+        kind=kind,
+        why_kind=why_kind,
     )
     # One after the other for one workspace: a twin that is read at the same moment must be seen.
     tx.lock(f"inbox {tx.workspace_id}")

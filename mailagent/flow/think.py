@@ -207,7 +207,8 @@ def _spent(
         ("sender", began.where(turns.c.sender == sender), settings.turns_per_sender_a_day),
         ("workspace", began, settings.turns_per_workspace_a_day),
     ):
-        most = int(own.get(f"turns_per_{name}_a_day", cap))
+        set_to = own.get(f"turns_per_{name}_a_day")
+        most = cap if set_to is None else int(set_to)
         row = tx.row(counted)
         if row is not None and row[0] >= most:
             until = row[1] + timedelta(days=1) if row[1] else tx.now + timedelta(days=1)
