@@ -1,0 +1,3 @@
+"""The control plane: who may do what, and all that people and programs see of an installation."""
+
+__all__: list[str] = []

@@ -1,0 +1,68 @@
+"""Under which other addresses does an agent get mail?
+
+An alias stands on the workspace's own name below the default domain, or on one of its verified
+domains; an address is one agent's in the whole installation.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, select
+
+from backend.agents.service import Agent, get
+from backend.naming import checked_local_part
+from mailagent.errors import Conflict, Malformed, NotFound
+from mailagent.flow.directory import changed, normalised
+from mailagent.store.tables import addresses, domains, workspaces
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import new_id
+
+__all__ = ["add_alias", "own_domains", "remove_alias"]
+
+
+def add_alias(tx: Transaction, default_domain: str, reference: str, address: str) -> Agent:
+    """Give an agent one more address: `name@domain`, or `name` on the workspace's default domain.
+
+    Raises NotFound for the agent; Malformed for a domain that is not the workspace's; Conflict.
+    """
+    agent = get(tx, reference)
+    served = own_domains(tx, default_domain)
+    local, domain = normalised(address if "@" in address else f"{address}@{served[0]}")
+    if domain not in served:
+        raise Malformed(
+            "address", f"must end in a domain of this workspace: {', '.join(served[:10])}"
+        )
+    row = {
+        "id": new_id("adr"),
+        "agent_id": agent.id,
+        "local_part": checked_local_part("address", local),
+        "domain": domain,
+        "alias": True,
+        "created_at": tx.now,
+    }
+    if not tx.insert_new(addresses, row, unique=["local_part", "domain"]):
+        raise Conflict(f"{local}@{domain} is an agent's address already")
+    changed(tx)
+    return get(tx, agent.id)
+
+
+def remove_alias(tx: Transaction, reference: str, address: str) -> Agent:
+    """Take an alias (its address or id) away. Raises NotFound; Conflict for the primary address."""
+    agent = get(tx, reference)
+    wanted = "@".join(normalised(address)) if "@" in address else address
+    found = next((one for one in agent.addresses if wanted in (one.address, one.id)), None)
+    if found is None:
+        raise NotFound(f"{agent.handle} has no address {address[:320]!r}")
+    if not found.alias:
+        raise Conflict(f"{found.address} is the primary address: it goes with the agent only")
+    tx.execute(delete(addresses).where(addresses.c.id == found.id))
+    changed(tx)
+    return get(tx, agent.id)
+
+
+def own_domains(tx: Transaction, default_domain: str) -> list[str]:
+    """Where the workspace's addresses may stand, its name below the default domain first."""
+    slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
+    verified = tx.rows(
+        select(domains.c.name).where(domains.c.verified_at.is_not(None)).order_by(domains.c.name)
+    )
+    return [f"{slug}.{default_domain}", *(row.name for row in verified)]

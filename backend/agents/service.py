@@ -1,0 +1,234 @@
+"""Which agents does a workspace have, and what is set for each?
+
+An agent is made with its primary address `<handle>@<slug>.<default domain>`. Whatever moves an
+address or a switch tells the doors (`flow.directory.changed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, or_, select, update
+
+from backend.naming import checked_email, checked_local_part, checked_name, checked_text
+from backend.paging import Page, Window, page
+from mailagent.agents import KINDS
+from mailagent.errors import Conflict, Malformed, NotFound
+from mailagent.flow.directory import changed
+from mailagent.store.tables import addresses, agents, rules, workspaces
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import new_id
+
+__all__ = ["Agent", "AgentAddress", "create", "get", "list_agents", "remove", "update_agent"]
+
+_INSTRUCTIONS_CHARACTERS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAddress:
+    """One address of an agent; the primary one (no alias) is made and removed with it."""
+
+    id: str
+    address: str
+    alias: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent that is there."""
+
+    id: str
+    handle: str
+    name: str
+    processor: str
+    """A kind of `mailagent.agents.KINDS`; empty is the installation's default."""
+    instructions: str
+    email_enabled: bool
+    escalation_address: str | None
+    """Who hears of this agent's hand-overs; None: as the workspace says."""
+    created_at: datetime
+    addresses: tuple[AgentAddress, ...]
+    """The primary one first."""
+
+    @property
+    def address(self) -> str:
+        """The primary address."""
+        return self.addresses[0].address
+
+
+def create(
+    tx: Transaction,
+    default_domain: str,
+    *,
+    handle: str,
+    name: str = "",
+    processor: str = "",
+    instructions: str = "",
+) -> Agent:
+    """Make an agent and its primary address; e-mail is on.
+
+    Raises Malformed; Conflict when the address is another agent's.
+    """
+    checked_local_part("handle", handle)
+    slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
+    agent_id = new_id("agt")
+    tx.insert(
+        agents,
+        {
+            "id": agent_id,
+            "handle": handle,
+            "name": checked_name("name", name or handle),
+            "processor": _processor("processor", processor),
+            "instructions": _instructions("instructions", instructions),
+            "email_enabled": True,
+            "settings": {},
+            "created_at": tx.now,
+        },
+    )
+    domain = f"{slug}.{default_domain}"
+    primary = {
+        "id": new_id("adr"),
+        "agent_id": agent_id,
+        "local_part": handle,
+        "domain": domain,
+        "alias": False,
+        "created_at": tx.now,
+    }
+    if not tx.insert_new(addresses, primary, unique=["local_part", "domain"]):
+        raise Conflict(f"{handle}@{domain} is an agent's address already: choose another handle")
+    changed(tx)
+    return get(tx, agent_id)
+
+
+def get(tx: Transaction, reference: str) -> Agent:
+    """The agent of an id or handle. Raises NotFound."""
+    row = tx.row(
+        select(agents).where(
+            or_(agents.c.id == reference, agents.c.handle == reference),
+            agents.c.removed_at.is_(None),
+        )
+    )
+    if row is None:
+        raise NotFound(f"the workspace has no agent {reference[:80]!r}")
+    return _made(tx, [row])[0]
+
+
+def list_agents(tx: Transaction, window: Window) -> Page[Agent]:
+    """The workspace's agents by age."""
+    statement = select(agents).where(agents.c.removed_at.is_(None))
+    found = page(tx, statement, window, by=agents.c.id)
+    return Page(tuple(_made(tx, found.items)), found.next_cursor)
+
+
+def update_agent(tx: Transaction, reference: str, changes: Mapping[str, Any]) -> Agent:
+    """Change what `changes` names: name, processor, instructions, email_enabled,
+    escalation_address (None takes it away). Raises Malformed, NotFound.
+    """
+    tx.lock(f"agents {tx.workspace_id}")
+    agent = get(tx, reference)
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in _CHANGES:
+            known = ", ".join(_CHANGES)
+            raise Malformed(name[:80], f"cannot be changed: change one of {known}")
+        if name == "escalation_address":
+            kept = {} if value is None else {name: _CHANGES[name](name, value)}
+            values["settings"] = kept
+        else:
+            values[name] = _CHANGES[name](name, value)
+    if values:
+        tx.execute(update(agents).where(agents.c.id == agent.id).values(**values))
+    if "email_enabled" in values:
+        changed(tx)
+    return get(tx, agent.id)
+
+
+def remove(tx: Transaction, reference: str) -> None:
+    """Take an agent away: its addresses are free, its mail and the story of it stay.
+
+    Raises NotFound; Conflict while the catch-all or a rule leads to it.
+    """
+    tx.lock(f"agents {tx.workspace_id}")
+    agent = get(tx, reference)
+    settings = tx.value(select(workspaces.c.settings).where(workspaces.c.id == tx.workspace_id))
+    if settings.get("catch_all_agent_id") == agent.id:
+        raise Conflict(f"{agent.handle} is the workspace's catch-all: name another one first")
+    leading = tx.value(select(rules.c.name).where(rules.c.agent_id == agent.id).limit(1))
+    if leading is not None:
+        raise Conflict(f"the rule {leading!r} leads to {agent.handle}: change or remove it first")
+    tx.execute(delete(addresses).where(addresses.c.agent_id == agent.id))
+    tx.execute(
+        update(agents).where(agents.c.id == agent.id).values(removed_at=tx.now, email_enabled=False)
+    )
+    changed(tx)
+
+
+def _name(field: str, value: Any) -> str:
+    return checked_name(field, _text(field, value))
+
+
+def _processor(field: str, value: Any) -> str:
+    known = [kind.kind for kind in KINDS]
+    if value != "" and value not in known:
+        raise Malformed(
+            field, f"must be one of {', '.join(known)}, or empty for the installation's own"
+        )
+    return str(value)
+
+
+def _instructions(field: str, value: Any) -> str:
+    return checked_text(field, _text(field, value), at_most=_INSTRUCTIONS_CHARACTERS)
+
+
+def _switch(field: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Malformed(field, "must be true or false")
+    return value
+
+
+def _address(field: str, value: Any) -> str:
+    return checked_email(field, _text(field, value))
+
+
+def _text(field: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise Malformed(field, "must be text")
+    return value
+
+
+_CHANGES: Mapping[str, Callable[[str, Any], Any]] = {
+    "name": _name,
+    "processor": _processor,
+    "instructions": _instructions,
+    "email_enabled": _switch,
+    "escalation_address": _address,
+}
+
+
+def _made(tx: Transaction, rows: Sequence[AnyRow]) -> list[Agent]:
+    owned: dict[str, list[AgentAddress]] = {row.id: [] for row in rows}
+    found = tx.rows(
+        select(addresses)
+        .where(addresses.c.agent_id.in_(list(owned)))
+        .order_by(addresses.c.alias, addresses.c.id)
+    )
+    for one in found:
+        address = AgentAddress(one.id, f"{one.local_part}@{one.domain}", one.alias)
+        owned[one.agent_id].append(address)
+    return [
+        Agent(
+            id=row.id,
+            handle=row.handle,
+            name=row.name,
+            processor=row.processor,
+            instructions=row.instructions,
+            email_enabled=row.email_enabled,
+            escalation_address=row.settings.get("escalation_address"),
+            created_at=row.created_at,
+            addresses=tuple(owned[row.id]),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,3 @@
+"""The documents that agents answer from."""
+
+__all__: list[str] = []
