@@ -69,7 +69,8 @@ class GroupAcceptor:
             if found is Known.UNKNOWN:
                 return Later("the directory is not loaded")
             if isinstance(found, Place):
-                destinations.append(self._destination(recipient, found))
+                origin = _origin_json(inbound.origin, recipient)
+                destinations.append(self._destination(recipient, origin, found))
         if not destinations:
             return Unrouted(inbound.envelope.rcpt_to)
         return Waiting(
@@ -77,17 +78,17 @@ class GroupAcceptor:
             source=inbound.source,
             source_id=inbound.source_id,
             mail_from=inbound.envelope.mail_from,
-            origin_json=_origin_json(inbound.origin),
             received_at=inbound.origin.received_at,
             destinations=tuple(destinations),
             may_repeat=inbound.source != "smtp",
         )
 
-    def _destination(self, recipient: str, place: Place) -> Destination:
+    def _destination(self, recipient: str, origin: str, place: Place) -> Destination:
         if place.kind != "return":
-            return Destination(recipient, place.kind, place.workspace_id, place.agent_id)
+            return Destination(recipient, origin, place.kind, place.workspace_id, place.agent_id)
         token = normalised(recipient)[0].partition(".")[2]
-        return Destination(recipient, "return", None, None, self._secrets.read_verp_token(token))
+        of = self._secrets.read_verp_token(token)
+        return Destination(recipient, origin, "return", None, outbound_recipient_id=of)
 
     def _commit_here(self, mail: Waiting) -> Outcome | None:
         """Commit without a thread, when nobody else waits and the lock is free."""
@@ -149,7 +150,8 @@ class GroupAcceptor:
             self._committing = False
 
 
-def _origin_json(origin: Origin) -> str:
+def _origin_json(origin: Origin, recipient: str) -> str:
+    own = origin.recipient_parameters.get(recipient)
     return json.dumps(
         {
             "received_at": origin.received_at.isoformat(),
@@ -158,7 +160,7 @@ def _origin_json(origin: Origin) -> str:
             "tls": origin.tls,
             "authenticated_as": origin.authenticated_as,
             "parameters": dict(origin.parameters),
-            "recipient_parameters": {k: dict(v) for k, v in origin.recipient_parameters.items()},
+            "recipient_parameters": {recipient: dict(own)} if own else {},
             "provider_verdicts": dict(origin.provider_verdicts),
             "body_format": origin.body_format,
         }

@@ -1,0 +1,280 @@
+"""What is said yes to is durable, and one bad mail costs no other mail its yes."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import select, text
+
+from mailagent.inbound import Accepted, Duplicate, Later, Unrouted
+from mailagent.store.engine import Store
+from mailagent.store.group_commit import Destination, GroupCommit, Waiting
+from mailagent.store.tables import (
+    deliveries,
+    outbound_mails,
+    outbound_recipients,
+    raw_messages,
+    workspaces,
+)
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import new_id
+
+_AT = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture
+def spaces(shared_store: Store) -> tuple[str, str]:
+    """Two workspaces of this test's own."""
+    return _space(shared_store), _space(shared_store)
+
+
+@pytest.fixture
+def group(shared_url: str) -> Iterator[GroupCommit]:
+    """The committer under test."""
+    group = GroupCommit(shared_url, busy_seconds=0.05)
+    yield group
+    group.close()
+
+
+def to(recipient: str, workspace_id: str | None, **more: Any) -> Destination:
+    return Destination(recipient, "{}", "agent", workspace_id, **more)
+
+
+def mail(*destinations: Destination, **changes: Any) -> Waiting:
+    given: dict[str, Any] = {
+        "raw": b"Subject: hi\r\n\r\nhello \xff\x00\r\n",
+        "source": "ses",
+        "source_id": new_id("src"),
+        "mail_from": "ann@x.example",
+        "received_at": _AT,
+        "destinations": destinations,
+        "may_repeat": True,
+    }
+    return Waiting(**{**given, **changes})
+
+
+def kept(store: Store, workspace_id: str) -> list[Any]:
+    """Recipient, state, digest and octets of each delivery of a workspace."""
+    statement = (
+        select(
+            deliveries.c.recipient,
+            deliveries.c.state,
+            raw_messages.c.sha256,
+            raw_messages.c.content,
+            deliveries.c.received_at,
+        )
+        .join(raw_messages, raw_messages.c.id == deliveries.c.raw_id)
+        .order_by(deliveries.c.recipient)
+    )
+    return store.read_now(workspace_id, lambda tx: list(tx.rows(statement)))
+
+
+def test_an_accepted_mail_is_kept_to_the_octet(
+    group: GroupCommit, shared_store: Store, spaces: tuple[str, str]
+) -> None:
+    given = mail(to("a@x", spaces[0]), may_repeat=False)
+    (outcome,) = group.commit([given])
+    assert isinstance(outcome, Accepted)
+    (row,) = kept(shared_store, spaces[0])
+    digest = hashlib.sha256(given.raw).hexdigest()
+    assert tuple(row) == ("a@x", "accepted", digest, given.raw, _AT)
+
+
+def test_a_mail_for_two_workspaces_is_kept_once_in_each(
+    group: GroupCommit, shared_store: Store, spaces: tuple[str, str]
+) -> None:
+    given = mail(to("a@x", spaces[0]), to("b@x", spaces[0]), to("c@y", spaces[1]))
+    (outcome,) = group.commit([given])
+    assert isinstance(outcome, Accepted)
+    assert len(outcome.delivery_ids) == 3
+    count = select(raw_messages.c.id)
+    assert [shared_store.read_now(one, lambda tx: len(tx.rows(count))) for one in spaces] == [1, 1]
+
+
+def test_the_same_mail_again_is_a_duplicate_with_the_same_ids(
+    group: GroupCommit, shared_store: Store, spaces: tuple[str, str]
+) -> None:
+    given = mail(to("a@x", spaces[0]), to("b@x", spaces[0]))
+    (first,) = group.commit([given])
+    (second,) = group.commit([given])
+    assert isinstance(first, Accepted)
+    assert second == Duplicate(first.delivery_ids)
+    assert len(kept(shared_store, spaces[0])) == 2
+
+
+def test_the_same_mail_twice_in_one_batch_is_one_mail_and_a_duplicate(
+    group: GroupCommit, shared_store: Store, spaces: tuple[str, str]
+) -> None:
+    given = mail(to("a@x", spaces[0]))
+    first, second = group.commit([given, given])
+    assert isinstance(first, Accepted)
+    assert second == Duplicate(first.delivery_ids)
+
+
+def test_a_recipient_that_is_new_to_a_known_mail_gets_it(
+    group: GroupCommit, shared_store: Store, spaces: tuple[str, str]
+) -> None:
+    given = mail(to("a@x", spaces[0]))
+    (first,) = group.commit([given])
+    assert isinstance(first, Accepted)
+    wider = mail(to("a@x", spaces[0]), to("b@x", spaces[0]), source_id=given.source_id)
+    (second,) = group.commit([wider])
+    assert isinstance(second, Accepted)
+    assert second.delivery_ids[0] == first.delivery_ids[0]
+    assert [row.recipient for row in kept(shared_store, spaces[0])] == ["a@x", "b@x"]
+
+
+def test_another_source_may_use_the_same_id(group: GroupCommit, spaces: tuple[str, str]) -> None:
+    given = mail(to("a@x", spaces[0]))
+    other = mail(to("a@x", spaces[0]), source="postmark", source_id=given.source_id)
+    assert [type(one) for one in group.commit([given, other])] == [Accepted, Accepted]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": None},
+        {"mail_from": "\ud800@x.example"},
+        {"source_id": None},
+    ],
+    ids=["a value is missing", "an unpaired surrogate", "no id"],
+)
+def test_a_bad_mail_costs_its_neighbours_nothing(
+    group: GroupCommit,
+    shared_store: Store,
+    spaces: tuple[str, str],
+    changes: dict[str, Any],
+) -> None:
+    good, bad = mail(to("a@x", spaces[0])), mail(to("b@x", spaces[0]), **changes)
+    last = mail(to("c@x", spaces[0]))
+    outcomes = group.commit([good, bad, last])
+    assert [type(one) for one in outcomes] == [Accepted, Later, Accepted]
+    assert [row.recipient for row in kept(shared_store, spaces[0])] == ["a@x", "c@x"]
+    # The committer's connection is not left inside a transaction: others may write.
+    assert shared_store.write_now(None, lambda tx: tx.value(text("SELECT 1"))) == 1
+
+
+def test_a_return_address_leads_to_the_workspace_of_its_mail(
+    group: GroupCommit, shared_store: Store, spaces: tuple[str, str]
+) -> None:
+    recipient_id = _sent(shared_store, spaces[1])
+    bounce = mail(
+        Destination("b.t@return", "{}", "return", None, outbound_recipient_id=recipient_id),
+        mail_from=None,
+    )
+    (outcome,) = group.commit([bounce])
+    assert isinstance(outcome, Accepted)
+    assert [row.recipient for row in kept(shared_store, spaces[1])] == ["b.t@return"]
+
+
+@pytest.mark.parametrize("recipient_id", [None, "rcp_unknown"])
+def test_a_return_address_of_no_mail_leads_nowhere(
+    group: GroupCommit, recipient_id: str | None
+) -> None:
+    lost = Destination("b.t@return", "{}", "return", None, outbound_recipient_id=recipient_id)
+    assert group.commit([mail(lost)]) == [Unrouted(("b.t@return",))]
+
+
+def test_a_full_disk_is_later_until_there_is_room(sqlite_url: str) -> None:
+    store, group = Store(sqlite_url), GroupCommit(sqlite_url)
+    workspace_id = _space(store)
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as file:
+        (pages,) = file.execute("PRAGMA page_count").fetchone()
+    large = mail(to("a@x", workspace_id), raw=b"x" * 1_000_000)
+    assert group.commit([]) == []
+    group._connection.execute(f"PRAGMA max_page_count={pages}")
+    assert [type(one) for one in group.commit([large])] == [Later]
+    assert kept(store, workspace_id) == []
+    # The connection was dropped with the fault; a new one has all the room of the disk.
+    assert [type(one) for one in group.commit([large])] == [Accepted]
+    group.close()
+    store.close()
+
+
+def test_a_lock_held_by_another_process_is_later(sqlite_url: str) -> None:
+    store, group = Store(sqlite_url), GroupCommit(sqlite_url, busy_seconds=0.05)
+    given = mail(to("a@x", _space(store)))
+    path = sqlite_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert [type(one) for one in group.commit([given])] == [Later]
+        other.execute("ROLLBACK")
+    assert [type(one) for one in group.commit([given])] == [Accepted]
+    group.close()
+    store.close()
+
+
+def test_a_server_that_ends_our_session_is_later_and_then_well(
+    module_postgres_url: str, postgres_url: str
+) -> None:
+    store, group = Store(postgres_url), GroupCommit(postgres_url)
+    workspace_id = _space(store)
+    assert isinstance(group.commit([mail(to("a@x", workspace_id))])[0], Accepted)
+    _end_sessions(module_postgres_url, postgres_url)
+    given = mail(to("b@x", workspace_id))
+    assert [type(one) for one in group.commit([given, given])] == [Later, Later]
+    assert isinstance(group.commit([given])[0], Accepted)
+    assert [row.recipient for row in kept(store, workspace_id)] == ["a@x", "b@x"]
+    group.close()
+    store.close()
+
+
+def test_an_address_where_no_database_is_says_later() -> None:
+    group = GroupCommit("postgresql://nobody@127.0.0.1:1/none")
+    assert [type(one) for one in group.commit([mail(to("a@x", "wsp"))])] == [Later]
+    group.close()
+
+
+def _end_sessions(from_url: str, of_url: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(of_url)["dbname"]
+    with psycopg.connect(from_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+
+
+def _space(store: Store) -> str:
+    id_ = new_id("wsp")
+    row = {"id": id_, "slug": id_, "name": id_, "settings": {}, "created_at": _AT}
+    store.write_now(None, lambda tx: tx.insert(workspaces, row))
+    return id_
+
+
+def _sent(store: Store, workspace_id: str) -> str:
+    outbound_id, recipient_id = new_id("out"), new_id("rcp")
+    sent = {
+        "id": outbound_id,
+        "purpose": "new",
+        "message_id": f"<{outbound_id}@x>",
+        "subject": "s",
+        "from_address": "a@x",
+        "outgoing": {},
+        "digest": "0",
+        "state": "sent",
+        "author": "test",
+        "created_at": _AT,
+        "expires_at": _AT,
+        "not_before": _AT,
+    }
+    recipient = {
+        "id": recipient_id,
+        "outbound_id": outbound_id,
+        "address": "b@y",
+        "field": "to",
+        "state": "sent",
+        "not_before": _AT,
+    }
+
+    def write(tx: Transaction) -> None:
+        tx.insert(outbound_mails, sent)
+        tx.insert(outbound_recipients, recipient)
+
+    store.write_now(workspace_id, write)
+    return recipient_id
