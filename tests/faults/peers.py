@@ -1,0 +1,92 @@
+"""The two ends around a node that is killed: who writes to it, and who takes its replies."""
+
+from __future__ import annotations
+
+import smtplib
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.node import AGENT, QUESTION
+
+__all__ = ["SinkProcess", "Writers", "mail"]
+
+_ROOT = Path(__file__).parents[2]
+_BETWEEN_MAILS = 0.04
+_BETWEEN_TRIES = 0.05
+
+
+def mail(sender: str) -> bytes:
+    """A question that the agent answers, by a sender who writes just this one."""
+    return (
+        f"From: {sender}\r\nTo: {AGENT}\r\nSubject: opening hours\r\n"
+        f"Message-ID: <{sender}>\r\n\r\n{QUESTION}\r\n"
+    ).encode()
+
+
+class SinkProcess:
+    """`tests.smtp_sink` as a process: what it took is on disk before it says so."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.smtp_sink", "--log", str(self.log)],
+            cwd=_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+class Writers:
+    """Threads that send mail after mail as a mail server does: the same one again until its 250."""
+
+    def __init__(self, port: int, threads: int) -> None:
+        self.acknowledged: dict[str, bytes] = {}
+        self._port = port
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=[n]) for n in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, thread: int) -> None:
+        number = 0
+        while not self._stop.is_set():
+            try:
+                with smtplib.SMTP("127.0.0.1", self._port, "writer.example", 10) as client:
+                    while not self._stop.wait(_BETWEEN_MAILS):
+                        sender = f"w{thread}-{number}@writer.example"
+                        client.sendmail(sender, [AGENT], mail(sender))
+                        self.acknowledged[sender] = mail(sender)
+                        number += 1
+            except (OSError, smtplib.SMTPException):
+                self._stop.wait(_BETWEEN_TRIES)
