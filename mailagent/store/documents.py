@@ -138,7 +138,8 @@ def passages_of(content: str) -> list[str]:
         for start in range(0, len(paragraph), _PASSAGE_CHARACTERS):
             piece = paragraph[start : start + _PASSAGE_CHARACTERS].strip()
             # A heading belongs to what follows it.
-            if made and made[-1].startswith("#") and "\n" not in made[-1]:
+            heads = bool(made) and made[-1].startswith("#") and "\n" not in made[-1]
+            if piece and heads and len(made[-1]) + 1 + len(piece) <= _PASSAGE_CHARACTERS:
                 made[-1] = f"{made[-1]}\n{piece}"
             elif piece:
                 made.append(piece)
@@ -246,6 +247,6 @@ def _on_sqlite(tx: Transaction, words: Sequence[str]) -> list[AnyRow]:
 
 def _on_postgresql(tx: Transaction, words: Sequence[str]) -> list[AnyRow]:
     spaced = [w for w in words if not _WITHOUT_SPACES.search(w)]
-    query = " | ".join(f"'{_stem(word)}':*" for word in spaced) or "''"
+    query = " | ".join(f"'{_stem(word)}':*" for word in spaced)
     likes = [f"%{word}%" for word in words if _WITHOUT_SPACES.search(word)]
     return list(tx.rows(text(_POSTGRESQL).bindparams(query=query, likes=likes)))
