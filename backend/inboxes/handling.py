@@ -37,7 +37,7 @@ from mailagent.store.tables import threads as thread_rows
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
-__all__ = ["REPLAYABLE", "answer", "archive", "replay"]
+__all__ = ["ANSWERABLE", "REPLAYABLE", "answer", "archive", "replay"]
 
 REPLAYABLE = frozenset(
     {
@@ -58,6 +58,8 @@ _IN_WORK = frozenset(
         DeliveryState.THINKING,
     }
 )
+ANSWERABLE = frozenset(DeliveryState) - _IN_WORK
+"""A mail that the agent has in hand is not taken from it: both would answer."""
 
 
 def archive(tx: Transaction, delivery_id: str, *, actor: str, away: bool = True) -> None:
@@ -218,7 +220,7 @@ def answer(tx: Transaction, services: Services, delivery_id: str, text: str, *, 
     if not text.strip():
         raise Malformed("text", "is empty: write the answer")
     row = _row(tx, delivery_id)
-    if row.state in _IN_WORK:
+    if row.state not in ANSWERABLE:
         raise Conflict(f"{delivery_id} is in work ({row.state}): wait until it has ended")
     mails = load_mails(tx, [delivery_id])
     if not mails:

@@ -34,7 +34,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
 from mailagent.work import Claim, Wakeups, claim
 
-__all__ = ["DOMAIN", "HELLO", "Mailroom", "mail", "open_mailroom"]
+__all__ = ["DOMAIN", "HELLO", "OWNER", "Mailroom", "mail", "open_mailroom"]
 
 DOMAIN = "aexy.example"
 HELLO = f"hello@shop.{DOMAIN}"
