@@ -35,6 +35,7 @@ from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 
 __all__ = [
+    "MOST_ATTEMPTS",
     "Claim",
     "Queue",
     "Wakeups",
@@ -125,9 +126,8 @@ def claim_fairly(
     if rescue:
         return claim(tx, queue, 1, rescue=True)
     table, now = queue.table, tx.clock()
-    if not tx.on_sqlite:
-        # Two nodes that count at the same time would both fill the same workspace's cap.
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:q))").bindparams(q=queue.name))
+    # Two nodes that count at the same time would both fill the same workspace's cap.
+    tx.lock(f"claim {queue.name}")
     leased = case((table.c.claimed_by.is_not(None), 1), else_=0)
     waiting = case((and_(table.c.claimed_by.is_(None), table.c.not_before <= now), 1), else_=0)
     shares = tx.rows(
@@ -154,7 +154,7 @@ def _round_robin(wanted: dict[str, int], limit: int) -> dict[str, int]:
     return {workspace_id: n for workspace_id, n in taken.items() if n}
 
 
-def finish(tx: Transaction, queue: Queue, claim: Claim, **values: Any) -> None:
+def finish(tx: Transaction, queue: Queue, claim: Claim, /, **values: Any) -> None:
     """Write the row's next state and give the lease back. Raises LostClaim when it is not ours."""
     table = queue.table
     values = {"claimed_by": None, "lease_until": None, "attempts": 0} | values
@@ -188,7 +188,8 @@ def release(tx: Transaction, queue: Queue, claim: Claim, *, after: timedelta) ->
 def backoff(attempts: int, *, base: timedelta = timedelta(seconds=5)) -> timedelta:
     """How long to wait after `attempts` failed starts: doubling, at most 6 h, ± 20 %."""
     jitter: float = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
-    return min(base * int(2**attempts), timedelta(hours=6)) * jitter
+    doubled = base * int(2 ** min(attempts, 20))  # far beyond the bound, far below overflow
+    return min(doubled, timedelta(hours=6)) * jitter
 
 
 class Wakeups:
@@ -247,7 +248,8 @@ class Worker:
     """Claims rows of one queue and has `work` done on each, `slots` at a time.
 
     `work` finishes its claim itself. What it raises is logged and the row given back with a growing
-    delay; after `MOST_ATTEMPTS` failed starts `give_up` writes its end.
+    delay; after `MOST_ATTEMPTS` failed starts (by an error, or by the worker's death) `give_up`
+    writes its end.
     """
 
     def __init__(
@@ -335,6 +337,10 @@ class Worker:
         return len(claims) >= free
 
     async def _one(self, claim: Claim) -> None:
+        if self._most_attempts is not None and claim.attempts >= self._most_attempts:
+            # It took its worker with it each time: nobody was left to put it back.
+            await self._put_back(claim, f"its worker died {claim.attempts} times")
+            return
         try:
             await self._work(claim)
         except LostClaim:

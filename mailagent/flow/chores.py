@@ -16,7 +16,7 @@ from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
 from mailagent.store.tables import deliveries, schedules, sign_ins, threads
 from mailagent.store.transaction import Transaction
-from mailagent.work import Claim, Queue, backoff, finish
+from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish
 
 __all__ = ["CHORES", "SCHEDULES", "do_chore", "give_up", "plan"]
 
@@ -80,7 +80,8 @@ def _run(tx: Transaction, claim: Claim) -> None:
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
     """A chore is never dropped: it is tried again, ever more slowly."""
-    finish(tx, SCHEDULES, claim, attempts=claim.attempts, not_before=tx.now + backoff(6))
+    attempts = min(claim.attempts, MOST_ATTEMPTS - 1)  # one more start is always left
+    finish(tx, SCHEDULES, claim, attempts=attempts, not_before=tx.now + backoff(6))
 
 
 def _note_release(tx: Transaction, workspace_id: str, delivery_id: str) -> None:

@@ -39,7 +39,7 @@ from mailagent.store.tables import (
 from mailagent.store.tables import threads as thread_rows
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
-from mailagent.work import Claim, Queue, backoff, finish, holds
+from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish, holds
 
 __all__ = ["THINKING", "give_up", "think"]
 
@@ -254,7 +254,9 @@ def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailu
     again = tx.now + backoff(claim.attempts)
     if error.retry_at is not None:
         again = max(again, error.retry_at)
-    finish(tx, THINKING, claim, attempts=claim.attempts + 1, not_before=again)
+    # Waiting is no failure: however long the model is away, two starts are left for real ones.
+    attempts = min(claim.attempts + 1, MOST_ATTEMPTS - 2)
+    finish(tx, THINKING, claim, attempts=attempts, not_before=again)
     for mail in opened.mails:
         note(
             tx, "think", f"goes on at {again:%H:%M:%S}", error.reason, delivery_id=mail.delivery_id

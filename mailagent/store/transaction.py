@@ -122,7 +122,8 @@ class Transaction:
         """
         if self.on_sqlite:
             return literal(self.now, Moment)
-        return func.clock_timestamp()
+        # The statement's, not the row's: only a stable time can bound an index.
+        return func.statement_timestamp()
 
 
 def _on_conflict_do_nothing(
