@@ -35,7 +35,7 @@ __all__ = [
     "explain_mail",
     "load_mail",
     "mail_of_file",
-    "test",
+    "try_condition",
     "workspace_of",
 ]
 
@@ -57,7 +57,7 @@ class Explanation:
     decision: Decision
 
 
-def test(condition: Any, mail: Mail) -> Match:
+def try_condition(condition: Any, mail: Mail) -> Match:
     """Try a condition on a mail without keeping it. Raises Malformed."""
     check_condition(condition)
     return Match(*matches(condition, mail))

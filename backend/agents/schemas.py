@@ -1,0 +1,63 @@
+"""How do agents look in the API?"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["AddressOut", "AgentIn", "AgentOut", "AgentPatch", "AliasIn"]
+
+
+class AgentIn(BaseModel):
+    """An agent to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    handle: str
+    name: str = ""
+    processor: str = ""
+    instructions: str = ""
+
+
+class AgentPatch(BaseModel):
+    """What is to be changed; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = None
+    processor: str | None = None
+    instructions: str | None = None
+    email_enabled: bool | None = None
+    escalation_address: str | None = None
+
+
+class AddressOut(BaseModel):
+    """One address of an agent."""
+
+    id: str
+    address: str
+    alias: bool
+
+
+class AgentOut(BaseModel):
+    """An agent."""
+
+    id: str
+    handle: str
+    address: str
+    name: str
+    processor: str
+    instructions: str
+    email_enabled: bool
+    escalation_address: str | None
+    addresses: list[AddressOut]
+    created_at: datetime
+
+
+class AliasIn(BaseModel):
+    """`name@domain`, or `name` on the workspace's own name below the default domain."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: str

@@ -1,0 +1,58 @@
+"""How is the API put together? `ROUTERS` is the whole list: a resource is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+
+from backend.access.endpoints import router as access
+from backend.agents.endpoints import router as agents
+from backend.api import docs, problems
+from backend.api.requests import RequestFrame
+from backend.documents.endpoints import router as documents
+from backend.rules.endpoints import router as rules
+from backend.workspaces.endpoints import router as workspaces
+from mailagent.flow.services import Services
+from mailagent.settings import Settings
+
+__all__ = ["PREFIX", "ROUTERS", "create_api"]
+
+PREFIX = "/api/v1"
+
+ROUTERS: Sequence[APIRouter] = (
+    access,
+    workspaces,
+    agents,
+    rules,
+    documents,
+)
+
+_DESCRIPTION = """\
+Workspaces give AI agents real e-mail addresses. Send an API key as `Authorization: Bearer ma_…`.
+A workspace may be named by id or slug, an agent by id or handle. Lists come in pages: `limit` and
+the `next_cursor` of the page before. Times are ISO 8601 in UTC. Errors are problem+json (RFC 9457);
+`detail` says what to mend.
+"""
+
+
+def create_api(services: Services, settings: Settings) -> FastAPI:
+    """The API over these services, with `/docs` and `/openapi.json`."""
+    app = FastAPI(
+        title="mailagent",
+        version=version("mailagent"),
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        responses=problems.RESPONSES,
+        generate_unique_id_function=lambda route: route.name,
+        redirect_slashes=False,
+    )
+    app.state.services, app.state.settings = services, settings
+    app.add_middleware(RequestFrame)
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    app.include_router(docs.router)
+    return app

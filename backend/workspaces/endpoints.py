@@ -1,0 +1,133 @@
+"""API: workspaces and their members."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from backend.access.dependencies import Access, authenticated, require, services_of
+from backend.access.permissions import ROLES
+from backend.access.principal import Principal
+from backend.listing import PageOf, Windowed
+from backend.paging import Page
+from backend.workspaces import members, service
+from backend.workspaces.members import Member
+from backend.workspaces.schemas import (
+    MemberIn,
+    MemberOut,
+    MemberPatch,
+    WorkspaceIn,
+    WorkspaceOut,
+    WorkspacePatch,
+)
+from backend.workspaces.service import Workspace
+from mailagent.errors import Malformed
+from mailagent.store.transaction import Transaction
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/workspaces", tags=["workspaces"])
+
+
+@router.get("", response_model=PageOf[WorkspaceOut])
+async def list_workspaces(
+    request: Request, window: Windowed, principal: Principal = authenticated()
+) -> Page[Workspace]:
+    """The workspaces that you may see."""
+    among = [ws for ws, may in principal.grants.items() if "workspace.read" in may]
+    store = services_of(request).store
+    return await store.read_unscoped(service.list_workspaces, window, among=among)
+
+
+@router.post("", response_model=WorkspaceOut, status_code=201)
+async def create_workspace(
+    request: Request, body: WorkspaceIn, principal: Principal = authenticated()
+) -> Workspace:
+    """Make a workspace and its owner: for the operator's keys and people."""
+    principal.demand_operator("workspace.create")
+    return await services_of(request).store.write_unscoped(_create, principal, body)
+
+
+def _create(tx: Transaction, principal: Principal, body: WorkspaceIn) -> Workspace:
+    if body.owner_email is not None:
+        owner_id = members.ensure_person(tx, body.owner_email, body.owner_name).id
+    elif principal.kind == "person":
+        owner_id = principal.id
+    else:
+        raise Malformed("owner_email", "is missing: a key owns no workspace, name a person")
+    return service.create(tx, body.slug, body.name, owner_id=owner_id)
+
+
+@router.get("/{ws}", response_model=WorkspaceOut)
+async def get_workspace(access: Access = require("workspace.read")) -> Workspace:
+    """One workspace with its settings."""
+    return await access.read(service.get)
+
+
+@router.patch("/{ws}", response_model=WorkspaceOut)
+async def update_workspace(
+    body: WorkspacePatch, access: Access = require("workspace.update")
+) -> Workspace:
+    """Change the name or settings; the slug stands in addresses and stays."""
+    return await access.write(_update, body)
+
+
+def _update(tx: Transaction, body: WorkspacePatch) -> Workspace:
+    if body.name is not None:
+        service.rename(tx, body.name)
+    if body.settings is not None:
+        service.update_settings(tx, body.settings.model_dump(exclude_unset=True))
+    return service.get(tx)
+
+
+# --- members ----------------------------------------------------------------------------------
+
+
+@router.get("/{ws}/members", response_model=PageOf[MemberOut])
+async def list_members(window: Windowed, access: Access = require("member.read")) -> Page[Member]:
+    """The people of the workspace and their roles."""
+    return await access.read(members.list_members, window)
+
+
+@router.post("/{ws}/members", response_model=MemberOut, status_code=201)
+async def add_member(body: MemberIn, access: Access = require("member.manage")) -> Member:
+    """Let a person in, with a role that holds nothing you lack."""
+    access.principal.demand_all(access.workspace_id, ROLES.get(body.role, ()))
+    return await access.write(members.add_member, body.email, body.role, name=body.name)
+
+
+@router.get("/{ws}/members/{person}", response_model=MemberOut)
+async def get_member(person: str, access: Access = require("member.read")) -> Member:
+    """One member, by the person's id or e-mail."""
+    return await access.read(members.get_member, person)
+
+
+@router.patch("/{ws}/members/{person}", response_model=MemberOut)
+async def change_role(
+    person: str, body: MemberPatch, access: Access = require("member.manage")
+) -> Member:
+    """Give a member another role. The last owner stays owner (409)."""
+    return await access.write(_change_role, access.principal, person, body.role)
+
+
+def _change_role(tx: Transaction, principal: Principal, person: str, role: str) -> Member:
+    _demand_role_of(tx, principal, person)
+    assert tx.workspace_id is not None
+    principal.demand_all(tx.workspace_id, ROLES.get(role, ()))
+    return members.change_role(tx, person, role)
+
+
+@router.delete("/{ws}/members/{person}", status_code=204)
+async def remove_member(person: str, access: Access = require("member.manage")) -> None:
+    """Take a person out of the workspace. The last owner stays (409)."""
+    await access.write(_remove, access.principal, person)
+
+
+def _remove(tx: Transaction, principal: Principal, person: str) -> None:
+    _demand_role_of(tx, principal, person)
+    members.remove_member(tx, person)
+
+
+def _demand_role_of(tx: Transaction, principal: Principal, person: str) -> None:
+    # Who holds less than an owner must not be able to unseat one.
+    assert tx.workspace_id is not None
+    principal.demand_all(tx.workspace_id, ROLES[members.get_member(tx, person).role])
