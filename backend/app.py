@@ -21,7 +21,7 @@ import structlog
 import uvicorn
 
 from backend.api import create_api
-from backend.health import Health
+from backend.health import Health, routes
 from backend.web import create_web
 from mailagent import agents
 from mailagent.authentication import dkim
@@ -214,7 +214,7 @@ async def serving(
             ports["webhooks"] = await _listen(servers, app, host, settings.mailagent_port)
         if "backend" in parts:
             api = create_api(services, settings)
-            api.state.health = health
+            api.router.routes.extend(routes(health))
             api.mount("/", create_web(services, settings))
             ports["backend"] = await _listen(servers, api, host, settings.backend_port)
         yield Serving(door.port if door else None, ports["webhooks"], ports["backend"])
@@ -267,8 +267,8 @@ async def _listen(
     socket = config.bind_socket()
     server = _Server(config)
     servers.append((server, asyncio.create_task(server.serve([socket]))))
-    while not server.started:
-        await asyncio.sleep(0.01)  # noqa: ASYNC110 - uvicorn tells by this flag alone
+    while not server.started:  # noqa: ASYNC110 - uvicorn tells by this flag alone
+        await asyncio.sleep(0.01)
     bound: int = socket.getsockname()[1]
     return bound
 

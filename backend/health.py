@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.webhooks import HealthReport
@@ -18,7 +22,7 @@ from mailagent.store.tables import deliveries, outbound_mails, outbound_recipien
 from mailagent.store.transaction import Transaction
 from mailagent.work import Worker
 
-__all__ = ["Health"]
+__all__ = ["Health", "count", "routes"]
 
 _SILENT_AFTER = 60.0
 _COUNT_EVERY = 5.0
@@ -70,6 +74,32 @@ class Health:
         if self._door is not None:
             _door_metrics(self._door, registry)
         return generate_latest(registry)
+
+
+def routes(health: Health) -> list[Route]:
+    """`/health` and `/metrics` of the backend's port; parts and numbers only for this machine."""
+
+    async def report(request: Request) -> Response:
+        told = await health.report()
+        body: dict[str, Any] = {"status": "ok" if told.healthy else "failing"}
+        if _from_here(request):
+            body |= told.parts
+        return JSONResponse(body, 200 if told.healthy else 503)
+
+    async def metrics(request: Request) -> Response:
+        if not _from_here(request):
+            return JSONResponse({"detail": "metrics are read from this machine"}, 401)
+        await health.report()
+        return Response(health.metrics(), media_type="text/plain; version=0.0.4")
+
+    return [Route("/health", report), Route("/metrics", metrics)]
+
+
+def _from_here(request: Request) -> bool:
+    try:
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 def count(tx: Transaction) -> dict[str, dict[str, int]]:
