@@ -262,7 +262,13 @@ async def _listen(
     servers: list[tuple[_Server, asyncio.Task[None]]], app: Any, host: str, port: int
 ) -> int:
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, lifespan="off"
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
     )
     socket = config.bind_socket()
     server = _Server(config)

@@ -132,11 +132,12 @@ def _first_mail(settings: Settings, port: int, store: Store) -> None:
     if found.reply is None:
         typer.echo(f"No answer yet, it is {found.state}: mailagent trace {found.delivery_id}")
         return
-    typer.echo("Its reply:\n")
+    typer.echo("\nIts reply:\n")
     typer.echo(_indented("\n".join(f"{name}: {value}" for name, value in found.reply_headers)))
     typer.echo(_indented(f"\n{found.reply}"))
     typer.echo(
-        f"""Now you (Ctrl-C stops it):
+        f"""
+Now you (Ctrl-C stops it):
 
   make demo                                           one more mail, with the time of each step
   .venv/bin/mailagent inbox {demonstration.address(settings)}     what came in and what was answered
