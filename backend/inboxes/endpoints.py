@@ -1,0 +1,190 @@
+"""API: an agent's inbox, the workspace's deliveries with all that is in them, threads.
+
+An inbox has two paths: `agents/{agent}/inbox`, and `crm/agents/{agent}/inbox` as Aexy writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime
+
+from backend.access.dependencies import Access, require
+from backend.agents import service as agents
+from backend.inboxes import contents, handling, listing
+from backend.inboxes.listing import Filter
+from backend.inboxes.schemas import DeliveryOut, ItemOut, ReplyIn, SentOut, StoryOut, ThreadOut
+from backend.inboxes.story import story
+from backend.inboxes.words import Status
+from backend.listing import PageOf, Windowed
+from backend.paging import Page
+from mailagent.errors import NotFound
+from mailagent.flow.states import DeliveryState
+from mailagent.store.transaction import Transaction
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/workspaces/{ws}", tags=["inbox"])
+
+_INBOX, _CRM = "/agents/{agent}/inbox", "/crm/agents/{agent}/inbox"
+_CONTENT_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,60}/[a-z0-9!#$&^_.+-]{1,90}")
+# What a stranger sent is never shown as a page of ours, whatever it says that it is.
+_DOWNLOAD = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "private, no-store",
+}
+
+
+@router.get(_INBOX, response_model=PageOf[ItemOut])
+@router.get(_CRM, response_model=PageOf[ItemOut], name="crm_inbox")
+async def inbox(
+    agent: str,
+    window: Windowed,
+    access: Access = require("message.read"),
+    status: Status | None = None,
+    state: DeliveryState | None = None,
+    since: Annotated[AwareDatetime | None, Query(description="Received then or later")] = None,
+) -> Page[ItemOut]:
+    """The mails of one agent with their answers, newest first."""
+    found = await access.read(_inbox, agent, Filter(None, status, state, since), window)
+    return found.map(ItemOut.of)
+
+
+@router.post(f"{_INBOX}/{{delivery}}/reply", response_model=SentOut, status_code=201)
+@router.post(
+    f"{_CRM}/{{delivery}}/reply", response_model=SentOut, status_code=201, name="crm_reply"
+)
+async def reply_in_inbox(
+    agent: str, delivery: str, body: ReplyIn, access: Access = require("message.send")
+) -> SentOut:
+    """Answer a mail of this agent in its thread, as a person."""
+    await access.read(_of_agent, agent, delivery)
+    return await _answer(access, delivery, body.text)
+
+
+@router.post(f"{_INBOX}/{{delivery}}/archive", response_model=ItemOut)
+@router.post(f"{_CRM}/{{delivery}}/archive", response_model=ItemOut, name="crm_archive")
+async def archive_in_inbox(
+    agent: str, delivery: str, access: Access = require("message.send")
+) -> ItemOut:
+    """Put a mail of this agent away; its state is not touched."""
+    await access.read(_of_agent, agent, delivery)
+    return await _archive(access, delivery, away=True)
+
+
+@router.get("/deliveries", response_model=PageOf[ItemOut])
+async def list_deliveries(
+    window: Windowed,
+    access: Access = require("message.read"),
+    status: Status | None = None,
+    state: DeliveryState | None = None,
+    since: Annotated[AwareDatetime | None, Query(description="Received then or later")] = None,
+    recipient: Annotated[str | None, Query(max_length=320)] = None,
+    thread: Annotated[str | None, Query(max_length=100)] = None,
+) -> Page[ItemOut]:
+    """All mails of the workspace, also those that no agent got, newest first."""
+    which = Filter(None, status, state, since, recipient, thread)
+    return (await access.read(listing.listing, which, window)).map(ItemOut.of)
+
+
+@router.get("/deliveries/{delivery}", response_model=DeliveryOut)
+async def get_delivery(delivery: str, access: Access = require("message.read")) -> DeliveryOut:
+    """One mail whole: what it says, and what was proven about its sender."""
+    return DeliveryOut.of_detail(await access.read(contents.detail, delivery))
+
+
+@router.get("/deliveries/{delivery}/ledger", response_model=StoryOut)
+async def get_ledger(delivery: str, access: Access = require("message.read")) -> StoryOut:
+    """What happened to a mail, line by line, and where it stands."""
+    await access.read(listing.one, delivery)
+    return StoryOut.of(await access.read(story, delivery))
+
+
+@router.get("/deliveries/{delivery}/raw", response_class=Response)
+async def get_raw(delivery: str, access: Access = require("message.read")) -> Response:
+    """The octets as they were received."""
+    found = await access.read(contents.raw, delivery)
+    return _download(found.content, found.filename, "message/rfc822")
+
+
+@router.get("/deliveries/{delivery}/attachments/{part}", response_class=Response)
+async def get_attachment(
+    delivery: str, part: str, access: Access = require("message.read")
+) -> Response:
+    """One file of a mail, decoded. Always a download: its type is the sender's claim."""
+    services = access.services
+    found = await contents.attachment(
+        services.store, services.sandbox, access.workspace_id, delivery, part
+    )
+    return _download(found.content, found.filename, found.content_type)
+
+
+@router.post("/deliveries/{delivery}/reply", response_model=SentOut, status_code=201)
+async def reply(delivery: str, body: ReplyIn, access: Access = require("message.send")) -> SentOut:
+    """Answer a mail in its thread, from the agent's address, as a person."""
+    return await _answer(access, delivery, body.text)
+
+
+@router.post("/deliveries/{delivery}/archive", response_model=ItemOut)
+async def archive(delivery: str, access: Access = require("message.send")) -> ItemOut:
+    """Put a mail away; its state is not touched."""
+    return await _archive(access, delivery, away=True)
+
+
+@router.delete("/deliveries/{delivery}/archive", response_model=ItemOut)
+async def take_back(delivery: str, access: Access = require("message.send")) -> ItemOut:
+    """Take a mail back from the archive."""
+    return await _archive(access, delivery, away=False)
+
+
+@router.post("/deliveries/{delivery}/replay", response_model=ItemOut)
+async def replay(delivery: str, access: Access = require("message.send")) -> ItemOut:
+    """Drive a mail again that was not answered. 409 when it was, or is in work."""
+    await access.write(handling.replay, delivery, actor=access.actor)
+    return ItemOut.of(await access.read(listing.one, delivery))
+
+
+@router.get("/threads/{thread}", response_model=ThreadOut)
+async def get_thread(thread: str, access: Access = require("message.read")) -> ThreadOut:
+    """A conversation, both sides, oldest first."""
+    return ThreadOut.of(await access.read(contents.thread, thread))
+
+
+def _inbox(tx: Transaction, agent: str, which: Filter, window: Windowed) -> Page[listing.Item]:
+    of_agent = Filter(agents.get(tx, agent).id, which.status, which.state, which.since)
+    return listing.listing(tx, of_agent, window)
+
+
+def _of_agent(tx: Transaction, agent: str, delivery: str) -> None:
+    """Pass a delivery of this agent. Raises NotFound."""
+    if listing.one(tx, delivery).agent_id != agents.get(tx, agent).id:
+        raise NotFound(f"agent {agent[:80]} has no delivery {delivery[:80]}")
+
+
+async def _answer(access: Access, delivery: str, text: str) -> SentOut:
+    id_ = await access.write(handling.answer, access.services, delivery, text, author=access.actor)
+    return SentOut(id=id_)
+
+
+async def _archive(access: Access, delivery: str, *, away: bool) -> ItemOut:
+    await access.write(handling.archive, delivery, actor=access.actor, away=away)
+    return ItemOut.of(await access.read(listing.one, delivery))
+
+
+def _download(content: bytes, filename: str, content_type: str) -> Response:
+    plain = filename.encode("ascii", "replace").decode().replace("?", "_")
+    # RFC 6266 §5: the plain name for those that do not know the other.
+    disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+    known = _CONTENT_TYPE.fullmatch(content_type) is not None
+    return Response(
+        content,
+        headers={
+            **_DOWNLOAD,
+            "Content-Type": content_type if known else "application/octet-stream",
+            "Content-Disposition": disposition,
+        },
+    )

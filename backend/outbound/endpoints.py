@@ -1,0 +1,131 @@
+"""API: new mails, what became of outbound ones, decisions about unknown ones, suppressions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from backend.access.dependencies import Access, require, require_in_own
+from backend.agents import service as agents
+from backend.listing import PageOf, Windowed
+from backend.outbound import deciding, listing, suppressions, trial, writing
+from backend.outbound.listing import Filter, Summary
+from backend.outbound.schemas import (
+    MessageIn,
+    OutboundDetailOut,
+    OutboundOut,
+    QueuedOut,
+    SuppressionIn,
+    SuppressionOut,
+    TrialIn,
+    TrialOut,
+)
+from backend.outbound.suppressions import Suppression
+from backend.paging import Page
+from mailagent.flow.states import RecipientState
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["outbound"])
+
+_WS = "/workspaces/{ws}"
+
+
+@router.post(f"{_WS}/agents/{{agent}}/messages", response_model=QueuedOut, status_code=201)
+async def send_message(
+    agent: str, body: MessageIn, access: Access = require("message.send")
+) -> QueuedOut:
+    """Send a new mail from an agent's address; it opens a thread. 50 recipients, 10 MB at most."""
+    found = await access.read(agents.get, agent)
+    queued = await access.write(
+        writing.write, access.services, found.id, body.draft(), author=access.actor
+    )
+    return QueuedOut.of(queued)
+
+
+@router.post("/email/test", response_model=TrialOut)
+async def send_test(body: TrialIn, access: Access = require_in_own("message.send")) -> TrialOut:
+    """Send a test mail and say who carries it and what became of it (after 5 s at most)."""
+    made = await trial.send(
+        access.services,
+        access.workspace_id,
+        to=body.to,
+        subject=body.subject,
+        body=body.body,
+        author=access.actor,
+    )
+    return TrialOut.of(made)
+
+
+@router.get(f"{_WS}/outbound", response_model=PageOf[OutboundOut])
+async def list_outbound(
+    window: Windowed,
+    access: Access = require("outbound.read"),
+    state: RecipientState | None = None,
+    agent: Annotated[str | None, Query(max_length=100, description="Id or handle")] = None,
+) -> Page[Summary]:
+    """Mails that go out or went, newest first."""
+    agent_id = (await access.read(agents.get, agent)).id if agent is not None else None
+    return await access.read(listing.listing, Filter(state, agent_id), window)
+
+
+@router.get(f"{_WS}/outbound/unknown", response_model=list[OutboundOut])
+async def list_unknown(access: Access = require("outbound.read")) -> tuple[Summary, ...]:
+    """Mails of which nobody knows whether they were taken: they wait for a person's word."""
+    return await access.read(deciding.unknown)
+
+
+@router.get(f"{_WS}/outbound/{{outbound}}", response_model=OutboundDetailOut)
+async def get_outbound(
+    outbound: str, access: Access = require("outbound.read")
+) -> OutboundDetailOut:
+    """One mail with its recipients, hand-overs, events and frozen content."""
+    return OutboundDetailOut.of(await access.read(listing.get, outbound))
+
+
+@router.post(f"{_WS}/outbound/{{outbound}}/cancel", response_model=OutboundOut)
+async def cancel(outbound: str, access: Access = require("outbound.manage")) -> Summary:
+    """Stop what has not left yet. 409 when nothing waits any more."""
+    return await access.write(deciding.cancel, outbound, actor=access.actor)
+
+
+@router.post(f"{_WS}/outbound/{{outbound}}/sent", response_model=OutboundOut)
+async def declare_sent(outbound: str, access: Access = require("outbound.manage")) -> Summary:
+    """Say of an unknown mail (or recipient, by its id) that it arrived."""
+    return await access.write(deciding.declare_sent, outbound, actor=access.actor)
+
+
+@router.post(f"{_WS}/outbound/{{outbound}}/again", response_model=OutboundOut)
+async def send_again(outbound: str, access: Access = require("outbound.manage")) -> Summary:
+    """Send an unknown mail (or to one recipient, by its id) once more: it may arrive twice."""
+    return await access.write(
+        deciding.send_again,
+        outbound,
+        actor=access.actor,
+        expiry=access.services.settings.send_expiry,
+    )
+
+
+@router.get(f"{_WS}/suppressions", response_model=PageOf[SuppressionOut])
+async def list_suppressions(
+    window: Windowed, access: Access = require("outbound.read")
+) -> Page[Suppression]:
+    """Addresses that nothing is sent to, newest first."""
+    return await access.read(suppressions.listing, window)
+
+
+@router.post(f"{_WS}/suppressions", response_model=SuppressionOut, status_code=201)
+async def add_suppression(
+    body: SuppressionIn, access: Access = require("outbound.manage")
+) -> Suppression:
+    """Send nothing to an address any more."""
+    return await access.write(
+        suppressions.add, body.address, detail=body.detail, actor=access.actor
+    )
+
+
+@router.delete(f"{_WS}/suppressions/{{address}}", status_code=204)
+async def remove_suppression(address: str, access: Access = require("outbound.manage")) -> None:
+    """Write to an address again."""
+    await access.write(suppressions.remove, address, actor=access.actor)
