@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Select, select
 
 from mailagent.agents import Agent, Turn
 from mailagent.flow import FlowSettings, Services, read, send, think, workers
@@ -187,8 +187,9 @@ async def open_mailroom(
     accounts: Sequence[Sends] = (),
     states: Sequence[AccountState] = (),
 ) -> AsyncIterator[Mailroom]:
-    """The installation on a migrated database; mail from loopback is a trusted local test.
+    """The installation on a migrated database, planted when that is fresh.
 
+    Mail from loopback is a trusted local test.
     The sandbox is given, so that the tests of a file share its worker's start.
     """
     store = Store(url)
@@ -222,7 +223,8 @@ async def open_mailroom(
     )
     try:
         workspace_id = "wsp_shop"
-        await store.write_unscoped(_plant, workspace_id)
+        if not await store.read_unscoped(_rows, select(workspaces.c.id)):
+            await store.write_unscoped(_plant, workspace_id)
         await directory.refresh()
         yield Mailroom(services, acceptor, scripted, workspace_id)
     finally:

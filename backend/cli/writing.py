@@ -1,0 +1,51 @@
+"""What do commands need that write mail? The person's text, and the installation's services."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from backend.app import installation
+from backend.cli.shell import Shell
+from backend.demo import demo_key
+from mailagent.errors import Malformed
+from mailagent.flow.services import Services
+
+__all__ = ["text_given", "with_services"]
+
+T = TypeVar("T")
+
+
+def with_services(shell: Shell, work: Callable[[Services], Awaitable[T]]) -> T:
+    """Do something that needs keys or accounts: the demo's key where a demo ran and none is set.
+
+    Raises Misconfigured.
+    """
+    settings = shell.settings
+    if settings.mailagent_secret_key is None and (key := demo_key(settings.mailagent_data)):
+        settings = settings.model_copy(update={"mailagent_secret_key": SecretStr(key)})
+
+    async def run() -> T:
+        async with installation(settings) as shared:
+            return await work(shared.services)
+
+    return asyncio.run(run())
+
+
+def text_given(shell: Shell, text: str | None, file: Path | None = None) -> str:
+    """What a person wrote: the option's text, a file's, or standard input. Raises Malformed."""
+    if text is not None:
+        return text
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Malformed("--file", f"cannot be read: {error}") from error
+    if sys.stdin.isatty():
+        shell.tell("Write the text; end it with Ctrl-D.")
+    return sys.stdin.read()
