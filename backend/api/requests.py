@@ -53,8 +53,8 @@ class RequestFrame:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, counted, marked)
-            except Exception as error:
-                log.error("api.failed", path=scope["path"], exc_info=error)
+            except Exception:
+                log.exception("api.failed", path=scope["path"])
                 if begun:
                     raise
                 await unexpected(Request(scope))(scope, counted, marked)

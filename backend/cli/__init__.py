@@ -1,0 +1,93 @@
+"""`mailagent`: the whole installation from a shell.
+
+Every command prints its result on standard output and nothing else there; `--json`, which may stand
+anywhere, prints it as JSON. Exit codes: 0 done, 1 it could not be done (one line on standard error
+says why and what to mend), 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from backend.cli import (
+    agents,
+    demo,
+    doctor,
+    documents,
+    keys,
+    people,
+    rules,
+    serve,
+    workspaces,
+)
+from backend.cli.shell import Shell
+from mailagent.errors import MailagentError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mailagent",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _command in (
+    *(serve.serve, serve.migrate, demo.demo, doctor.doctor),
+    *(people.sign_in_link, rules.explain),
+):
+    app.command()(_command)
+for _name, _commands in (
+    ("workspace", workspaces.commands),
+    ("person", people.commands),
+    ("agent", agents.commands),
+    ("rule", rules.commands),
+    ("document", documents.commands),
+    ("key", keys.commands),
+):
+    app.add_typer(_commands, name=_name, no_args_is_help=True)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON; may stand anywhere.")
+    ] = False,
+) -> None:
+    """Real e-mail addresses for AI agents."""
+    context.obj.json = as_json
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command `mailagent`; always ends by SystemExit."""
+    shell = Shell(os.environ)
+    try:
+        given = sys.argv[1:] if arguments is None else arguments
+        app(_json_first(given), prog_name="mailagent", obj=shell)
+    except MailagentError as error:
+        _fail(str(error))
+    except DBAPIError as error:
+        kind = type(error.orig).__name__
+        _fail(f"the database cannot be used ({kind}): check DATABASE_URL, then mailagent migrate")
+    finally:
+        shell.close()
+
+
+def _json_first(arguments: Sequence[str]) -> list[str]:
+    """`--json` is one option of the whole program, wherever it stands before a `--`."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    ours, rest = arguments[:end], arguments[end:]
+    given = "--json" in ours
+    return [*(["--json"] if given else []), *(one for one in ours if one != "--json"), *rest]
+
+
+def _fail(reason: str) -> None:
+    sys.stderr.write(f"mailagent: {' '.join(reason.split())}\n")
+    raise SystemExit(1)

@@ -1,0 +1,146 @@
+"""`mailagent agent`: make agents, give them addresses, switch their e-mail on and off."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from backend.agents import aliases, service
+from backend.agents.schemas import AgentOut
+from backend.agents.service import Agent
+from backend.cli.shell import InWorkspace, Shell, table
+from backend.paging import EVERYTHING
+
+__all__ = ["commands"]
+
+commands = typer.Typer(help="Agents, their addresses and what is set for them.")
+
+Named = Annotated[str, typer.Argument(metavar="AGENT", help="Handle or id.")]
+Processor = Annotated[
+    str | None, typer.Option(help="builtin or claude; empty: the installation's own.")
+]
+Instructions = Annotated[str | None, typer.Option(help="How it shall answer.")]
+
+
+@commands.command()
+def create(
+    context: typer.Context,
+    handle: Annotated[str, typer.Argument(help="What stands before the @ of its address.")],
+    name: Annotated[str, typer.Option(help="The name on its mails; default: the handle.")] = "",
+    processor: Processor = "",
+    instructions: Instructions = "",
+    workspace: InWorkspace = None,
+) -> None:
+    """Make an agent and print its address."""
+    shell: Shell = context.obj
+    made = shell.write(
+        shell.workspace(workspace).id,
+        service.create,
+        shell.settings.default_email_domain,
+        handle=handle,
+        name=name,
+        processor=processor or "",
+        instructions=instructions or "",
+    )
+    shell.show(made.address, made, AgentOut)
+
+
+@commands.command("list")
+def list_(context: typer.Context, workspace: InWorkspace = None) -> None:
+    """List the agents of a workspace."""
+    shell: Shell = context.obj
+    found = shell.read(shell.workspace(workspace).id, service.list_agents, EVERYTHING).items
+    rows = [(one.handle, one.address, _switch(one), one.name, one.id) for one in found]
+    shell.show(table(rows, empty="no agents"), found, list[AgentOut])
+
+
+@commands.command()
+def show(context: typer.Context, agent: Named, workspace: InWorkspace = None) -> None:
+    """Show one agent."""
+    shell: Shell = context.obj
+    _show(shell, shell.read(shell.workspace(workspace).id, service.get, agent))
+
+
+@commands.command("set")
+def set_(
+    context: typer.Context,
+    agent: Named,
+    name: Annotated[str | None, typer.Option(help="The name on its mails.")] = None,
+    processor: Processor = None,
+    instructions: Instructions = None,
+    escalation_address: Annotated[
+        str | None, typer.Option(help="Who hears of its hand-overs; empty: as the workspace says.")
+    ] = None,
+    workspace: InWorkspace = None,
+) -> None:
+    """Change what is set for an agent."""
+    given = {"name": name, "processor": processor, "instructions": instructions}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if escalation_address is not None:
+        changes["escalation_address"] = escalation_address or None
+    _change(context.obj, workspace, agent, changes)
+
+
+@commands.command()
+def on(context: typer.Context, agent: Named, workspace: InWorkspace = None) -> None:
+    """Take mail for an agent again."""
+    _change(context.obj, workspace, agent, {"email_enabled": True})
+
+
+@commands.command()
+def off(context: typer.Context, agent: Named, workspace: InWorkspace = None) -> None:
+    """Refuse mail for an agent at the door (550 5.2.1)."""
+    _change(context.obj, workspace, agent, {"email_enabled": False})
+
+
+@commands.command()
+def alias(
+    context: typer.Context, agent: Named, address: str, workspace: InWorkspace = None
+) -> None:
+    """Give an agent one more address, on the workspace's own domains."""
+    shell: Shell = context.obj
+    domain = shell.settings.default_email_domain
+    where = shell.workspace(workspace)
+    _show(shell, shell.write(where.id, aliases.add_alias, domain, agent, address))
+
+
+@commands.command()
+def unalias(
+    context: typer.Context, agent: Named, address: str, workspace: InWorkspace = None
+) -> None:
+    """Take an alias away."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace)
+    _show(shell, shell.write(where.id, aliases.remove_alias, agent, address))
+
+
+@commands.command()
+def remove(context: typer.Context, agent: Named, workspace: InWorkspace = None) -> None:
+    """Take an agent away: its addresses are free, its mail stays."""
+    shell: Shell = context.obj
+    shell.write(shell.workspace(workspace).id, service.remove, agent)
+    shell.show(f"removed {agent}", {"removed": agent})
+
+
+def _change(shell: Shell, workspace: str | None, agent: str, changes: dict[str, Any]) -> None:
+    where = shell.workspace(workspace)
+    _show(shell, shell.write(where.id, service.update_agent, agent, changes))
+
+
+def _switch(agent: Agent) -> str:
+    return "on" if agent.email_enabled else "off"
+
+
+def _show(shell: Shell, agent: Agent) -> None:
+    rows = [
+        ("handle", agent.handle),
+        ("name", agent.name),
+        ("id", agent.id),
+        ("addresses", ", ".join(one.address for one in agent.addresses)),
+        ("e-mail", _switch(agent)),
+        ("processor", agent.processor or "(the installation's own)"),
+        ("escalation address", agent.escalation_address or "(as the workspace says)"),
+        ("instructions", agent.instructions or "(none)"),
+    ]
+    shell.show(table(rows, empty=""), agent, AgentOut)

@@ -1,0 +1,115 @@
+"""`mailagent workspace`: make, show and set workspaces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from backend.cli.shell import Shell, table
+from backend.paging import EVERYTHING
+from backend.workspaces import members, service
+from backend.workspaces.schemas import WorkspaceOut
+from backend.workspaces.service import Workspace
+from mailagent.store.transaction import Transaction
+
+__all__ = ["commands"]
+
+commands = typer.Typer(help="Workspaces: tenants with people, agents and mail of their own.")
+
+Named = Annotated[str, typer.Argument(help="Slug or id.")]
+_CLEARS = "an empty value takes it back to the default"
+
+
+@commands.command()
+def create(
+    context: typer.Context,
+    slug: Annotated[str, typer.Argument(help="Its name in addresses.")],
+    name: Annotated[str, typer.Option(help="Its name for people; default: the slug.")] = "",
+    owner: Annotated[str | None, typer.Option(help="E-mail of its first owner.")] = None,
+) -> None:
+    """Make a workspace. The first one is the operator's."""
+    shell: Shell = context.obj
+    made = shell.write(None, _create, slug, name or slug, owner)
+    shell.show(f"made {made.slug} ({made.id})", made, WorkspaceOut)
+
+
+def _create(tx: Transaction, slug: str, name: str, owner: str | None) -> Workspace:
+    owner_id = members.ensure_person(tx, owner).id if owner else None
+    return service.create(tx, slug, name, owner_id=owner_id)
+
+
+@commands.command("list")
+def list_(context: typer.Context) -> None:
+    """List all workspaces, the operator's first."""
+    shell: Shell = context.obj
+    found = shell.read(None, service.list_workspaces, EVERYTHING).items
+    rows = [(one.slug, one.name, one.id) for one in found]
+    shell.show(table(rows, empty="no workspaces"), found, list[WorkspaceOut])
+
+
+@commands.command()
+def show(context: typer.Context, workspace: Named) -> None:
+    """Show one workspace and its settings."""
+    shell: Shell = context.obj
+    _show(shell, shell.workspace(workspace))
+
+
+@commands.command()
+def rename(context: typer.Context, workspace: Named, name: str) -> None:
+    """Change the name for people; the slug stands in addresses and stays."""
+    shell: Shell = context.obj
+    _show(shell, shell.write(shell.workspace(workspace).id, service.rename, name))
+
+
+@commands.command("set")
+def set_(
+    context: typer.Context,
+    workspace: Named,
+    escalation_address: Annotated[
+        str | None, typer.Option(help=f"Who hears of hand-overs; {_CLEARS}.")
+    ] = None,
+    turns_per_sender: Annotated[
+        str | None, typer.Option(help=f"Turns a day for one sender; {_CLEARS}.")
+    ] = None,
+    turns_per_workspace: Annotated[
+        str | None, typer.Option(help=f"Turns a day in all; {_CLEARS}.")
+    ] = None,
+    catch_all: Annotated[
+        str | None, typer.Option(help=f"Agent for mail that no address matches; {_CLEARS}.")
+    ] = None,
+) -> None:
+    """Change settings of a workspace."""
+    shell: Shell = context.obj
+    given = {
+        "escalation_address": escalation_address,
+        "turns_per_sender_a_day": _number(turns_per_sender),
+        "turns_per_workspace_a_day": _number(turns_per_workspace),
+        "catch_all_agent_id": catch_all,
+    }
+    changes = {name: value or None for name, value in given.items() if value is not None}
+    changes |= {name: 0 for name, value in given.items() if value == 0}
+    _show(shell, shell.write(shell.workspace(workspace).id, service.update_settings, changes))
+
+
+def _number(text: str | None) -> Any:
+    # What is no number goes on as it is: the service says what is wrong with it.
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _show(shell: Shell, workspace: Workspace) -> None:
+    settings = workspace.settings
+    rows = [
+        ("slug", workspace.slug),
+        ("name", workspace.name),
+        ("id", workspace.id),
+        ("escalation address", settings.escalation_address or "(the owners)"),
+        ("turns per sender a day", _or_default(settings.turns_per_sender_a_day)),
+        ("turns per workspace a day", _or_default(settings.turns_per_workspace_a_day)),
+        ("catch-all", settings.catch_all_agent_id or "(none)"),
+    ]
+    shell.show(table(rows, empty=""), workspace, WorkspaceOut)
+
+
+def _or_default(number: int | None) -> object:
+    return "(default)" if number is None else number
