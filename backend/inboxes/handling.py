@@ -287,8 +287,11 @@ def _from_postmaster(
 
 
 def _answered_with(tx: Transaction, row: AnyRow, reason: str) -> Sequence[str]:
-    """Mark the delivery, and what was handed over with it in one turn; returns their ids."""
-    with_it = deliveries.c.id == row.id
+    """Mark the delivery, and what was handed over with it in one turn; returns their ids.
+
+    Raises Conflict when it has another state by now.
+    """
+    with_it = (deliveries.c.id == row.id) & (deliveries.c.state == row.state)
     if row.turn_id is not None:
         of_turn = (deliveries.c.turn_id == row.turn_id) & (
             deliveries.c.state == DeliveryState.HANDED_TO_A_PERSON
@@ -304,7 +307,10 @@ def _answered_with(tx: Transaction, row: AnyRow, reason: str) -> Sequence[str]:
         )
         .returning(deliveries.c.id)
     )
-    return [one.id for one in moved]
+    ids = [one.id for one in moved]
+    if row.id not in ids:
+        raise Conflict(f"{row.id} has just been taken by somebody else: look again")
+    return ids
 
 
 def _row(tx: Transaction, delivery_id: str) -> AnyRow:

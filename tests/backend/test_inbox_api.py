@@ -11,9 +11,7 @@ import pytest
 import pytest_asyncio
 
 from backend.access import keys
-from backend.api import PREFIX, ROUTERS, create_api
-from backend.inboxes.endpoints import router as inboxes
-from backend.outbound.endpoints import router as outbound
+from backend.api import create_api
 from mailagent.outgoing import Handoff, Silence
 from mailagent.sandbox import Sandbox
 from mailagent.settings import Settings
@@ -46,11 +44,7 @@ async def api(room: Mailroom) -> AsyncIterator[httpx.AsyncClient]:
 
 def client(room: Mailroom, permission: str, workspace_id: str = "wsp_shop") -> httpx.AsyncClient:
     made = room.store.write_now(workspace_id, keys.create, "test", [permission])
-    app = create_api(room.services, Settings())
-    for router in (inboxes, outbound):
-        if router not in ROUTERS:
-            app.include_router(router, prefix=PREFIX)
-    transport = httpx.ASGITransport(app=app)
+    transport = httpx.ASGITransport(app=create_api(room.services, Settings()))
     return httpx.AsyncClient(
         transport=transport,
         base_url="http://mailagent.example/api/v1/",
