@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from backend.access import keys
-from backend.access.dependencies import Access, Principal, authenticated, require, services_of
+from backend.access.dependencies import Access, authenticated, require, services_of
 from backend.access.keys import ApiKey, NewKey
+from backend.access.principal import Principal
 from backend.access.schemas import KeyIn, KeyOut, MeOut, NewKeyOut, WorkspaceGrant
 from backend.listing import PageOf, Windowed
 from backend.paging import EVERYTHING, Page

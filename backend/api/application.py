@@ -12,6 +12,8 @@ from backend.agents.endpoints import router as agents
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
+from backend.inboxes.endpoints import router as inboxes
+from backend.outbound.endpoints import router as outbound
 from backend.rules.endpoints import router as rules
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
@@ -27,6 +29,8 @@ ROUTERS: Sequence[APIRouter] = (
     agents,
     rules,
     documents,
+    inboxes,
+    outbound,
 )
 
 _DESCRIPTION = """\

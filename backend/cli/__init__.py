@@ -20,7 +20,9 @@ from backend.cli import (
     demo,
     doctor,
     documents,
+    inbox,
     keys,
+    outbound,
     people,
     rules,
     serve,
@@ -41,6 +43,7 @@ app = typer.Typer(
 for _command in (
     *(serve.serve, serve.migrate, demo.demo, doctor.doctor),
     *(people.sign_in_link, rules.explain),
+    *(inbox.inbox, inbox.trace, inbox.reply, inbox.send, inbox.replay, outbound.send_test),
 ):
     app.command()(_command)
 for _name, _commands in (
@@ -50,8 +53,12 @@ for _name, _commands in (
     ("rule", rules.commands),
     ("document", documents.commands),
     ("key", keys.commands),
+    ("unknown", outbound.unknown),
+    ("suppressions", outbound.suppressions_),
 ):
     app.add_typer(_commands, name=_name, no_args_is_help=True)
+# Alone it lists: the one group that is a command as well.
+app.add_typer(outbound.outbound, name="outbound")
 
 
 @app.callback()
