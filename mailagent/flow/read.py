@@ -7,14 +7,15 @@ What cannot be read is quarantined with its raw bytes kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
-from mailagent.dns_answers import Answer, Question
+from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
 from mailagent.flow import people, threads, track
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
@@ -103,15 +104,26 @@ async def _understand(services: Services, row: AnyRow, origin: Origin, raw: byte
     if origin.authenticated_as == "local":
         # Our own send step has checked the From of what comes by local delivery.
         arguments["verdicts"] = {"spf": "PASS", "dkim": "PASS", "dmarc": "PASS"}
-    for _ in range(_DNS_ROUNDS):
-        job = {**arguments, "answers": answers_to_json(answers)}
-        reading = READING.validate_json(
-            await services.sandbox.run("mailagent.reading:read", raw, job)
-        )
+    for asked in range(_DNS_ROUNDS + 1):
+        reading = await _run(services, raw, arguments, answers)
         if reading.authentication is not None:
             return reading
-        answers |= await services.resolver.ask_all(reading.needs)
+        if asked < _DNS_ROUNDS - 1:
+            answers |= await services.resolver.ask_all(reading.needs)
+        else:
+            # Who publishes more than that is judged by what was found until here.
+            answers |= dict.fromkeys(reading.needs, Unknown("too many rounds of questions"))
     raise Malformed("authentication", f"needs more than {_DNS_ROUNDS} rounds of DNS questions")
+
+
+async def _run(
+    services: Services,
+    raw: bytes,
+    arguments: Mapping[str, Any],
+    answers: Mapping[Question, Answer],
+) -> Reading:
+    job = {**arguments, "answers": answers_to_json(answers)}
+    return READING.validate_json(await services.sandbox.run("mailagent.reading:read", raw, job))
 
 
 def _judge_of(source: str, origin: Origin, *, trusted: bool) -> str:
@@ -123,7 +135,8 @@ def _judge_of(source: str, origin: Origin, *, trusted: bool) -> str:
 
 
 def _dns_was_silent(evidence: Authentication) -> bool:
-    if evidence.dmarc.result == "pass":
+    # A provider's verdict is what it is: only what we judge ourselves may come out better later.
+    if evidence.dmarc.result == "pass" or evidence.judged_by != "mailagent":
         return False
     results = {evidence.spf.result, evidence.dmarc.result, *(one.result for one in evidence.dkim)}
     return "temperror" in results
@@ -318,7 +331,7 @@ def _same_mail(tx: Transaction, mail: Mail) -> str | None:
         select(messages.c.delivery_id)
         .where(
             messages.c.message_id == mail.content.message_id,
-            messages.c.recipient == mail.recipient,
+            func.lower(messages.c.recipient) == mail.recipient.lower(),
             messages.c.content_sha256 == mail.content.content_sha256,
             messages.c.delivery_id != mail.delivery_id,
             messages.c.at >= mail.received_at - _SAME_MAIL_WITHIN,

@@ -161,6 +161,8 @@ def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> AnyRow
     if not waiting:
         return None
     newest = load_mails(tx, waiting)[-1]
+    # Two turns that count at the same time would both take the last one of a budget.
+    tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
     spent = _spent(tx, settings, thread, sender)
     if spent is not None:
@@ -203,16 +205,16 @@ def _spent(
     own = tx.value(select(workspaces.c.settings).where(workspaces.c.id == tx.workspace_id)) or {}
     day = tx.now - timedelta(days=1)
     began = select(func.count(), func.min(turns.c.started_at)).where(turns.c.started_at >= day)
-    for name, counted, cap in (
-        ("sender", began.where(turns.c.sender == sender), settings.turns_per_sender_a_day),
-        ("workspace", began, settings.turns_per_workspace_a_day),
+    for name, whose, counted, cap in (
+        ("sender", sender, began.where(turns.c.sender == sender), settings.turns_per_sender_a_day),
+        ("workspace", "the workspace", began, settings.turns_per_workspace_a_day),
     ):
         set_to = own.get(f"turns_per_{name}_a_day")
         most = cap if set_to is None else int(set_to)
         row = tx.row(counted)
         if row is not None and row[0] >= most:
             until = row[1] + timedelta(days=1) if row[1] else tx.now + timedelta(days=1)
-            return DeliveryState.HELD, f"{most} turns a day for one {name} are spent", until
+            return DeliveryState.HELD, f"{most} turns a day for {whose} are spent", until
     return None
 
 
@@ -233,14 +235,13 @@ def _stop(
     )
     for delivery_id in waiting:
         note(tx, "think", str(state), reason, delivery_id=delivery_id)
+    # Once for a thread that is parked, once for a budget that is spent: a flood of mail must not
+    # become a flood of notices.
+    same = deliveries.c.thread_id == thread.id if until is None else deliveries.c.reason == reason
     told_before = tx.value(
         select(func.count())
         .select_from(deliveries)
-        .where(
-            deliveries.c.thread_id == thread.id,
-            deliveries.c.state == state,
-            deliveries.c.id.not_in(waiting),
-        )
+        .where(same, deliveries.c.state == state, deliveries.c.id.not_in(waiting))
     )
     if not told_before:
         people.hand_over(tx, settings, newest, thread.agent_id, reason)

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import delete
+from structlog.testing import capture_logs
 
 from mailagent.store.engine import Store
 from mailagent.store.transaction import Transaction
@@ -25,7 +26,8 @@ _DEADLINE = 15.0
 async def store(shared_store: Store) -> AsyncIterator[Store]:
     """A store with an empty table of jobs."""
     metadata.create_all(shared_store.engine)
-    yield shared_store
+    with capture_logs():  # rendering the locals of a failure takes longer than most tests
+        yield shared_store
     shared_store.write_now(None, lambda tx: tx.execute(delete(jobs)).rowcount)
 
 
