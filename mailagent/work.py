@@ -52,6 +52,8 @@ __all__ = [
 LEASE = timedelta(seconds=8)
 RENEW_EVERY = timedelta(seconds=2.5)
 POLL_EVERY = 1.0
+CLAIM_EVERY = 0.02
+"""Seconds between two claims of a worker at the least: under load many rows share one commit."""
 MOST_ATTEMPTS = 5
 
 log = structlog.get_logger()
@@ -284,6 +286,7 @@ class Worker:
         renewing = asyncio.create_task(self._renew())
         try:
             while not stop.is_set():
+                await asyncio.sleep(self._last_seen + CLAIM_EVERY - time.monotonic())
                 wake.clear()
                 full = await self._fill()
                 if full and not wake.is_set():

@@ -22,7 +22,7 @@ def note(
 
     `actor` is `mailagent` or `person:<e-mail>` or `key:<prefix>`.
     """
-    tx.insert(
+    tx.insert_at_end(
         ledger,
         {
             "delivery_id": delivery_id,

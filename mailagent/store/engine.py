@@ -181,6 +181,7 @@ class Store:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             transaction = Transaction(connection, workspace_id, self.now())
             result = work(transaction, *args, **kwargs)
+            transaction.end()
             if transaction.woken and not self.on_sqlite:
                 _notify(connection, transaction.woken)
             connection.commit()

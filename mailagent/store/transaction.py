@@ -47,11 +47,12 @@ class Transaction:
         """The start of the transaction by the store's clock; aware."""
         self.on_sqlite = connection.dialect.name == "sqlite"
         self._woken: set[str] = set()
+        self._at_end: dict[Table, list[dict[str, Any]]] = {}
 
     def of(self, workspace_id: str) -> Transaction:
         """The same transaction, scoped: for an operator's work that comes upon a tenant's row."""
         scoped = Transaction(self._connection, workspace_id, self.now)
-        scoped._woken = self._woken
+        scoped._woken, scoped._at_end = self._woken, self._at_end
         return scoped
 
     # --- statements ---
@@ -80,6 +81,18 @@ class Transaction:
         """Insert rows; on a tenant's table each gets this transaction's workspace."""
         if rows:
             self._connection.execute(insert(table), [self._owned(table, row) for row in rows])
+
+    def insert_at_end(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Insert a row just before the commit, with others of its table by one statement: for what
+        this transaction does not read.
+        """
+        self._at_end.setdefault(table, []).append(self._owned(table, row))
+
+    def end(self) -> None:
+        """Insert what `insert_at_end` kept; whoever commits calls it."""
+        for table, rows in self._at_end.items():
+            self._connection.execute(insert(table), rows)
+        self._at_end.clear()
 
     def insert_new(self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]) -> bool:
         """Insert a row unless one with the same `unique` columns is there; says whether it did."""
