@@ -1,0 +1,3 @@
+"""What is kept: tables, transactions bound to one workspace, group commit, migrations."""
+
+__all__: list[str] = []
