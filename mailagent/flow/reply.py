@@ -44,20 +44,20 @@ def sender_of(tx: Transaction, agent_id: str, *, written_to: str | None = None) 
 
     Raises NotFound when the agent has no address in this workspace.
     """
-    agent = tx.row(select(agents).where(agents.c.id == agent_id))
     rows = tx.rows(
-        select(addresses)
-        .where(addresses.c.agent_id == agent_id)
+        select(agents, addresses.c.local_part, addresses.c.domain)
+        .join(addresses, addresses.c.agent_id == agents.c.id)
+        .where(agents.c.id == agent_id)
         .order_by(addresses.c.alias, addresses.c.created_at)
     )
-    if agent is None or not rows:
+    if not rows:
         raise NotFound(f"agent {agent_id} has no address in this workspace")
     chosen = rows[0]
     if written_to is not None:
         local, domain = normalised(written_to)
         named = (without_tag(local), domain)
         chosen = next((row for row in rows if (row.local_part, row.domain) == named), chosen)
-    return Sender(agent, Address(f"{chosen.local_part}@{chosen.domain}", agent.name))
+    return Sender(chosen, Address(f"{chosen.local_part}@{chosen.domain}", chosen.name))
 
 
 def answer(

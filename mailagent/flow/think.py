@@ -54,6 +54,7 @@ class _Opened:
     """One turn, ready to be thought."""
 
     turn_id: str
+    agent_id: str
     processor: str
     profile: Profile
     mails: tuple[Mail, ...]
@@ -111,44 +112,75 @@ def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
 # --- opening ----------------------------------------------------------------------------------
 
 
+_SITUATION = (
+    select(
+        thread_rows,
+        agents.c.name,
+        agents.c.instructions,
+        agents.c.processor,
+        workspaces.c.name.label("workspace_name"),
+        workspaces.c.settings.label("workspace_settings"),
+    )
+    .join(agents, agents.c.id == thread_rows.c.agent_id)
+    .join(workspaces, workspaces.c.id == thread_rows.c.workspace_id)
+)
+
+
 def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     holds(tx, THINKING, claim)
-    thread = tx.row(select(thread_rows).where(thread_rows.c.id == claim.id))
+    thread = tx.row(_SITUATION.where(thread_rows.c.id == claim.id))
     assert thread is not None
-    turn = tx.row(select(turns).where(turns.c.thread_id == claim.id, turns.c.state == "running"))
-    if turn is None:
-        turn = _new_turn(tx, services.settings, thread)
+    turn = _left_turn(tx, claim.id) or _new_turn(tx, services.settings, thread)
     if turn is None:
         finish(tx, THINKING, claim, ready=False)
         return None
-    agent = tx.row(select(agents).where(agents.c.id == thread.agent_id))
-    assert agent is not None
-    waiting = [row.id for row in tx.rows(_of_turn(turn.id))]
-    mails = load_mails(tx, waiting)
+    sender = replying.sender_of(tx, thread.agent_id, written_to=turn.mails[-1].recipient)
+    return _Opened(
+        turn_id=turn.id,
+        agent_id=thread.agent_id,
+        processor=turn.processor,
+        profile=Profile(
+            name=thread.name,
+            address=sender.mailbox.address,
+            workspace_name=thread.workspace_name,
+            instructions=thread.instructions,
+        ),
+        mails=turn.mails,
+        thread=threads.history(tx, claim.id, without=[mail.delivery_id for mail in turn.mails]),
+        past=turn.past,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A turn that runs now: a new one, or what a dead process left of one."""
+
+    id: str
+    processor: str
+    mails: tuple[Mail, ...]
+    past: tuple[Step, ...] = ()
+
+
+def _left_turn(tx: Transaction, thread_id: str) -> _Running | None:
+    """The turn that a dead process left in this thread, with the steps it had recorded."""
+    turn = tx.row(_running(thread_id))
+    if turn is None:
+        return None
+    of_turn = select(deliveries.c.id).where(deliveries.c.turn_id == turn.id)
     past = tx.rows(
         select(turn_steps.c.kind, turn_steps.c.content)
         .where(turn_steps.c.turn_id == turn.id)
         .order_by(turn_steps.c.position)
     )
-    sender = replying.sender_of(tx, agent.id, written_to=mails[-1].recipient)
-    return _Opened(
-        turn_id=turn.id,
-        processor=turn.processor,
-        profile=Profile(
-            name=agent.name,
-            address=sender.mailbox.address,
-            workspace_name=tx.value(
-                select(workspaces.c.name).where(workspaces.c.id == tx.workspace_id)
-            ),
-            instructions=agent.instructions,
-        ),
-        mails=tuple(mails),
-        thread=threads.history(tx, claim.id, without=waiting),
-        past=tuple(Step(row.kind, row.content) for row in past),
+    return _Running(
+        turn.id,
+        turn.processor,
+        tuple(load_mails(tx, [row.id for row in tx.rows(of_turn)])),
+        tuple(Step(row.kind, row.content) for row in past),
     )
 
 
-def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> AnyRow | None:
+def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> _Running | None:
     """Open a turn for what waits in the thread; None when nothing may be thought now."""
     waiting = [
         row.id
@@ -160,7 +192,8 @@ def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> AnyRow
     ]
     if not waiting:
         return None
-    newest = load_mails(tx, waiting)[-1]
+    mails = tuple(load_mails(tx, waiting))
+    newest = mails[-1]
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
@@ -168,9 +201,8 @@ def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> AnyRow
     if spent is not None:
         _stop(tx, settings, thread, newest, waiting, *spent)
         return None
-    agent = tx.row(select(agents).where(agents.c.id == thread.agent_id))
-    assert agent is not None
     turn_id = new_id("trn")
+    processor = thread.processor or settings.default_processor
     tx.insert(
         turns,
         {
@@ -179,7 +211,7 @@ def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> AnyRow
             "agent_id": thread.agent_id,
             "sender": sender,
             "state": "running",
-            "processor": agent.processor or settings.default_processor,
+            "processor": processor,
             "started_at": tx.now,
         },
     )
@@ -190,7 +222,7 @@ def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> AnyRow
     )
     for delivery_id in waiting:
         note(tx, "think", f"turn {turn_id} of {len(waiting)} mail(s)", delivery_id=delivery_id)
-    return tx.row(select(turns).where(turns.c.id == turn_id))
+    return _Running(turn_id, processor, mails)
 
 
 def _spent(
@@ -202,7 +234,7 @@ def _spent(
     if replies >= settings.replies_per_thread_an_hour:
         reason = f"{replies} answers in this thread within an hour: it may be two machines talking"
         return DeliveryState.LOOPED, reason, None
-    own = tx.value(select(workspaces.c.settings).where(workspaces.c.id == tx.workspace_id)) or {}
+    own = thread.workspace_settings or {}
     day = tx.now - timedelta(days=1)
     began = select(func.count(), func.min(turns.c.started_at)).where(turns.c.started_at >= day)
     for name, whose, counted, cap in (
@@ -278,7 +310,7 @@ def _close(
             state, reason = DeliveryState.HANDED_TO_A_PERSON, why
             if notice:
                 _reply(tx, services, claim, opened, Reply(notice))
-            people.hand_over(tx, services.settings, last, _agent_of(tx, opened), why)
+            people.hand_over(tx, services.settings, last, opened.agent_id, why)
     tx.execute(
         update(deliveries)
         .where(deliveries.c.turn_id == opened.turn_id)
@@ -296,7 +328,7 @@ def _reply(
 ) -> tuple[DeliveryState, str]:
     """Decide (step 5) and freeze (step 6) an answer to the newest mail of the turn."""
     last = opened.mails[-1]
-    agent_id = _agent_of(tx, opened)
+    agent_id = opened.agent_id
     match standing(last):
         case Hold(reason):
             return DeliveryState.HELD, reason
@@ -322,11 +354,6 @@ def _reply(
                 people.hand_over(tx, services.settings, last, agent_id, str(error))
                 return DeliveryState.HANDED_TO_A_PERSON, f"the answer cannot be sent: {error}"
             return DeliveryState.ANSWERED, why
-
-
-def _agent_of(tx: Transaction, opened: _Opened) -> str:
-    agent_id: str = tx.value(select(turns.c.agent_id).where(turns.c.id == opened.turn_id))
-    return agent_id
 
 
 def _end_turn(tx: Transaction, turn_id: str | None, outcome: str, reason: str) -> None:
@@ -360,11 +387,9 @@ def _usage(tx: Transaction, turn_id: str) -> dict[str, Any]:
 
 
 def _running(thread_id: str) -> Any:
-    return select(turns.c.id).where(turns.c.thread_id == thread_id, turns.c.state == "running")
-
-
-def _of_turn(turn_id: str) -> Any:
-    return select(deliveries.c.id).where(deliveries.c.turn_id == turn_id)
+    return select(turns.c.id, turns.c.processor).where(
+        turns.c.thread_id == thread_id, turns.c.state == "running"
+    )
 
 
 # --- what the agent is given ------------------------------------------------------------------
