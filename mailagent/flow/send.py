@@ -109,7 +109,7 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> _Due | None:
             path = f"b.{token}@return.{services.settings.default_domain}"
             due.append(Recipient(one.id, one.address, path))
     if not due:
-        finish(tx, SENDING, claim, **outbox.settle(tx, claim.id))
+        _end(tx, services, claim)
         return None
     return _Due(row, outgoing, tuple(due))
 
@@ -234,6 +234,10 @@ def _record(
     for one in recipients:
         outcome = outcomes[one.id]
         words.append(f"{one.address}: {_record_one(tx, frame, one, outcome)}")
+    settled = outbound_mails.c.state != "queued"
+    if tx.value(select(settled).where(outbound_mails.c.id == frame.outbound_id)):
+        # A late answer: whoever took the claim over has settled the mail without it.
+        outbox.resettle(tx, frame.outbound_id)
     first = next((o for o in outcomes.values() if o is not None), None)
     _open_hand_over(tx, frame, recipients, _outcome_word(said))
     tx.execute(
@@ -306,8 +310,15 @@ def _record_unknown(
         .where(hand_overs.c.id == frame.id)
         .values(outcome="unknown", response=reason[:2_000], finished_at=tx.now)
     )
-    for one in recipients:
-        _set(tx, one.id, RecipientState.UNKNOWN, reason)
+    # Evidence may have come first: a bounce of what was taken, or a rescue that gave it up.
+    tx.execute(
+        update(outbound_recipients)
+        .where(
+            outbound_recipients.c.id.in_([one.id for one in recipients]),
+            outbound_recipients.c.state.in_([RecipientState.QUEUED, RecipientState.SENDING]),
+        )
+        .values(state=RecipientState.UNKNOWN, reason=reason[:500])
+    )
     note(tx, "send", f"{frame.account}: unknown whether it was taken", f"{reason}; never repeated",
          outbound_id=frame.outbound_id, delivery_id=frame.row.answers_delivery_id)  # fmt: skip
 

@@ -58,7 +58,7 @@ def from_mail(
     outbound_id = recipient.outbound_id if recipient else _by_message_id(tx, report, complaint)
     if outbound_id is None:
         return "a report about no mail of ours"
-    made = _events(mail, report, complaint)
+    made = _events(mail, outbound_id, report, complaint)
     words = [record(tx, outbound_id, recipient, event) for event in made]
     return "; ".join(words) or "a report without a verdict"
 
@@ -139,17 +139,26 @@ def _by_message_id(
 
 
 def _named(tx: Transaction, outbound_id: str, address: str | None) -> AnyRow | None:
+    """The recipient that a report names, or the only one when it names nobody.
+
+    Without our return path anybody may have written the report: it is believed about whom we did
+    write to, and about nobody else.
+    """
     rows = tx.rows(
         select(outbound_recipients).where(outbound_recipients.c.outbound_id == outbound_id)
     )
     if address is not None:
-        rows = [row for row in rows if row.address.lower() == address.lower()] or rows
+        rows = [row for row in rows if row.address.lower() == address.lower()]
     return rows[0] if len(rows) == 1 else None
 
 
-def _events(mail: Mail, report: NonDelivery | None, complaint: Complaint | None) -> Sequence[Event]:
-    # The mail's own content names the event: the same report delivered twice is one.
-    base = hashlib.sha256(mail.content.content_sha256.encode()).hexdigest()[:32]
+def _events(
+    mail: Mail, outbound_id: str, report: NonDelivery | None, complaint: Complaint | None
+) -> Sequence[Event]:
+    # The mail's own content names the event: the same report delivered twice is one. With the mail
+    # it is about, because many a server words all its reports alike.
+    told = f"{outbound_id}:{mail.content.content_sha256}"
+    base = hashlib.sha256(told.encode()).hexdigest()[:32]
     if complaint is not None:
         if complaint.feedback_type == "not-spam":
             return []

@@ -7,6 +7,7 @@ from email.message import EmailMessage
 import pytest
 
 from mailagent.store import tables as t
+from mailagent.store.transaction import Transaction
 from tests.flow.house import ANN, House, Space, mail
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -55,7 +56,7 @@ async def test_an_answer_that_names_the_id_a_provider_gave_joins(house: House) -
     space = await house.workspace()
     thread, _ = await begin(space)
 
-    def anchored(tx) -> None:  # type: ignore[no-untyped-def]
+    def anchored(tx: Transaction) -> None:
         tx.insert(
             t.anchors,
             {
