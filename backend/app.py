@@ -29,6 +29,7 @@ from mailagent.doors import smtp_tls
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_limits import SmtpLimits
 from mailagent.doors.webhooks import webhook_app
+from mailagent.errors import MailagentError
 from mailagent.flow import FlowSettings, Services, chores, workers
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory
@@ -208,6 +209,8 @@ async def serving(
             await services.sandbox.warm()
         if door is not None:
             await door.start()
+        if running:
+            tasks.append(asyncio.create_task(_rehearse(services.sandbox)))
         ports: dict[str, int | None] = {"webhooks": None, "backend": None}
         if "webhooks" in parts:
             app = webhook_app(health.report, health.metrics, may_see_parts=lambda _: False)
@@ -277,6 +280,14 @@ async def _listen(
         await asyncio.sleep(0.01)
     bound: int = socket.getsockname()[1]
     return bound
+
+
+async def _rehearse(sandbox: Sandbox) -> None:
+    """Have the sandbox import what reading needs while no mail waits for it."""
+    try:
+        await sandbox.run("mailagent.reading:rehearse", b"", {})
+    except MailagentError:
+        log.exception("sandbox.rehearsal_failed")
 
 
 async def _checkpoints(store: Store, stop: asyncio.Event) -> None:
