@@ -11,10 +11,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mailagent.errors import Malformed
-from mailagent.mail import Kind, Mail
+from mailagent.mail import DkimResult, DmarcResult, Kind, Mail, SpfResult
 
 __all__ = [
     "KINDS",
@@ -140,7 +140,11 @@ KINDS: Mapping[str, Callable[[Mail, Any], bool]] = {
     "automatic": automatic,
 }
 _TAKES: Mapping[str, tuple[type, ...]] = {"has_attachment": (bool, str), "automatic": (bool,)}
-_AUTHENTICATION = ("dmarc", "spf", "dkim")
+_VERDICTS: Mapping[str, Sequence[str]] = {
+    "dmarc": get_args(DmarcResult),
+    "spf": get_args(SpfResult),
+    "dkim": get_args(DkimResult),
+}
 
 
 def _single_from(mail: Mail) -> str:
@@ -181,9 +185,14 @@ def _check(condition: Any, where: str, depth: int) -> int:
         raise Malformed(f"{where}.{name}", f"takes {wanted}")
     if isinstance(value, str) and len(value) > _LONGEST_VALUE:
         raise Malformed(f"{where}.{name}", f"is longer than {_LONGEST_VALUE} characters")
-    if name == "authentication" and str(value).partition("=")[0] not in _AUTHENTICATION:
+    if name == "authentication" and not _is_verdict(str(value)):
         raise Malformed(f"{where}.{name}", "write it like dmarc=pass, spf=fail or dkim=none")
     return 1
+
+
+def _is_verdict(value: str) -> bool:
+    method, _, result = value.lower().partition("=")
+    return result in _VERDICTS.get(method, ())
 
 
 def matches(condition: Condition, mail: Mail) -> tuple[bool, str]:

@@ -139,6 +139,15 @@ def _secret_names() -> frozenset[str]:
     )
 
 
+def _read_env_file(path: Path) -> dict[str, str]:
+    try:
+        # As it stands: a `${` in a password is not ours to replace.
+        values = dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(str(path), f"cannot be read: {error}") from error
+    return {name: value for name, value in values.items() if value}
+
+
 def load(environ: Mapping[str, str], *, env_file: Path | None = Path(".env")) -> Settings:
     """Read settings from `environ`, then from `env_file` for names that `environ` lacks.
 
@@ -147,7 +156,7 @@ def load(environ: Mapping[str, str], *, env_file: Path | None = Path(".env")) ->
     """
     given: dict[str, str] = {}
     if env_file is not None and env_file.is_file():
-        given |= {name: value for name, value in dotenv_values(env_file).items() if value}
+        given |= _read_env_file(env_file)
     given |= {name: value for name, value in environ.items() if value}
     for name in _secret_names():
         if path := given.get(f"{name}_FILE"):
@@ -155,6 +164,8 @@ def load(environ: Mapping[str, str], *, env_file: Path | None = Path(".env")) ->
                 given[name] = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise Misconfigured(f"{name}_FILE", f"cannot be read: {error}") from error
+            if not given[name]:
+                raise Misconfigured(f"{name}_FILE", f"{path} is empty: put the secret there")
         value = given.get(name, "").lower()
         if any(value.startswith(word) for word in _PLACEHOLDERS):
             raise Misconfigured(name, "still holds a placeholder: put the real value there")

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from uuid_utils.compat import uuid7
 
-from mailagent.errors import Unauthentic
+from mailagent.errors import Misconfigured, Unauthentic
 
 __all__ = ["Secrets", "hash_secret", "new_id", "new_reply_key", "new_secret"]
 
@@ -49,10 +49,15 @@ def _base32(data: bytes) -> str:
 
 
 class Secrets:
-    """The installation's secret keys, the current one first; each at least 32 characters."""
+    """The installation's secret keys, the current one first; each at least 32 characters.
+
+    Raises Misconfigured for two keys with one key id: what the older made could not be read.
+    """
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._by_id = {_key_id(key): key for key in reversed(keys)}
+        if len(self._by_id) < len(set(keys)):
+            raise Misconfigured("MAILAGENT_SECRET_KEY", "is too like an older one: make another")
         self._current = _key_id(keys[0])
         self._subkeys: dict[tuple[str, str], bytes] = {}
 
@@ -76,7 +81,7 @@ class Secrets:
 
     def _read(self, purpose: str, token: str, bound_to: str, length: int) -> str | None:
         key_id, body, mac = token[:1], token[1:-length], token[-length:]
-        if key_id not in self._by_id or not body:
+        if key_id not in self._by_id or not body or not token.isascii():
             return None
         good = self._mac(purpose, key_id, f"{body}|{bound_to}", length)
         return body if hmac.compare_digest(good.encode(), mac.encode()) else None
@@ -92,7 +97,7 @@ class Secrets:
         try:
             key = self.subkey(purpose, sealed[:1].decode())
             return AESGCM(key).decrypt(sealed[1:13], sealed[13:], None)
-        except (KeyError, UnicodeDecodeError, InvalidTag) as error:
+        except (KeyError, ValueError, InvalidTag) as error:
             raise Unauthentic(
                 f"a stored {purpose} was made with another MAILAGENT_SECRET_KEY"
             ) from error
