@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import smtplib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -169,20 +169,26 @@ def send(question: Question, host: str, port: int) -> None:
         client.send_message(mail, WRITER, [question.recipient])
 
 
-def answered(store: Store, question: Question, *, within: float) -> Answered:
-    """Wait until the question has found its end, at most `within` seconds. Raises NotFound when
-    no such mail has arrived by then.
+def answered(
+    store: Store,
+    question: Question,
+    *,
+    within: float,
+    unless: Callable[[], bool] = lambda: False,
+) -> Answered:
+    """Wait until the question has found its end, at most `within` seconds or until `unless` says
+    so. Raises NotFound when no such mail has arrived by then.
     """
-    for last in _until(within):
+    for last in _until(within, unless):
         found = store.read_now(None, _look, question.message_id)
         if found is not None and (last or _ended(found)):
             return found
     raise NotFound(f"no mail {question.message_id} has arrived")
 
 
-def _until(seconds: float) -> Iterator[bool]:
+def _until(seconds: float, unless: Callable[[], bool]) -> Iterator[bool]:
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
+    while (left := end - time.monotonic()) > 0 and not unless():
         yield False
         time.sleep(min(0.05, left))
     yield True

@@ -8,6 +8,7 @@ import logging
 import sys
 
 import structlog
+import structlog.tracebacks
 
 __all__ = ["configure"]
 
@@ -18,16 +19,22 @@ _QUIET = ("mail.log", "anthropic", "httpx2", "httpx", "uvicorn", "aiosqlite", "a
 def configure(*, level: int = logging.INFO) -> None:
     """Send our events and the libraries' warnings to standard error."""
     terminal = sys.stderr.isatty()
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    # Local variables are left out of tracebacks: they hold keys and mails.
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if terminal
+        else [
+            structlog.processors.ExceptionRenderer(tracebacks),
+            structlog.processors.JSONRenderer(),
+        ]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.dict_tracebacks]),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

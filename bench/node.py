@@ -253,18 +253,17 @@ def _die_at(engine: Engine, number: int) -> None:
 
 async def _run(given: Mapping[str, Any]) -> None:
     from backend import app
+    from backend.installation import installation
 
     settings = load(given["settings"], env_file=None)
     stop = asyncio.Event()
     app.stop_on_signals(stop, lambda: None)
     # Nobody writes there: it ends when who started us has gone, and then so do we.
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
-    async with app.installation(settings, demo=True) as installation:
+    async with installation(settings, demo=True) as shared:
         if given["die_at"] is not None:
-            _die_at(installation.services.store.engine, given["die_at"])
-        async with app.serving(
-            installation, given["parts"], host="127.0.0.1", stop=stop
-        ) as serving:
+            _die_at(shared.services.store.engine, given["die_at"])
+        async with app.serving(shared, given["parts"], host="127.0.0.1", stop=stop) as serving:
             print(serving.smtp_port, flush=True)
             await stop.wait()
 

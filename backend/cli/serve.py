@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from contextlib import AsyncExitStack
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from backend import demo as demonstration
 from backend import logs
-from backend.access import sign_in
-from backend.app import PARTS, Part, Serving, installation, serving, stop_on_signals
 from mailagent.errors import Misconfigured
-from mailagent.settings import Settings, load
+from mailagent.settings import load
 from mailagent.store import migrations
-from mailagent.store.engine import Store
 
 __all__ = ["migrate", "serve"]
 
@@ -36,6 +31,10 @@ def serve(
     """Run the doors, the workers, the API and the web page until SIGTERM."""
     if workers != 1:
         raise Misconfigured("--workers", "more than one acceptor is not built yet: see the roadmap")
+    # Imported here: the web stack costs a second that no other command should wait for.
+    from backend import running
+
+    parts = running.parts_named(only)
     logs.configure()
     settings = load(os.environ)
     if demo:
@@ -47,7 +46,7 @@ def serve(
         migrations.upgrade(settings.database)
     elif not migrations.is_current(settings.database):
         raise Misconfigured("DATABASE_URL", "its tables are not this version's: mailagent migrate")
-    _run(_serve(settings, _parts(only), demo=demo))
+    running.run(settings, parts, demo=demo)
 
 
 def migrate(
@@ -66,85 +65,3 @@ def migrate(
     if not current:
         migrations.upgrade(settings.database)
     typer.echo(json.dumps({"current": True, "changed": not current}))
-
-
-def _parts(only: str) -> tuple[Part, ...]:
-    named = tuple(part.strip() for part in only.split(",") if part.strip())
-    unknown = [part for part in named if part not in get_args(Part)]
-    if unknown:
-        raise Misconfigured("--only", f"{unknown[0]!r} is no part: use {', '.join(PARTS)}")
-    return tuple(part for part in PARTS if part in named) or PARTS
-
-
-def _run(main: object) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)  # type: ignore[arg-type]
-    else:
-        uvloop.run(main)  # type: ignore[arg-type]
-
-
-async def _serve(settings: Settings, parts: tuple[Part, ...], *, demo: bool) -> None:
-    stop = asyncio.Event()
-    stop_on_signals(stop, lambda: typer.echo("stopping: finishing what is in flight", err=True))
-    async with AsyncExitStack() as stack:
-        if demo:
-            store = Store(settings.database)
-            await store.write_unscoped(demonstration.prepare, settings.default_email_domain)
-            await asyncio.to_thread(store.close)
-        shared = await stack.enter_async_context(installation(settings, demo=demo))
-        ports = await stack.enter_async_context(
-            serving(shared, parts, host=settings.mailagent_host, stop=stop)
-        )
-        if demo:
-            link = await shared.services.store.write_unscoped(
-                sign_in.create_link, demonstration.OWNER
-            )
-            _greet(settings, ports, link)
-            if ports.smtp_port is not None and "worker" in parts:
-                await asyncio.to_thread(
-                    _first_mail, settings, ports.smtp_port, shared.services.store
-                )
-        await stop.wait()
-
-
-def _greet(settings: Settings, ports: Serving, link: str) -> None:
-    typer.echo(
-        f"""
-mailagent demo: workspace {demonstration.SLUG}; data in {settings.mailagent_data}; nothing is sent
-
-  Agent    {demonstration.address(settings)}
-  SMTP     127.0.0.1:{ports.smtp_port}
-  UI       {settings.public_url}/sign-in?token={link}
-  API      {settings.public_url}/api/v1   (described at {settings.public_url}/docs)
-  Health   http://127.0.0.1:{ports.webhooks_port}/health
-"""
-    )
-
-
-def _first_mail(settings: Settings, port: int, store: Store) -> None:
-    question = demonstration.question(settings)
-    typer.echo(f"A first mail goes in by SMTP, to {question.recipient}:\n")
-    typer.echo(_indented(f"Subject: {question.subject}\n\n{question.text}"))
-    demonstration.send(question, "127.0.0.1", port)
-    found = demonstration.answered(store, question, within=30)
-    if found.reply is None:
-        typer.echo(f"No answer yet, it is {found.state}: mailagent trace {found.delivery_id}")
-        return
-    typer.echo("\nIts reply:\n")
-    typer.echo(_indented("\n".join(f"{name}: {value}" for name, value in found.reply_headers)))
-    typer.echo(_indented(f"\n{found.reply}"))
-    typer.echo(
-        f"""
-Now you (Ctrl-C stops it):
-
-  make demo                                           one more mail, with the time of each step
-  .venv/bin/mailagent inbox {demonstration.address(settings)}     what came in and what was answered
-  .venv/bin/mailagent trace {found.delivery_id}
-"""
-    )
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" if line else "" for line in text.splitlines())

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from backend.app import installation
 from backend.cli.shell import Shell
 from backend.demo import demo_key
+from backend.installation import installation
 from mailagent.errors import Malformed
 from mailagent.flow.services import Services
 

@@ -324,12 +324,18 @@ def _write_message(tx: Transaction, mail: Mail) -> str:
 
 
 def _same_mail(tx: Transaction, mail: Mail) -> str | None:
-    """An earlier delivery of the same recipient, Message-ID and content within a day."""
+    """Another delivery of the same recipient, Message-ID and content within a day.
+
+    One that ended as a duplicate itself is none: else a mail that is driven again would end as the
+    copy of its own copy.
+    """
     if mail.content.message_id is None:
         return None
     statement = (
         select(messages.c.delivery_id)
+        .join(deliveries, deliveries.c.id == messages.c.delivery_id)
         .where(
+            deliveries.c.state != DeliveryState.DUPLICATE,
             messages.c.message_id == mail.content.message_id,
             func.lower(messages.c.recipient) == mail.recipient.lower(),
             messages.c.content_sha256 == mail.content.content_sha256,

@@ -1,0 +1,5 @@
+"""`python -m backend.cli`: the same as `mailagent`, where no script was installed."""
+
+from backend.cli import main
+
+main()

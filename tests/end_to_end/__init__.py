@@ -1,0 +1,3 @@
+"""The real commands as processes, used as a newcomer uses them."""
+
+__all__: list[str] = []
