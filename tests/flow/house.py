@@ -270,6 +270,8 @@ class Space:
     def add_address(
         self, tx: Transaction, agent_id: str, local_part: str, domain: str, *, alias: bool = True
     ) -> None:
+        minds = self.house._agents.minds
+        minds.setdefault(domain, minds[self.domain])
         tx.insert(
             t.addresses,
             {
