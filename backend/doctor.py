@@ -49,6 +49,7 @@ class Check:
 async def examine(settings: Settings) -> AsyncIterator[Check]:
     """Every check, in the order in which one mends an installation."""
     yield _secret_key(settings)
+    yield _hostname(settings)
     yield _data_folder(settings)
     database = await asyncio.to_thread(_database, settings)
     yield database
@@ -78,6 +79,16 @@ def _secret_key(settings: Settings) -> Check:
     except Misconfigured as error:
         return Check("secret key", "wrong", error.setting, str(error))
     return Check("secret key", "ok", "MAILAGENT_SECRET_KEY is set and long enough")
+
+
+def _hostname(settings: Settings) -> Check:
+    name = settings.mailagent_hostname
+    if "." not in name:
+        return Check(
+            "host name", "not tested", f"{name}: other mail servers are told this name",
+            "set MAILAGENT_HOSTNAME to the name of your MX, as your address resolves back",
+        )  # fmt: skip
+    return Check("host name", "ok", name)
 
 
 def _data_folder(settings: Settings) -> Check:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import typer
 
-from backend.demo import demo_key
+from backend import demo as demonstration
 from backend.doctor import Check, examine
 from mailagent.settings import Settings, load
 
@@ -24,8 +24,8 @@ def doctor(context: typer.Context) -> None:
     Exit code 1 when something is wrong.
     """
     settings = load(os.environ)
-    if settings.mailagent_secret_key is None and (key := demo_key(settings.mailagent_data)):
-        settings = load({**os.environ, "MAILAGENT_SECRET_KEY": key})
+    if settings.mailagent_secret_key is None and demonstration.demo_key(settings.mailagent_data):
+        settings = demonstration.settings_for(settings, hosted="MAILAGENT_HOST" in os.environ)
     checks = asyncio.run(_all(settings))
     if context.obj and context.obj.json:
         typer.echo(json.dumps([asdict(check) for check in checks]))
