@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -21,7 +22,9 @@ import structlog
 from sqlalchemy import (
     ColumnElement,
     Table,
+    Update,
     and_,
+    bindparam,
     case,
     func,
     select,
@@ -158,12 +161,9 @@ def _round_robin(wanted: dict[str, int], limit: int) -> dict[str, int]:
 
 def finish(tx: Transaction, queue: Queue, claim: Claim, /, **values: Any) -> None:
     """Write the row's next state and give the lease back. Raises LostClaim when it is not ours."""
-    table = queue.table
     values = {"claimed_by": None, "lease_until": None, "attempts": 0} | values
     done = tx.execute(
-        update(table)
-        .where(table.c.id == claim.id, table.c.claimed_by == claim.token)
-        .values(values)
+        _fenced_update(queue.table), {"claim_id": claim.id, "claim_token": claim.token, **values}
     )
     if done.rowcount != 1:
         raise LostClaim(f"{queue.name} {claim.id}")
@@ -171,15 +171,23 @@ def finish(tx: Transaction, queue: Queue, claim: Claim, /, **values: Any) -> Non
 
 def holds(tx: Transaction, queue: Queue, claim: Claim) -> None:
     """Make sure, inside this transaction, that the row is still ours. Raises LostClaim."""
-    table = queue.table
     # An update, not a select: it locks the row, so that no rescue can slip between here and commit.
     done = tx.execute(
-        update(table)
-        .where(table.c.id == claim.id, table.c.claimed_by == claim.token)
-        .values(claimed_by=claim.token)
+        _fenced_update(queue.table),
+        {"claim_id": claim.id, "claim_token": claim.token, "claimed_by": claim.token},
     )
     if done.rowcount != 1:
         raise LostClaim(f"{queue.name} {claim.id}")
+
+
+@cache
+def _fenced_update(table: Table) -> Update:
+    """Updates the row `claim_id` while `claim_token` holds it; the other parameters are its new
+    values.
+    """
+    return update(table).where(
+        table.c.id == bindparam("claim_id"), table.c.claimed_by == bindparam("claim_token")
+    )
 
 
 def release(tx: Transaction, queue: Queue, claim: Claim, *, after: timedelta) -> None:

@@ -40,13 +40,15 @@ __all__ = ["AnySelect", "Statement", "Unscoped", "scoped"]
 
 AnySelect = Select[*tuple[Any, ...]]
 Statement = AnySelect | Update | Delete | TextClause
+Workspace = str | BindParameter[str]
+"""A workspace's id, or the parameter that will hold it: such a statement may not nest selects."""
 
 
 class Unscoped(RuntimeError):
     """A statement would touch rows of a tenant without naming the workspace: a bug of ours."""
 
 
-def scoped(statement: Statement, workspace_id: str) -> Statement:
+def scoped(statement: Statement, workspace_id: Workspace) -> Statement:
     """The statement, bound to one workspace. Raises Unscoped when that cannot be made sure."""
     if isinstance(statement, TextClause):
         if ":workspace_id" not in statement.text:
@@ -74,7 +76,7 @@ class _Named:
     derived: dict[int, SelectBase] = field(default_factory=dict)
     """Selects in its FROM, common table expressions too: they see nothing around them."""
 
-    def check_nested(self, workspace_id: str, around: set[FromClause]) -> None:
+    def check_nested(self, workspace_id: Workspace, around: set[FromClause]) -> None:
         """Raises Unscoped unless every select inside proves itself."""
         for select in self.inner.values():
             _must_be_scoped(select, workspace_id, around)
@@ -82,7 +84,7 @@ class _Named:
             _must_be_scoped(select, workspace_id, set())
 
 
-def _must_be_scoped(select: SelectBase, workspace_id: str, around: set[FromClause]) -> None:
+def _must_be_scoped(select: SelectBase, workspace_id: Workspace, around: set[FromClause]) -> None:
     """A nested select fixes the workspace of each tenant's table that it reads: compared with ours,
     or with that of a table that is fixed already.
     """
@@ -132,7 +134,9 @@ def _name(source: Any, named: _Named) -> None:
             raise Unscoped(f"cannot scope rows of {source}")
 
 
-def _fixed(select: Select[Any], workspace_id: str, correlated: set[FromClause]) -> set[FromClause]:
+def _fixed(
+    select: Select[Any], workspace_id: Workspace, correlated: set[FromClause]
+) -> set[FromClause]:
     """The tables whose workspace the WHERE of a select fixes."""
     fixed = set(correlated)
     pairs: list[list[FromClause]] = []
