@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -34,4 +35,5 @@ async def house(running_house: House) -> AsyncIterator[House]:
     with capture_logs():  # rendering the locals of a failure takes longer than most tests
         yield running_house
     running_house.script.clear()
+    running_house.sink.delay = timedelta()
     running_house.dns.well(*running_house.dns._failing, *running_house.dns._silent)
