@@ -1,5 +1,8 @@
 """How fast is mail accepted, durably, against Postfix and aiosmtpd as it comes?
 
+Ours is the whole system with its workers stopped (CPU without PostgreSQL's own); `door alone` is our
+door over a stand-in store, so that what the store costs shows; `busy` answers a backlog meanwhile.
+
     python -m bench.accept [--quick] [--target NAME=127.0.0.1:PORT@PID --to ADDRESS]
 
 Prints, for each size and number of sessions, mails a second (median of interleaved repetitions),
@@ -17,6 +20,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.node import AGENT
+from bench.our_target import Ours
 from bench.smtp_load import disk, drive, latency
 from bench.smtp_targets import Given, PostfixHold, Served, Target, cpu_seconds, free_port
 
@@ -80,28 +85,28 @@ def compare(
 
 def show(cell: Cell, runs: dict[str, list[Run]], base: str) -> None:
     """Print one table."""
-    print(f"\n{cell}\n  {'':16}{'mails/s':>9}{'range':>15}{'ratio':>8}{'CPU ms/mail':>13}")
+    print(f"\n{cell}\n  {'':22}{'mails/s':>9}{'range':>15}{'ratio':>8}{'CPU ms/mail':>13}")
     reference = statistics.median(r.rate for r in runs[base]) if runs[base] else 0.0
     for name, found in runs.items():
         if not found:
-            print(f"  {name:16}{'out of time':>24}")
+            print(f"  {name:22}{'out of time':>24}")
             continue
         rates = [r.rate for r in found]
         rate, spread = statistics.median(rates), f"{min(rates):.0f}-{max(rates):.0f}"
         ratio = f"{rate / reference:.2f}" if reference else "-"
         cpu = statistics.median(r.cpu_ms for r in found)
-        print(f"  {name:16}{rate:9.0f}{spread:>15}{ratio:>8}{cpu:13.2f}", flush=True)
+        print(f"  {name:22}{rate:9.0f}{spread:>15}{ratio:>8}{cpu:13.2f}", flush=True)
 
 
 def show_latency(targets: list[Target], size: int, *, mails: int, to: str) -> None:
     """Print the time from the final dot to its 250."""
     print(
-        f"\n{size // 1000} kB, final dot to 250, one at a time\n  {'':16}{'p50 ms':>9}{'p99 ms':>9}"
+        f"\n{size // 1000} kB, final dot to 250, one at a time\n  {'':22}{'p50 ms':>9}{'p99 ms':>9}"
     )
     for target in targets:
         found = [latency(target.port, size=size, mails=mails, to=to) for _ in range(3)]
         p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
-        print(f"  {target.name:16}{p50:9.2f}{p99:9.2f}", flush=True)
+        print(f"  {target.name:22}{p50:9.2f}{p99:9.2f}", flush=True)
         target.empty()
 
 
@@ -118,7 +123,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="two cells, a second each")
     parser.add_argument("--target", action="append", default=[], metavar="NAME=127.0.0.1:PORT@PID")
-    parser.add_argument("--to", default="to@bench.test", help="a recipient that all targets take")
+    parser.add_argument("--to", default=AGENT, help="a recipient that all targets take")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="aimed length of a repetition")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds for all cells")
@@ -133,7 +138,8 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o755)  # Postfix works as a user of its own
         targets: list[Target] = [Given(spec) for spec in chosen.target]
-        targets += [Served("door", "door", folder), Served("stock aiosmtpd", "stock", folder)]
+        targets += [Ours("sqlite", folder), Ours("postgresql", folder)]
+        targets += [Served("door alone", "door", folder), Served("stock aiosmtpd", "stock", folder)]
         missing = PostfixHold.missing()
         if missing is None:
             targets.append(PostfixHold(folder, free_port()))
@@ -157,7 +163,11 @@ def main() -> None:
                     end=end,
                 )
                 show(cell, runs, base)
+            targets += [busy := Ours("sqlite", folder, busy=True)]
+            busy.start()
+            started.append(busy)
             for size in (2_000, 100_000):
+                busy.make_busy()
                 show_latency(targets, size, mails=100 if chosen.quick else 400, to=chosen.to)
         finally:
             for target in started:

@@ -159,7 +159,6 @@ def sustained(node: Node, rows: Rows, seconds: float) -> Sustained:
     """Answered mails a second, after a second of warming up."""
     load = Load(node.port, BACKLOG)
     before = rows.answered()
-    memory = 0.0
     with load.running():
         warm = time.monotonic() + 1
         end = warm + seconds
@@ -168,8 +167,8 @@ def sustained(node: Node, rows: Rows, seconds: float) -> Sustained:
             load.done = rows.answered() - before
             if not begin and now >= warm:
                 begin, first, cpu = now, load.done, cpu_seconds(node.pid)
-            memory = max(memory, memory_mib(node.pid))
             time.sleep(0.1)
+        memory = memory_mib(node.pid)
         last, spent = rows.answered() - before, cpu_seconds(node.pid) - cpu
         rate = (last - first) / (time.monotonic() - begin)
     mails = max(last - first, 1)
@@ -235,7 +234,7 @@ def measure(url: str, folder: Path, plan: Plan) -> None:
         p50, p99 = statistics.median(taken), statistics.quantiles(taken, n=100)[98]
         loaded = sustained(node, rows, plan.seconds)
     show("memory at rest, PSS of the tree", f"{memory:.0f} MiB", "aim 220 MiB", met=memory <= 220)
-    show("memory under load, highest", f"{loaded.memory:.0f} MiB")
+    show("memory under load", f"{loaded.memory:.0f} MiB")
     show("250 to captured reply, first mail", f"{first * 1000:.0f} ms")
     show("250 to captured reply at rest, p50", f"{p50 * 1000:.0f} ms", "aim 300 ms", met=p50 <= 0.3)
     show("250 to captured reply at rest, p99", f"{p99 * 1000:.0f} ms")

@@ -41,7 +41,7 @@ __all__ = ["AGENT", "QUESTION", "SECRET_KEY", "Node", "furnish", "memory_mib"]
 
 ROOT = Path(__file__).parents[1]
 SECRET_KEY = "a key of benchmarks and fault runs, never of an installation"
-DOMAIN = "node.test"
+DOMAIN = "bench.test"
 AGENT = f"hello@demo.{DOMAIN}"
 QUESTION = "What are your opening hours on Monday?"
 _DOCUMENT = "# Opening hours\n\nWe are open Monday to Friday from 9 to 17, closed on Saturday."

@@ -1,0 +1,72 @@
+"""Our own system as a target: the real composition, over a real database of either kind."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+
+from bench.node import AGENT, Node, furnish
+from bench.smtp_load import drive
+from bench.smtp_targets import Target
+from mailagent.store.migrations import upgrade
+from tests.databases import PostgresServer
+
+__all__ = ["Ours"]
+
+_TABLES = ("ledger", "deliveries", "raw_messages")
+_BACKLOG = 2_000
+
+
+class Ours(Target):
+    """`serve` with the SMTP door, and with the workers when `busy`: they then read and answer a
+    backlog while the door is timed.
+    """
+
+    def __init__(
+        self, database: Literal["sqlite", "postgresql"], folder: Path, *, busy: bool = False
+    ) -> None:
+        self.name = f"ours {database}{', busy' if busy else ''}"
+        self.busy = busy
+        self._folder = folder / self.name.replace(" ", "-").replace(",", "")
+        self._server = PostgresServer() if database == "postgresql" else None
+
+    def start(self) -> None:
+        self._folder.mkdir(parents=True)
+        self._url = f"sqlite:///{self._folder}/mail.db"
+        if self._server is not None:
+            self._server.start()
+            self._url = self._server.url
+        upgrade(self._url)
+        furnish(self._url)
+        parts = ("smtp", "worker") if self.busy else ("smtp",)
+        self._node = Node(self._folder, self._url, parts=parts)
+        self._node.start()
+        self.port, self.pid = self._node.port, self._node.pid
+
+    def make_busy(self) -> None:
+        """Give the workers so much to do that they are at it for the whole of a measurement."""
+        drive(self.port, sessions=20, mails=_BACKLOG, size=2_000, to=AGENT, many=True)
+
+    def empty(self) -> None:
+        if self.busy:
+            return
+        if self._server is not None:
+            with psycopg.connect(self._url, autocommit=True) as server:
+                server.execute(f"TRUNCATE {', '.join(_TABLES)} CASCADE".encode())
+            return
+        file = sqlite3.connect(self._folder / "mail.db", timeout=30)
+        with file:
+            for table in _TABLES:
+                file.execute(f"DELETE FROM {table}")
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        file.close()
+        time.sleep(0.1)
+
+    def stop(self) -> None:
+        self._node.stop()
+        if self._server is not None:
+            self._server.remove()
