@@ -1,6 +1,6 @@
 """How fast is mail accepted, durably, against Postfix and aiosmtpd as it comes?
 
-Ours is the whole system with its workers stopped (CPU without PostgreSQL's own); `door alone` is our
+Ours is the whole system with its workers stopped (CPU without PostgreSQL's); `door alone` is our
 door over a stand-in store, so that what the store costs shows; `busy` answers a backlog meanwhile.
 
     python -m bench.accept [--quick] [--target NAME=127.0.0.1:PORT@PID --to ADDRESS]
