@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from mailagent.errors import NotFound
 from mailagent.flow.directory import normalised, without_tag
@@ -39,17 +39,20 @@ class Sender:
         return self.mailbox.domain
 
 
+_WITH_ADDRESSES = (
+    select(agents, addresses.c.local_part, addresses.c.domain)
+    .join(addresses, addresses.c.agent_id == agents.c.id)
+    .where(agents.c.id == bindparam("agent"))
+    .order_by(addresses.c.alias, addresses.c.created_at)
+)
+
+
 def sender_of(tx: Transaction, agent_id: str, *, written_to: str | None = None) -> Sender:
     """The address `written_to` when it is one of the agent's, else its primary one.
 
     Raises NotFound when the agent has no address in this workspace.
     """
-    rows = tx.rows(
-        select(agents, addresses.c.local_part, addresses.c.domain)
-        .join(addresses, addresses.c.agent_id == agents.c.id)
-        .where(agents.c.id == agent_id)
-        .order_by(addresses.c.alias, addresses.c.created_at)
-    )
+    rows = tx.rows(_WITH_ADDRESSES, {"agent": agent_id})
     if not rows:
         raise NotFound(f"agent {agent_id} has no address in this workspace")
     chosen = rows[0]

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from mailagent.agents import Passage, Profile, Step, Turn
 from mailagent.errors import Malformed, Misconfigured, NotFound, SandboxFailure, TransientFailure
@@ -93,7 +93,7 @@ async def think(services: Services, claim: Claim) -> None:
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
     """The end of a turn that failed five times: its mails are dead letters."""
-    turn_id = tx.value(_running(claim.id))
+    turn_id = tx.value(_RUNNING, {"thread": claim.id})
     moved = tx.rows(
         update(deliveries)
         .where(
@@ -123,12 +123,19 @@ _SITUATION = (
     )
     .join(agents, agents.c.id == thread_rows.c.agent_id)
     .join(workspaces, workspaces.c.id == thread_rows.c.workspace_id)
+    .where(thread_rows.c.id == bindparam("thread"))
+)
+_RUNNING = select(turns.c.id, turns.c.processor).where(
+    turns.c.thread_id == bindparam("thread"), turns.c.state == "running"
+)
+_WAITING = select(deliveries.c.id).where(
+    deliveries.c.thread_id == bindparam("thread"), deliveries.c.state == DeliveryState.ROUTED
 )
 
 
 def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     holds(tx, THINKING, claim)
-    thread = tx.row(_SITUATION.where(thread_rows.c.id == claim.id))
+    thread = tx.row(_SITUATION, {"thread": claim.id})
     assert thread is not None
     turn = _left_turn(tx, claim.id) or _new_turn(tx, services.settings, thread)
     if turn is None:
@@ -163,7 +170,7 @@ class _Running:
 
 def _left_turn(tx: Transaction, thread_id: str) -> _Running | None:
     """The turn that a dead process left in this thread, with the steps it had recorded."""
-    turn = tx.row(_running(thread_id))
+    turn = tx.row(_RUNNING, {"thread": thread_id})
     if turn is None:
         return None
     of_turn = select(deliveries.c.id).where(deliveries.c.turn_id == turn.id)
@@ -182,14 +189,7 @@ def _left_turn(tx: Transaction, thread_id: str) -> _Running | None:
 
 def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> _Running | None:
     """Open a turn for what waits in the thread; None when nothing may be thought now."""
-    waiting = [
-        row.id
-        for row in tx.rows(
-            select(deliveries.c.id).where(
-                deliveries.c.thread_id == thread.id, deliveries.c.state == DeliveryState.ROUTED
-            )
-        )
-    ]
+    waiting = [row.id for row in tx.rows(_WAITING, {"thread": thread.id})]
     if not waiting:
         return None
     mails = tuple(load_mails(tx, waiting))
@@ -384,12 +384,6 @@ def _usage(tx: Transaction, turn_id: str) -> dict[str, Any]:
         "output_tokens": sum(one["output_tokens"] for one in used),
         "cost_usd": None if None in costs else sum(Decimal(cost) for cost in costs),
     }
-
-
-def _running(thread_id: str) -> Any:
-    return select(turns.c.id, turns.c.processor).where(
-        turns.c.thread_id == thread_id, turns.c.state == "running"
-    )
 
 
 # --- what the agent is given ------------------------------------------------------------------

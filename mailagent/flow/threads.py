@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from mailagent.flow.directory import normalised
 from mailagent.mail import Mail, Thread, ThreadEntry
@@ -123,35 +123,39 @@ def set_ready(tx: Transaction, thread_id: str) -> None:
     tx.wake("think")
 
 
+_CAME = (
+    select(messages.c.from_address, messages.c.at, messages.c.subject, messages.c.written)
+    .join(deliveries, deliveries.c.id == messages.c.delivery_id)
+    .where(
+        messages.c.thread_id == bindparam("thread"),
+        messages.c.kind == "person",
+        messages.c.delivery_id.not_in(bindparam("without", expanding=True)),
+        deliveries.c.state.not_in(["quarantined", "duplicate", "merged"]),
+    )
+    .order_by(messages.c.at.desc())
+    .limit(_ENTRIES)
+)
+_WENT = (
+    select(
+        outbound_mails.c.from_address,
+        outbound_mails.c.created_at,
+        outbound_mails.c.subject,
+        outbound_mails.c.outgoing["text"].as_string(),
+    )
+    .where(
+        outbound_mails.c.thread_id == bindparam("thread"),
+        outbound_mails.c.purpose.in_(["reply", "person", "new"]),
+    )
+    .order_by(outbound_mails.c.created_at.desc())
+    .limit(_ENTRIES)
+)
+
+
 def history(tx: Transaction, thread_id: str, *, without: Iterable[str]) -> Thread:
     """The conversation before the mails of this turn, oldest first, at most 50 entries."""
     subject = tx.value(select(threads.c.subject).where(threads.c.id == thread_id))
-    came = tx.rows(
-        select(messages.c.from_address, messages.c.at, messages.c.subject, messages.c.written)
-        .join(deliveries, deliveries.c.id == messages.c.delivery_id)
-        .where(
-            messages.c.thread_id == thread_id,
-            messages.c.kind == "person",
-            messages.c.delivery_id.not_in(list(without)),
-            deliveries.c.state.not_in(["quarantined", "duplicate", "merged"]),
-        )
-        .order_by(messages.c.at.desc())
-        .limit(_ENTRIES)
-    )
-    went = tx.rows(
-        select(
-            outbound_mails.c.from_address,
-            outbound_mails.c.created_at,
-            outbound_mails.c.subject,
-            outbound_mails.c.outgoing["text"].as_string(),
-        )
-        .where(
-            outbound_mails.c.thread_id == thread_id,
-            outbound_mails.c.purpose.in_(["reply", "person", "new"]),
-        )
-        .order_by(outbound_mails.c.created_at.desc())
-        .limit(_ENTRIES)
-    )
+    came = tx.rows(_CAME, {"thread": thread_id, "without": list(without)})
+    went = tx.rows(_WENT, {"thread": thread_id})
     entries = [ThreadEntry(r[0], False, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in came]
     entries += [ThreadEntry(r[0], True, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in went]
     entries.sort(key=lambda entry: entry.at)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Content, Kind, Mail
@@ -62,14 +62,17 @@ def outgoing_from_json(fields: dict[str, Any]) -> Outgoing:
     return _OUTGOING.validate_python({**fields, "attachments": attachments})
 
 
+_READ_MAILS = (
+    select(messages, deliveries.c.mail_from, deliveries.c.received_at)
+    .join(deliveries, deliveries.c.id == messages.c.delivery_id)
+    .where(messages.c.delivery_id.in_(bindparam("delivery_ids", expanding=True)))
+    .order_by(deliveries.c.received_at, deliveries.c.id)
+)
+
+
 def load_mails(tx: Transaction, delivery_ids: Sequence[str]) -> list[Mail]:
     """The read mails of these deliveries, oldest first; an unread one is left out."""
-    rows = tx.rows(
-        select(messages, deliveries.c.mail_from, deliveries.c.received_at)
-        .join(deliveries, deliveries.c.id == messages.c.delivery_id)
-        .where(messages.c.delivery_id.in_(delivery_ids))
-        .order_by(deliveries.c.received_at, deliveries.c.id)
-    )
+    rows = tx.rows(_READ_MAILS, {"delivery_ids": list(delivery_ids)})
     return [_mail(row) for row in rows]
 
 

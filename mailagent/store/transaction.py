@@ -80,17 +80,21 @@ class Transaction:
         assert isinstance(result, CursorResult)
         return result
 
-    def rows(self, statement: Statement) -> Sequence[AnyRow]:
+    def rows(
+        self, statement: Statement, parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[AnyRow]:
         """All rows."""
-        return self.execute(statement).all()
+        return self.execute(statement, parameters).all()
 
-    def row(self, statement: Statement) -> AnyRow | None:
+    def row(
+        self, statement: Statement, parameters: Mapping[str, Any] | None = None
+    ) -> AnyRow | None:
         """The first row, or None."""
-        return self.execute(statement).first()
+        return self.execute(statement, parameters).first()
 
-    def value(self, statement: Statement) -> Any:
+    def value(self, statement: Statement, parameters: Mapping[str, Any] | None = None) -> Any:
         """The first column of the first row, or None."""
-        return self.execute(statement).scalar()
+        return self.execute(statement, parameters).scalar()
 
     def insert(self, table: Table, *rows: Mapping[str, Any]) -> None:
         """Insert rows; on a tenant's table each gets this transaction's workspace."""
