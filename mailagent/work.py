@@ -331,6 +331,7 @@ class Worker:
                 )
                 if not claims:
                     self._next_rescue = time.monotonic() + POLL_EVERY
+            rescued = bool(claims)
             if free > len(claims):
                 claims += await self._store.write_unscoped(
                     self._claimer, self._queue, free - len(claims)
@@ -345,7 +346,8 @@ class Worker:
             task = asyncio.create_task(self._one(one))
             self._running[task] = one
             task.add_done_callback(lambda done: self._running.pop(done, None))
-        return len(claims) >= free
+        # One dead worker leaves many rows: each is taken alone, but none waits for the next poll.
+        return rescued or len(claims) >= free
 
     async def _one(self, claim: Claim) -> None:
         if self._most_attempts is not None and claim.attempts >= self._most_attempts:

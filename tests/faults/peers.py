@@ -15,7 +15,7 @@ from bench.node import AGENT, QUESTION
 __all__ = ["SinkProcess", "Writers", "mail"]
 
 _ROOT = Path(__file__).parents[2]
-_BETWEEN_MAILS = 0.04
+_BETWEEN_MAILS = 0.06
 _BETWEEN_TRIES = 0.05
 
 
