@@ -44,6 +44,8 @@ class GroupAcceptor:
         self._store, self._directory, self._secrets = store, directory, secrets
         self._on_accepted = on_accepted
         self._group = GroupCommit(store.url)
+        # Runs in the event loop, so it never waits: not for another process's write either.
+        self._single = GroupCommit(store.url, busy_seconds=0)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="accept")
         self._waiting: list[tuple[Waiting, asyncio.Future[Outcome]]] = []
         self._committing = False
@@ -61,6 +63,7 @@ class GroupAcceptor:
         """Finish the commit that runs and close the connection."""
         self._thread.shutdown()
         self._group.close()
+        self._single.close()
 
     def _prepare(self, inbound: Inbound) -> Waiting | Unrouted | Later:
         destinations: list[Destination] = []
@@ -91,15 +94,17 @@ class GroupAcceptor:
         return Destination(recipient, origin, "return", None, outbound_recipient_id=of)
 
     def _commit_here(self, mail: Waiting) -> Outcome | None:
-        """Commit without a thread, when nobody else waits and the lock is free."""
+        """Commit without a thread, when nobody else waits and the lock is free; None if not."""
         if self._committing or self._waiting or not self._group.on_sqlite:
             return None
         if len(mail.raw) > _INLINE_BYTES or not self._store.write_lock.try_hold():
             return None
         try:
-            outcome = self._group.commit([mail])[0]
+            outcome = self._single.commit([mail])[0]
         finally:
             self._store.write_lock.release()
+        if isinstance(outcome, Later):
+            return None
         self._on_accepted()
         return outcome
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from mailagent.errors import Malformed
 from mailagent.flow import outbox
@@ -16,13 +16,14 @@ from mailagent.flow.ledger import note
 from mailagent.flow.services import FlowSettings
 from mailagent.mail import Address, Mail
 from mailagent.outgoing import Outgoing
-from mailagent.store.tables import agents, memberships, people, workspaces
+from mailagent.store.tables import agents, memberships, outbound_mails, people, workspaces
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 
 __all__ = ["hand_over", "notify", "reachable"]
 
 _QUOTED = 10_000
+_MOST_AN_HOUR = 60
 
 
 def reachable(tx: Transaction, agent_id: str | None) -> tuple[str, ...]:
@@ -63,7 +64,7 @@ def hand_over(
     note(
         tx,
         "hand over",
-        f"told {', '.join(told)}" if told else "nobody can be reached",
+        f"told {', '.join(told)}" if told else "nobody was told: it waits in the inbox",
         reason,
         delivery_id=mail.delivery_id,
     )
@@ -78,9 +79,13 @@ def notify(
     *,
     delivery_id: str | None = None,
 ) -> tuple[str, ...]:
-    """Queue one notice to the people of an agent; who was told, empty when nobody can be."""
+    """Queue one notice to the people of an agent; who was told, empty when nobody can be.
+
+    After `_MOST_AN_HOUR` notices of a workspace the inbox tells alone: strangers must not be able
+    to flood its people.
+    """
     to = reachable(tx, agent_id)
-    if not to:
+    if not to or _notices_this_hour(tx) >= _MOST_AN_HOUR:
         return ()
     slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
     domain = f"{slug}.{settings.default_domain}"
@@ -100,3 +105,15 @@ def notify(
         note(tx, "hand over", "the notice could not be made", str(error), delivery_id=delivery_id)
         return ()
     return to
+
+
+def _notices_this_hour(tx: Transaction) -> int:
+    statement = (
+        select(func.count())
+        .select_from(outbound_mails)
+        .where(
+            outbound_mails.c.purpose == "notice",
+            outbound_mails.c.created_at > tx.now - timedelta(hours=1),
+        )
+    )
+    return int(tx.value(statement))

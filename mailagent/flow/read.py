@@ -233,6 +233,8 @@ def _before_routing(
         return _End(DeliveryState.RECORDED, mail.why_kind)
     if row.place == "return":
         return _End(DeliveryState.RECORDED, "mail to a return address that reports nothing")
+    if disowned := forged(mail):
+        return _End(DeliveryState.QUARANTINED, disowned)
     if row.place == "role":
         if mail.kind is not Kind.PERSON:
             return _End(
@@ -241,8 +243,6 @@ def _before_routing(
         reason = f"mail for {row.recipient.partition('@')[0]} goes to the owners"
         people.hand_over(tx, services.settings, mail, None, reason)
         return _End(DeliveryState.HANDED_TO_A_PERSON, reason)
-    if disowned := forged(mail):
-        return _End(DeliveryState.QUARANTINED, disowned)
     return None
 
 

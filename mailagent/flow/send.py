@@ -24,7 +24,7 @@ from mailagent.errors import (
 from mailagent.flow import outbox, people
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
-from mailagent.flow.services import Services
+from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import RecipientState
 from mailagent.flow.threads import anchor
 from mailagent.outgoing import HandedOver, Later, Outgoing, Recipient, Refused, Sent
@@ -189,7 +189,14 @@ class _HandOver:
 
     @property
     def _frame(self) -> _Frame:
-        return _Frame(self._id, self._claim.id, self._account, self._why, self._due.row)
+        return _Frame(
+            self._id,
+            self._claim.id,
+            self._account,
+            self._why,
+            self._due.row,
+            self._services.settings,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +208,7 @@ class _Frame:
     account: str
     why: str
     row: AnyRow
+    settings: FlowSettings
 
 
 def _commit_sending(
@@ -239,6 +247,8 @@ def _record(
         # A late answer: whoever took the claim over has settled the mail without it.
         outbox.resettle(tx, frame.outbound_id)
     first = next((o for o in outcomes.values() if o is not None), None)
+    if isinstance(first, Refused) and first.about == "account":
+        _tell_of_account(tx, frame, first.reason)
     _open_hand_over(tx, frame, recipients, _outcome_word(said))
     tx.execute(
         update(hand_overs)
@@ -275,14 +285,16 @@ def _record_one(
             ids = [*outcome.message_ids, *([outcome.provider_id] if outcome.provider_id else [])]
             if frame.row.agent_id and frame.row.thread_id and ids:
                 anchor(tx, frame.row.agent_id, frame.row.thread_id, ids)
-        case Refused():
-            values = {"state": RecipientState.REFUSED, "reason": outcome.reason[:500]}
-        case Later():
+        case Refused(about="account") | Later():
+            # A rejected login is the operator's to mend, and no reason to lose the mail.
+            retry_at = outcome.retry_at if isinstance(outcome, Later) else None
             values = {
                 "state": RecipientState.QUEUED,
                 "reason": outcome.reason[:500],
-                "not_before": _again(tx, recipient.id, outcome.retry_at, frame.row.expires_at),
+                "not_before": _again(tx, recipient.id, retry_at, frame.row.expires_at),
             }
+        case Refused():
+            values = {"state": RecipientState.REFUSED, "reason": outcome.reason[:500]}
         case None:
             values = {
                 "state": RecipientState.UNKNOWN,
@@ -329,7 +341,7 @@ def _end(tx: Transaction, services: Services, claim: Claim) -> None:
     if settled["state"] in (RecipientState.REFUSED, RecipientState.UNKNOWN):
         row = tx.row(select(outbound_mails).where(outbound_mails.c.id == claim.id))
         assert row is not None
-        _tell(tx, services, row, f"is {settled['state']}")
+        _tell(tx, services.settings, row, f"is {settled['state']}")
 
 
 def _wait(
@@ -344,7 +356,17 @@ def _wait(
     note(tx, "send", f"{recipient.address}: waits", reason, outbound_id=claim.id)
 
 
-def _tell(tx: Transaction, services: Services, row: AnyRow, what: str) -> None:
+def _tell_of_account(tx: Transaction, frame: _Frame, reason: str) -> None:
+    """Tell a person, at a mail's first try, that an account must be mended for it to leave."""
+    earlier = select(hand_overs.c.id).where(
+        hand_overs.c.outbound_id == frame.outbound_id, hand_overs.c.id != frame.id
+    )
+    if tx.row(earlier.limit(1)) is None:
+        what = f"waits: the account {frame.account} was refused ({reason})"
+        _tell(tx, frame.settings, frame.row, what)
+
+
+def _tell(tx: Transaction, settings: FlowSettings, row: AnyRow, what: str) -> None:
     """Tell a person that a mail did not leave; a notice that did not leave tells nobody."""
     if row.purpose == "notice":
         return
@@ -352,7 +374,7 @@ def _tell(tx: Transaction, services: Services, row: AnyRow, what: str) -> None:
         f"The mail {row.message_id} ({row.subject!r}) from {row.from_address} {what}.\n\n"
         f"What happened: mailagent trace {row.id}\n"
     )
-    people.notify(tx, services.settings, row.agent_id, f"A mail {what}: {row.subject}", text)
+    people.notify(tx, settings, row.agent_id, f"A mail {what}: {row.subject}", text)
 
 
 def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[AnyRow]) -> None:
@@ -360,7 +382,7 @@ def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[A
         _set(tx, one.id, RecipientState.EXPIRED, f"not taken by anybody in time: {one.reason}")
     if queued:
         note(tx, "send", "expired", queued[0].reason, outbound_id=row.id)
-        _tell(tx, services, row, "expired")
+        _tell(tx, services.settings, row, "expired")
 
 
 def _may_send_as(tx: Transaction, services: Services, address: str) -> bool:

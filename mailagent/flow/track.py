@@ -59,12 +59,24 @@ def from_mail(
     if outbound_id is None:
         return "a report about no mail of ours"
     made = _events(mail, outbound_id, report, complaint)
-    words = [record(tx, outbound_id, recipient, event) for event in made]
+    proven = recipient is not None
+    words = [record(tx, outbound_id, recipient, event, proven=proven) for event in made]
     return "; ".join(words) or "a report without a verdict"
 
 
-def record(tx: Transaction, outbound_id: str, recipient: AnyRow | None, event: Event) -> str:
-    """Merge one event into its recipient; repeated, it changes nothing."""
+def record(
+    tx: Transaction,
+    outbound_id: str,
+    recipient: AnyRow | None,
+    event: Event,
+    *,
+    proven: bool = True,
+) -> str:
+    """Merge one event into its recipient; repeated, it changes nothing.
+
+    Only a `proven` one suppresses the address: a report that merely names one of our Message-IDs
+    may have been made by anybody who got that mail.
+    """
     if recipient is None:
         recipient = _named(tx, outbound_id, event.recipient)
     fresh = tx.insert_new(
@@ -95,7 +107,7 @@ def record(tx: Transaction, outbound_id: str, recipient: AnyRow | None, event: E
             .values(state=state, reason=event.detail[:500])
         )
         resettle(tx, outbound_id)
-    if event.kind in _REASONS:
+    if proven and event.kind in _REASONS:
         suppress(tx, recipient.address, _REASONS[event.kind], "auto", event.detail)
     note(tx, "track", f"{recipient.address}: {event.kind}", event.detail, outbound_id=outbound_id)
     return f"{recipient.address}: {event.kind}"

@@ -18,6 +18,7 @@ from sqlalchemy import (
     BindParameter,
     BooleanClauseList,
     ColumnClause,
+    ColumnElement,
     Delete,
     FromClause,
     Select,
@@ -61,8 +62,8 @@ def scoped(statement: Statement, workspace_id: Workspace) -> Statement:
         named.tables.add(statement.table)
     named.check_nested(workspace_id, named.tables)
     for table in named.tables:
-        if "workspace_id" in table.c:
-            statement = statement.where(table.c.workspace_id == workspace_id)
+        if (owner := _owner(table)) is not None:
+            statement = statement.where(owner == workspace_id)
     return statement
 
 
@@ -97,7 +98,7 @@ def _must_be_scoped(select: SelectBase, workspace_id: Workspace, around: set[Fro
     own = named.tables - correlated
     fixed = _fixed(select, workspace_id, correlated)
     for table in own:
-        if "workspace_id" in table.c and table not in fixed:
+        if _owner(table) is not None and table not in fixed:
             raise Unscoped(f"a nested select on {table} does not fix its workspace_id")
     named.check_nested(workspace_id, own)
 
@@ -171,4 +172,16 @@ def _always(condition: Any) -> Iterator[Any]:
 
 
 def _is_owner(side: Any) -> bool:
-    return isinstance(side, ColumnClause) and side.name == "workspace_id" and side.table is not None
+    if not isinstance(side, ColumnClause) or side.table is None:
+        return False
+    owner = _owner(side.table)
+    return owner is not None and owner.name == side.name
+
+
+def _owner(table: FromClause) -> ColumnElement[Any] | None:
+    """The column that says whose a table's rows are: `workspace_id`, or what its `info` names."""
+    if "workspace_id" in table.c:
+        return table.c.workspace_id
+    named = table.element if isinstance(table, Alias) else table
+    key = named.info.get("workspace_key") if isinstance(named, Table) else None
+    return None if key is None else table.c[key]

@@ -67,6 +67,7 @@ workspaces = Table(
     Column("name", Text, nullable=False),
     Column("settings", Json, nullable=False),
     Column("created_at", Moment, nullable=False),
+    info={"workspace_key": "id"},
 )
 
 people = Table(

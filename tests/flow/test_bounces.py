@@ -117,6 +117,8 @@ async def test_a_report_at_the_agents_address_is_matched_by_our_message_id(house
     states = {a: row.state for a, row in (await space.recipients(outbound_id)).items()}
     assert states == {to: "bounced", other: "sent"}
     assert space.turns == []
+    # Whoever got the mail knows its Message-ID: that proves too little to stop further mail.
+    assert await suppressed(space) == {}
 
 
 async def test_a_report_about_whom_we_never_wrote_to_is_not_believed(house: House) -> None:

@@ -124,6 +124,22 @@ async def test_no_is_final_and_a_person_is_told(house: House) -> None:
     assert house.taken(to) == []
 
 
+async def test_a_refused_account_keeps_the_mail_and_a_person_is_told_once(house: House) -> None:
+    space = await house.workspace()
+    house.script["RCPT"] = "550 5.7.1 relaying denied"
+    to = someone()
+    sent = await space.send(to)
+    await house.until(lambda: tries(space, sent, 1))
+    await house.later(timedelta(minutes=2))
+    await house.until(lambda: tries(space, sent, 2))
+    house.script.clear()
+    await house.later(timedelta(minutes=5))
+    await space.sent_off(sent, "sent")
+    assert len(house.taken(to)) == 1
+    (told,) = await space.rows(t.outbound_mails, t.outbound_mails.c.purpose == "notice")
+    assert told.subject.startswith("A mail waits: the account smtp was refused")
+
+
 async def test_a_connection_lost_at_the_answer_is_unknown_and_never_repeated(
     house: House,
 ) -> None:
