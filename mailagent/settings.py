@@ -169,6 +169,11 @@ def load(environ: Mapping[str, str], *, env_file: Path | None = Path(".env")) ->
         value = given.get(name, "").lower()
         if any(value.startswith(word) for word in _PLACEHOLDERS):
             raise Misconfigured(name, "still holds a placeholder: put the real value there")
+    for url, port, default in (
+        ("PUBLIC_URL", "BACKEND_PORT", 8000),
+        ("MAILAGENT_URL", "MAILAGENT_PORT", 8001),
+    ):
+        given.setdefault(url, f"http://127.0.0.1:{given.get(port, default)}")
     try:
         return Settings.model_validate(
             {name: given[name.upper()] for name in Settings.model_fields if name.upper() in given}
