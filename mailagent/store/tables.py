@@ -57,6 +57,17 @@ def _claim() -> list[Column[Any]]:
     ]
 
 
+def _where(name: str, columns: str, condition: str, *, unique: bool = False) -> Index:
+    """A partial index: only the rows of a condition, so it stays small as the table grows."""
+    return Index(
+        name,
+        *columns.split(", "),
+        unique=unique,
+        sqlite_where=text(condition),
+        postgresql_where=text(condition),
+    )
+
+
 # --- who and where ---------------------------------------------------------------------------
 
 workspaces = Table(
@@ -125,13 +136,7 @@ domains = Table(
     Column("created_at", Moment, nullable=False),
     Column("verified_at", Moment),
     # The first workspace that verifies a domain owns it; pending claims exclude nobody.
-    Index(
-        "uq_domains_verified_name",
-        "name",
-        unique=True,
-        sqlite_where=text("verified_at IS NOT NULL"),
-        postgresql_where=text("verified_at IS NOT NULL"),
-    ),
+    _where("uq_domains_verified_name", "name", "verified_at IS NOT NULL", unique=True),
 )
 
 signing_keys = Table(
@@ -240,13 +245,7 @@ threads = Table(
     Column("ready", Boolean, nullable=False),
     *_claim(),
     Index("ix_threads_agent_id_last_at", "agent_id", "last_at"),
-    Index(
-        "ix_threads_ready",
-        "workspace_id",
-        "not_before",
-        sqlite_where=text("ready"),
-        postgresql_where=text("ready"),
-    ),
+    _where("ix_threads_ready", "workspace_id, not_before", "ready"),
 )
 
 participants = Table(
@@ -291,22 +290,13 @@ deliveries = Table(
     Column("archived_at", Moment),
     *_claim(),
     UniqueConstraint("source", "source_id", "recipient"),
-    Index(
-        "ix_deliveries_due",
-        "not_before",
-        sqlite_where=text("state = 'accepted'"),
-        postgresql_where=text("state = 'accepted'"),
-    ),
-    Index(
-        "ix_deliveries_held",
-        "held_until",
-        sqlite_where=text("held_until IS NOT NULL"),
-        postgresql_where=text("held_until IS NOT NULL"),
-    ),
+    _where("ix_deliveries_due", "not_before", "state = 'accepted'"),
+    _where("ix_deliveries_held", "held_until", "held_until IS NOT NULL"),
     Index("ix_deliveries_agent_id_received_at", "agent_id", "received_at"),
     Index("ix_deliveries_workspace_id_received_at", "workspace_id", "received_at"),
-    Index("ix_deliveries_thread_id", "thread_id"),
-    Index("ix_deliveries_turn_id", "turn_id"),
+    # Partial, because acceptance writes neither: an index less to touch before the yes.
+    _where("ix_deliveries_thread_id", "thread_id", "thread_id IS NOT NULL"),
+    _where("ix_deliveries_turn_id", "turn_id", "turn_id IS NOT NULL"),
     Index("ix_deliveries_raw_id", "raw_id"),
 )
 
@@ -373,13 +363,7 @@ turns = Table(
     Column("output_tokens", Integer, nullable=False, server_default="0"),
     Column("cost_usd", Numeric(12, 6)),
     # Whatever a claim does, no thread has two turns at a time.
-    Index(
-        "uq_turns_running_thread",
-        "thread_id",
-        unique=True,
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
-    ),
+    _where("uq_turns_running_thread", "thread_id", "state = 'running'", unique=True),
     Index("ix_turns_workspace_id_started_at", "workspace_id", "started_at"),
     Index("ix_turns_workspace_id_sender_started_at", "workspace_id", "sender", "started_at"),
 )
@@ -418,12 +402,7 @@ outbound_mails = Table(
     Column("expires_at", Moment, nullable=False),
     *_claim(),
     UniqueConstraint("workspace_id", "message_id"),
-    Index(
-        "ix_outbound_mails_due",
-        "not_before",
-        sqlite_where=text("state = 'queued'"),
-        postgresql_where=text("state = 'queued'"),
-    ),
+    _where("ix_outbound_mails_due", "not_before", "state = 'queued'"),
     Index("ix_outbound_mails_workspace_id_created_at", "workspace_id", "created_at"),
     Index("ix_outbound_mails_agent_id_created_at", "agent_id", "created_at"),
     Index("ix_outbound_mails_thread_id", "thread_id"),
@@ -449,12 +428,7 @@ outbound_recipients = Table(
     Column("sent_at", Moment),
     Index("ix_outbound_recipients_outbound_id", "outbound_id"),
     Index("ix_outbound_recipients_provider_id", "provider_id"),
-    Index(
-        "ix_outbound_recipients_unknown",
-        "workspace_id",
-        sqlite_where=text("state = 'unknown'"),
-        postgresql_where=text("state = 'unknown'"),
-    ),
+    _where("ix_outbound_recipients_unknown", "workspace_id", "state = 'unknown'"),
 )
 
 hand_overs = Table(

@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("created_at", Moment(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workspaces")),
         sa.UniqueConstraint("slug", name=op.f("uq_workspaces_slug")),
+        info={"workspace_key": "id"},
     )
     op.create_table(
         "agents",
@@ -386,8 +387,20 @@ def upgrade() -> None:
             postgresql_where=sa.text("held_until IS NOT NULL"),
         )
         batch_op.create_index("ix_deliveries_raw_id", ["raw_id"], unique=False)
-        batch_op.create_index("ix_deliveries_thread_id", ["thread_id"], unique=False)
-        batch_op.create_index("ix_deliveries_turn_id", ["turn_id"], unique=False)
+        batch_op.create_index(
+            "ix_deliveries_thread_id",
+            ["thread_id"],
+            unique=False,
+            sqlite_where=sa.text("thread_id IS NOT NULL"),
+            postgresql_where=sa.text("thread_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_deliveries_turn_id",
+            ["turn_id"],
+            unique=False,
+            sqlite_where=sa.text("turn_id IS NOT NULL"),
+            postgresql_where=sa.text("turn_id IS NOT NULL"),
+        )
         batch_op.create_index(
             "ix_deliveries_workspace_id_received_at", ["workspace_id", "received_at"], unique=False
         )
