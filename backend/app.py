@@ -45,7 +45,7 @@ Part = Literal["smtp", "webhooks", "worker", "backend"]
 PARTS: tuple[Part, ...] = ("smtp", "webhooks", "worker", "backend")
 
 _GRACE = timedelta(seconds=25)
-_CHECKPOINT_EVERY = 5.0
+_CHECKPOINT_EVERY = 1.0
 
 
 @dataclass(frozen=True)

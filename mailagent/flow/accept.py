@@ -22,6 +22,9 @@ __all__ = ["GroupAcceptor", "Locates"]
 
 _BATCH_BYTES = 32 * 1024 * 1024
 _INLINE_BYTES = 256 * 1024
+_SINGLES_BEFORE_HERE = 3
+
+_Batch = list[tuple[Waiting, asyncio.Future[Outcome]]]
 
 
 class Locates(Protocol):
@@ -47,16 +50,15 @@ class GroupAcceptor:
         # Runs in the event loop, so it never waits: not for another process's write either.
         self._single = GroupCommit(store.url, busy_seconds=0)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="accept")
-        self._waiting: list[tuple[Waiting, asyncio.Future[Outcome]]] = []
+        self._waiting: _Batch = []
         self._committing = False
+        self._singles = 0
 
     async def accept(self, batch: Sequence[Inbound]) -> Sequence[Outcome]:
         """Make mails durable; one outcome for each, in order."""
         prepared = [self._prepare(one) for one in batch]
-        if len(prepared) == 1 and isinstance(prepared[0], Waiting):
-            quick = self._commit_here(prepared[0])
-            if quick is not None:
-                return [quick]
+        if len(prepared) == 1:
+            return [await self._settle(prepared[0])]
         return await asyncio.gather(*(self._settle(one) for one in prepared))
 
     def close(self) -> None:
@@ -93,21 +95,6 @@ class GroupAcceptor:
         of = self._secrets.read_verp_token(token)
         return Destination(recipient, origin, "return", None, outbound_recipient_id=of)
 
-    def _commit_here(self, mail: Waiting) -> Outcome | None:
-        """Commit without a thread, when nobody else waits and the lock is free; None if not."""
-        if self._committing or self._waiting or not self._group.on_sqlite:
-            return None
-        if len(mail.raw) > _INLINE_BYTES or not self._store.write_lock.try_hold():
-            return None
-        try:
-            outcome = self._single.commit([mail])[0]
-        finally:
-            self._store.write_lock.release()
-        if isinstance(outcome, Later):
-            return None
-        self._on_accepted()
-        return outcome
-
     async def _settle(self, prepared: Waiting | Unrouted | Later) -> Outcome:
         if not isinstance(prepared, Waiting):
             return prepared
@@ -128,8 +115,29 @@ class GroupAcceptor:
                 break
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        here = self._commit_here(batch)
+        if here is not None:
+            self._done(loop, batch, here)
+            return
         running = loop.run_in_executor(self._thread, self._commit, [mail for mail, _ in batch])
-        running.add_done_callback(lambda done: self._done(loop, batch, done))
+        running.add_done_callback(lambda done: self._done(loop, batch, _outcomes(batch, done)))
+
+    def _commit_here(self, batch: _Batch) -> list[Outcome] | None:
+        """Commit a single mail without the hand-over to a thread; None when that is not wise.
+
+        Only when mails have come one at a time lately: what commits in the event loop keeps others
+        from arriving, and so from sharing its commit.
+        """
+        if len(batch) != 1 or self._singles < _SINGLES_BEFORE_HERE or not self._group.on_sqlite:
+            return None
+        mail = batch[0][0]
+        if len(mail.raw) > _INLINE_BYTES or not self._store.write_lock.try_hold():
+            return None
+        try:
+            outcomes = self._single.commit([mail])
+        finally:
+            self._store.write_lock.release()
+        return None if isinstance(outcomes[0], Later) else outcomes
 
     def _commit(self, mails: Sequence[Waiting]) -> list[Outcome]:
         if not self._group.on_sqlite:
@@ -138,21 +146,22 @@ class GroupAcceptor:
             return self._group.commit(mails)
 
     def _done(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        batch: Sequence[tuple[Waiting, asyncio.Future[Outcome]]],
-        done: asyncio.Future[list[Outcome]],
+        self, loop: asyncio.AbstractEventLoop, batch: _Batch, outcomes: Sequence[Outcome]
     ) -> None:
-        error = done.exception()
-        outcomes = [Later(repr(error))] * len(batch) if error else done.result()
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if not future.done():
                 future.set_result(outcome)
         self._on_accepted()
+        self._singles = self._singles + 1 if len(batch) == 1 and not self._waiting else 0
         if self._waiting:
             self._next(loop)
         else:
             self._committing = False
+
+
+def _outcomes(batch: _Batch, done: asyncio.Future[list[Outcome]]) -> list[Outcome]:
+    error = done.exception()
+    return [Later(repr(error))] * len(batch) if error else done.result()
 
 
 def _origin_json(origin: Origin, recipient: str) -> str:
