@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from mailagent.store.sqlite import PRAGMAS
 from mailagent.store.transaction import Transaction
 
 __all__ = ["Store", "WriteLock", "driver_url"]
@@ -30,7 +31,6 @@ T = TypeVar("T")
 
 _READERS = 3
 _POSTGRES_CONNECTIONS = 8
-_PAGES_BEFORE_CHECKPOINT = 16_000  # 64 MB of log: a checkpoint inside a commit costs that mail 7 ms
 
 
 def driver_url(url: str) -> str:
@@ -230,13 +230,7 @@ def _engine(url: str, *, on_sqlite: bool) -> Engine:
         # We say BEGIN ourselves: the driver's own would begin deferred and deadlock on upgrade.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"wal_autocheckpoint={_PAGES_BEFORE_CHECKPOINT}",
-            "busy_timeout=5000",
-        ):
+        for pragma in (*PRAGMAS, "busy_timeout=5000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -1,0 +1,17 @@
+"""How is SQLite set up, on every connection that we open?"""
+
+from __future__ import annotations
+
+__all__ = ["PRAGMAS"]
+
+_PAGES_BEFORE_CHECKPOINT = 32_000
+
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",  # the yes of a door must outlive a power cut
+    "foreign_keys=ON",
+    # A checkpoint inside a commit costs that mail 7 ms. A thread of the server does it every second;
+    # 128 MB of log are the bound where none runs.
+    f"wal_autocheckpoint={_PAGES_BEFORE_CHECKPOINT}",
+)
+"""Without `PRAGMA `; the busy time-out is each connection's own."""
