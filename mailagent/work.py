@@ -12,8 +12,8 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,8 @@ import psycopg
 import structlog
 from sqlalchemy import (
     ColumnElement,
+    Integer,
+    Select,
     Table,
     Update,
     and_,
@@ -35,6 +37,7 @@ from sqlalchemy import (
 from mailagent.errors import LostClaim
 from mailagent.store.engine import Store
 from mailagent.store.transaction import Transaction
+from mailagent.store.types import Moment
 from mailagent.tokens import new_id
 
 __all__ = [
@@ -62,13 +65,13 @@ MOST_ATTEMPTS = 5
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Queue:
     """Rows of one table that are due while `due` holds. The table has the columns of a claim."""
 
     name: str
     table: Table
-    due: ColumnElement[bool] = field(compare=False)
+    due: ColumnElement[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +91,24 @@ def claim(
     limit: int,
     *,
     rescue: bool = False,
-    also: ColumnElement[bool] | None = None,
+    of: str | None = None,
 ) -> list[Claim]:
-    """Lease up to `limit` due rows, the longest due first.
+    """Lease up to `limit` due rows, the longest due first; with `of`, of one workspace.
 
     With `rescue`, take over one row whose worker died instead: alone, so that the row which may
     have killed it does not charge an attempt to its neighbours of a batch.
     """
-    table, now = queue.table, tx.clock()
+    token = new_id("clm")
+    claimed = tx.rows(
+        _claiming(queue, on_sqlite=tx.on_sqlite, rescue=rescue, fairly=of is not None),
+        {"most": 1 if rescue else limit, "claim_token": token, "of": of, **_times(tx)},
+    )
+    return [Claim(row[0], row[1], token, row[2]) for row in claimed]
+
+
+@cache
+def _claiming(queue: Queue, *, on_sqlite: bool, rescue: bool, fairly: bool) -> Update:
+    table, now = queue.table, _now(on_sqlite)
     free = (
         and_(table.c.claimed_by.is_not(None), table.c.lease_until < now)
         if rescue
@@ -103,25 +116,41 @@ def claim(
     )
     chosen = (
         select(table.c.id)
-        .where(queue.due, table.c.not_before <= now, free, *([] if also is None else [also]))
+        .where(queue.due, table.c.not_before <= now, free)
         .order_by(table.c.not_before)
-        .limit(1 if rescue else limit)
+        .limit(bindparam("most", type_=Integer))
         .with_for_update(skip_locked=True)
     )
-    token = new_id("clm")
-    lease_until: Any = tx.now + LEASE if tx.on_sqlite else now + LEASE
+    if fairly:
+        chosen = chosen.where(table.c.workspace_id == bindparam("of"))
     owner: Any = table.c.workspace_id if "workspace_id" in table.c else text("''")
-    claimed = tx.rows(
+    return (
         update(table)
         .where(table.c.id.in_(chosen))
         .values(
-            claimed_by=token,
-            lease_until=lease_until,
+            claimed_by=bindparam("claim_token"),
+            lease_until=_lease_end(on_sqlite),
             attempts=table.c.attempts + (1 if rescue else 0),
         )
         .returning(owner, table.c.id, table.c.attempts)
     )
-    return [Claim(row[0], row[1], token, row[2]) for row in claimed]
+
+
+def _now(on_sqlite: bool) -> ColumnElement[Any]:
+    """Now, for a statement that is run with `_times`.
+
+    It is PostgreSQL's own clock, so that leases need no agreement between machines; this machine's
+    on SQLite. The statement's time, not the row's: only a stable one can bound an index.
+    """
+    return bindparam("now", type_=Moment()) if on_sqlite else func.statement_timestamp()
+
+
+def _lease_end(on_sqlite: bool) -> ColumnElement[Any]:
+    return bindparam("lease_end", type_=Moment()) if on_sqlite else _now(on_sqlite) + LEASE
+
+
+def _times(tx: Transaction) -> dict[str, datetime]:
+    return {"now": tx.now, "lease_end": tx.now + LEASE} if tx.on_sqlite else {}
 
 
 def claim_fairly(
@@ -130,24 +159,30 @@ def claim_fairly(
     """Lease due rows round robin over workspaces, at most `cap` in hand for each of them."""
     if rescue:
         return claim(tx, queue, 1, rescue=True)
-    table, now = queue.table, tx.clock()
     # Two nodes that count at the same time would both fill the same workspace's cap.
     tx.lock(f"claim {queue.name}")
+    shares = tx.rows(_shares(queue, on_sqlite=tx.on_sqlite), _times(tx))
+    take = _round_robin({row[0]: min(cap - row[1], row[2]) for row in shares}, limit)
+    return [
+        one
+        for workspace_id, share in take.items()
+        for one in claim(tx, queue, share, of=workspace_id)
+    ]
+
+
+@cache
+def _shares(queue: Queue, *, on_sqlite: bool) -> Select[Any]:
+    """How many rows of each workspace are in hand and how many wait, the least served first."""
+    table, now = queue.table, _now(on_sqlite)
     leased = case((table.c.claimed_by.is_not(None), 1), else_=0)
     waiting = case((and_(table.c.claimed_by.is_(None), table.c.not_before <= now), 1), else_=0)
-    shares = tx.rows(
+    return (
         select(table.c.workspace_id, func.sum(leased), func.sum(waiting))
         .where(queue.due)
         .group_by(table.c.workspace_id)
         .having(func.sum(waiting) > 0)
         .order_by(func.sum(leased), func.min(table.c.not_before))
     )
-    take = _round_robin({row[0]: min(cap - row[1], row[2]) for row in shares}, limit)
-    return [
-        one
-        for workspace_id, share in take.items()
-        for one in claim(tx, queue, share, also=table.c.workspace_id == workspace_id)
-    ]
 
 
 def _round_robin(wanted: dict[str, int], limit: int) -> dict[str, int]:
@@ -397,13 +432,20 @@ class Worker:
 
 def renew(tx: Transaction, queue: Queue, claims: Sequence[Claim]) -> None:
     """Extend the leases that are still ours by one statement."""
-    table = queue.table
-    lease_until: Any = tx.now + LEASE if tx.on_sqlite else tx.clock() + LEASE
+    ids, tokens = [claim.id for claim in claims], list({claim.token for claim in claims})
     tx.execute(
+        _renewing(queue.table, on_sqlite=tx.on_sqlite),
+        {"claim_ids": ids, "claim_tokens": tokens, **_times(tx)},
+    )
+
+
+@cache
+def _renewing(table: Table, *, on_sqlite: bool) -> Update:
+    return (
         update(table)
         .where(
-            table.c.id.in_([claim.id for claim in claims]),
-            table.c.claimed_by.in_({claim.token for claim in claims}),
+            table.c.id.in_(bindparam("claim_ids", expanding=True)),
+            table.c.claimed_by.in_(bindparam("claim_tokens", expanding=True)),
         )
-        .values(lease_until=lease_until)
+        .values(lease_until=_lease_end(on_sqlite))
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from mailagent.flow.ledger import note
 from mailagent.flow.states import RecipientState
@@ -111,15 +111,27 @@ def queue(tx: Transaction, outgoing: Outgoing, envelope: Envelope, *, expiry: ti
     return outbound_id
 
 
+_MAIL = select(outbound_mails).where(outbound_mails.c.id == bindparam("outbound"))
+_RECIPIENTS = (
+    select(outbound_recipients)
+    .where(outbound_recipients.c.outbound_id == bindparam("outbound"))
+    .order_by(outbound_recipients.c.id)
+)
+_STATES = (
+    select(
+        outbound_recipients.c.state,
+        func.min(outbound_recipients.c.not_before).label("not_before"),
+    )
+    .where(outbound_recipients.c.outbound_id == bindparam("outbound"))
+    .group_by(outbound_recipients.c.state)
+)
+
+
 def load(tx: Transaction, outbound_id: str) -> tuple[AnyRow, Outgoing, Sequence[AnyRow]]:
     """The mail's row, its frozen value, its recipients."""
-    row = tx.row(select(outbound_mails).where(outbound_mails.c.id == outbound_id))
+    row = tx.row(_MAIL, {"outbound": outbound_id})
     assert row is not None
-    recipients = tx.rows(
-        select(outbound_recipients)
-        .where(outbound_recipients.c.outbound_id == outbound_id)
-        .order_by(outbound_recipients.c.id)
-    )
+    recipients = tx.rows(_RECIPIENTS, {"outbound": outbound_id})
     return row, outgoing_from_json(row.outgoing), recipients
 
 
@@ -128,16 +140,8 @@ def settle(tx: Transaction, outbound_id: str) -> dict[str, object]:
 
     `queued` while any recipient is queued or sending; else the worst that a person should see.
     """
-    rows = tx.rows(
-        select(
-            outbound_recipients.c.state,
-            func.count(),
-            func.min(outbound_recipients.c.not_before),
-        )
-        .where(outbound_recipients.c.outbound_id == outbound_id)
-        .group_by(outbound_recipients.c.state)
-    )
-    due = {row[0]: row[2] for row in rows}
+    rows = tx.rows(_STATES, {"outbound": outbound_id})
+    due = {row.state: row.not_before for row in rows}
     open_ = [at for state, at in due.items() if state in ("queued", "sending")]
     if open_:
         return {"state": "queued", "not_before": min(open_)}

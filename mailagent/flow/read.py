@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select
 
 from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
@@ -78,12 +78,15 @@ def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
     note(tx, "read", "failed for good", reason, delivery_id=claim.id)
 
 
+_ACCEPTED = (
+    select(deliveries, raw_messages.c.content)
+    .join(raw_messages, raw_messages.c.id == deliveries.c.raw_id)
+    .where(deliveries.c.id == bindparam("delivery"))
+)
+
+
 def _load(tx: Transaction, delivery_id: str) -> tuple[AnyRow, bytes]:
-    row = tx.row(
-        select(deliveries, raw_messages.c.content)
-        .join(raw_messages, raw_messages.c.id == deliveries.c.raw_id)
-        .where(deliveries.c.id == delivery_id)
-    )
+    row = tx.row(_ACCEPTED, {"delivery": delivery_id})
     assert row is not None
     return row, row.content
 
@@ -182,7 +185,6 @@ def _record(
     )
     # One after the other for one workspace: a twin that is read at the same moment must be seen.
     tx.lock(f"inbox {tx.workspace_id}")
-    message_id = _write_message(tx, mail)
     note(tx, "read", f"{mail.kind} mail", f"{mail.why_kind}; {_in_words(mail)}", delivery_id=row.id)
     end = _before_routing(tx, services, mail, row, origin, reading)
     agent_id: str | None = row.agent_id
@@ -197,7 +199,7 @@ def _record(
             state = DeliveryState.REJECTED if decision.action == "reject" else DeliveryState.HELD
             end = _End(state, decision.why)
     ours = {"agent_id": agent_id, "thread_id": thread_id}
-    tx.execute(update(messages).where(messages.c.id == message_id).values(**ours))
+    message_id = _write_message(tx, mail, ours)
     finish(
         tx,
         READING_QUEUE,
@@ -281,7 +283,7 @@ def _next_order(
             return _End(DeliveryState.ROUTED, f"waits for the agent: {why}")
 
 
-def _write_message(tx: Transaction, mail: Mail) -> str:
+def _write_message(tx: Transaction, mail: Mail, ours: Mapping[str, str | None]) -> str:
     content = mail.content
     author = content.from_[0] if content.from_ else None
     message_id = new_id("msg")
@@ -302,6 +304,7 @@ def _write_message(tx: Transaction, mail: Mail) -> str:
             "content": to_json(content),
             "authentication": to_json(mail.authentication),
             "at": mail.received_at,
+            **ours,
         },
     )
     tx.insert(
@@ -323,6 +326,21 @@ def _write_message(tx: Transaction, mail: Mail) -> str:
     return message_id
 
 
+_TWIN = (
+    select(messages.c.delivery_id)
+    .join(deliveries, deliveries.c.id == messages.c.delivery_id)
+    .where(
+        deliveries.c.state != DeliveryState.DUPLICATE,
+        messages.c.message_id == bindparam("message_id"),
+        func.lower(messages.c.recipient) == bindparam("recipient"),
+        messages.c.content_sha256 == bindparam("content_sha256"),
+        messages.c.delivery_id != bindparam("delivery"),
+        messages.c.at >= bindparam("since"),
+    )
+    .limit(1)
+)
+
+
 def _same_mail(tx: Transaction, mail: Mail) -> str | None:
     """Another delivery of the same recipient, Message-ID and content within a day.
 
@@ -331,33 +349,30 @@ def _same_mail(tx: Transaction, mail: Mail) -> str | None:
     """
     if mail.content.message_id is None:
         return None
-    statement = (
-        select(messages.c.delivery_id)
-        .join(deliveries, deliveries.c.id == messages.c.delivery_id)
-        .where(
-            deliveries.c.state != DeliveryState.DUPLICATE,
-            messages.c.message_id == mail.content.message_id,
-            func.lower(messages.c.recipient) == mail.recipient.lower(),
-            messages.c.content_sha256 == mail.content.content_sha256,
-            messages.c.delivery_id != mail.delivery_id,
-            messages.c.at >= mail.received_at - _SAME_MAIL_WITHIN,
-        )
-        .limit(1)
+    found: str | None = tx.value(
+        _TWIN,
+        {
+            "message_id": mail.content.message_id,
+            "recipient": mail.recipient.lower(),
+            "content_sha256": mail.content.content_sha256,
+            "delivery": mail.delivery_id,
+            "since": mail.received_at - _SAME_MAIL_WITHIN,
+        },
     )
-    found: str | None = tx.value(statement)
     return found
+
+
+_OF_RAW = select(deliveries.c.id, deliveries.c.recipient, deliveries.c.thread_id).where(
+    deliveries.c.raw_id == bindparam("raw"),
+    deliveries.c.agent_id == bindparam("agent"),
+    deliveries.c.id != bindparam("delivery"),
+    deliveries.c.thread_id.is_not(None),
+)
 
 
 def _same_raw(tx: Transaction, row: AnyRow, agent_id: str) -> AnyRow | None:
     """The delivery of the very same message that this agent has already, by another address."""
-    return tx.row(
-        select(deliveries.c.id, deliveries.c.recipient, deliveries.c.thread_id).where(
-            deliveries.c.raw_id == row.raw_id,
-            deliveries.c.agent_id == agent_id,
-            deliveries.c.id != row.id,
-            deliveries.c.thread_id.is_not(None),
-        )
-    )
+    return tx.row(_OF_RAW, {"raw": row.raw_id, "agent": agent_id, "delivery": row.id})
 
 
 def _in_words(mail: Mail) -> str:

@@ -94,11 +94,14 @@ def answer(
     )
 
 
+_REPLY_KEY = select(threads.c.reply_key).where(threads.c.id == bindparam("thread"))
+
+
 def reply_address(
     tx: Transaction, services: Services, sender: Sender, thread_id: str
 ) -> tuple[Address, ...]:
     """`<handle>+t.<token>@…`: what names the thread when every header has been lost."""
-    key = tx.value(select(threads.c.reply_key).where(threads.c.id == thread_id))
+    key = tx.value(_REPLY_KEY, {"thread": thread_id})
     local, _, domain = sender.mailbox.address.rpartition("@")
     token = services.secrets.reply_token(key, sender.mailbox.address)
     return (Address(f"{local}+t.{token}@{domain}", sender.mailbox.name),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from mailagent.mail import Mail
 from mailagent.routing import Decision, Rule, decide
@@ -14,14 +14,17 @@ from mailagent.store.transaction import Transaction
 __all__ = ["load_rules", "route"]
 
 
+_ENABLED = select(rules).where(rules.c.enabled).order_by(rules.c.position, rules.c.created_at)
+_IS_ON = select(agents.c.email_enabled).where(
+    agents.c.id == bindparam("agent"), agents.c.removed_at.is_(None)
+)
+
+
 def load_rules(tx: Transaction) -> Sequence[Rule]:
     """The workspace's enabled rules, first to last."""
-    rows = tx.rows(
-        select(rules).where(rules.c.enabled).order_by(rules.c.position, rules.c.created_at)
-    )
     return [
         Rule(row.id, row.name, row.condition, row.action, row.agent_id, row.overrides)
-        for row in rows
+        for row in tx.rows(_ENABLED, {})
     ]
 
 
@@ -35,11 +38,6 @@ def route(tx: Transaction, mail: Mail, *, place: str, agent_id: str | None) -> D
     )
     if decision.action != "agent":
         return decision
-    on = tx.value(
-        select(agents.c.email_enabled).where(
-            agents.c.id == decision.agent_id, agents.c.removed_at.is_(None)
-        )
-    )
-    if on:
+    if tx.value(_IS_ON, {"agent": decision.agent_id}):
         return decision
     return Decision("hold", None, f"{decision.why}, but the agent's e-mail is off")

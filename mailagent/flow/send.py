@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, exists, or_, select, update
 
 from mailagent import outbound
 from mailagent.errors import (
@@ -211,26 +211,32 @@ class _Frame:
     settings: FlowSettings
 
 
+_LEAVING = (
+    update(outbound_recipients)
+    .where(
+        outbound_recipients.c.id.in_(bindparam("recipients", expanding=True)),
+        outbound_recipients.c.state == RecipientState.QUEUED,
+    )
+    .values(state=RecipientState.SENDING, attempts=outbound_recipients.c.attempts + 1)
+)
+
+
 def _commit_sending(
     tx: Transaction, frame: _Frame, claim: Claim, recipients: tuple[Recipient, ...]
 ) -> None:
     holds(tx, SENDING, claim)
-    _open_hand_over(tx, frame, recipients, "sending")
+    _open_hand_over(tx, frame, recipients)
     moved = tx.execute(
-        update(outbound_recipients)
-        .where(
-            outbound_recipients.c.id.in_([one.id for one in recipients]),
-            outbound_recipients.c.state == RecipientState.QUEUED,
-        )
-        .values(
-            state=RecipientState.SENDING,
-            account=frame.account,
-            attempts=outbound_recipients.c.attempts + 1,
-        )
+        _LEAVING, {"recipients": [one.id for one in recipients], "account": frame.account}
     )
     if moved.rowcount != len(recipients):
         # Cancelled or taken since: the far side has seen nothing yet, and must not.
         raise LostClaim(f"send {frame.outbound_id}: a recipient is no longer queued")
+
+
+_IS_SETTLED = select(outbound_mails.c.state != "queued").where(
+    outbound_mails.c.id == bindparam("outbound")
+)
 
 
 def _record(
@@ -242,23 +248,14 @@ def _record(
     for one in recipients:
         outcome = outcomes[one.id]
         words.append(f"{one.address}: {_record_one(tx, frame, one, outcome)}")
-    settled = outbound_mails.c.state != "queued"
-    if tx.value(select(settled).where(outbound_mails.c.id == frame.outbound_id)):
+    if tx.value(_IS_SETTLED, {"outbound": frame.outbound_id}):
         # A late answer: whoever took the claim over has settled the mail without it.
         outbox.resettle(tx, frame.outbound_id)
     first = next((o for o in outcomes.values() if o is not None), None)
     if isinstance(first, Refused) and first.about == "account":
         _tell_of_account(tx, frame, first.reason)
-    _open_hand_over(tx, frame, recipients, _outcome_word(said))
-    tx.execute(
-        update(hand_overs)
-        .where(hand_overs.c.id == frame.id)
-        .values(
-            outcome=_outcome_word(said),
-            response=_response(first)[:2_000],
-            code=getattr(first, "code", None),
-            finished_at=tx.now,
-        )
+    _end_hand_over(
+        tx, frame, recipients, _outcome_word(said), _response(first), getattr(first, "code", None)
     )
     note(
         tx,
@@ -268,6 +265,14 @@ def _record(
         outbound_id=frame.outbound_id,
         delivery_id=frame.row.answers_delivery_id,
     )
+
+
+_RECIPIENT = update(outbound_recipients).where(outbound_recipients.c.id == bindparam("recipient"))
+_UNANSWERED = _RECIPIENT.where(
+    outbound_recipients.c.state.in_(
+        [RecipientState.QUEUED, RecipientState.SENDING, RecipientState.UNKNOWN]
+    )
+)
 
 
 def _record_one(
@@ -300,28 +305,14 @@ def _record_one(
                 "state": RecipientState.UNKNOWN,
                 "reason": "the provider said nothing of this recipient",
             }
-    tx.execute(
-        update(outbound_recipients)
-        .where(
-            outbound_recipients.c.id == recipient.id,
-            outbound_recipients.c.state.in_(
-                [RecipientState.QUEUED, RecipientState.SENDING, RecipientState.UNKNOWN]
-            ),
-        )
-        .values(values)
-    )
+    tx.execute(_UNANSWERED, {"recipient": recipient.id, **values})
     return str(values["state"])
 
 
 def _record_unknown(
     tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...], reason: str
 ) -> None:
-    _open_hand_over(tx, frame, recipients, "unknown")
-    tx.execute(
-        update(hand_overs)
-        .where(hand_overs.c.id == frame.id)
-        .values(outcome="unknown", response=reason[:2_000], finished_at=tx.now)
-    )
+    _end_hand_over(tx, frame, recipients, "unknown", reason)
     # Evidence may have come first: a bounce of what was taken, or a rescue that gave it up.
     tx.execute(
         update(outbound_recipients)
@@ -348,11 +339,8 @@ def _wait(
     tx: Transaction, claim: Claim, expires_at: datetime, recipient: Recipient, reason: str
 ) -> None:
     holds(tx, SENDING, claim)
-    tx.execute(
-        update(outbound_recipients)
-        .where(outbound_recipients.c.id == recipient.id)
-        .values(not_before=_again(tx, recipient.id, None, expires_at), reason=reason[:500])
-    )
+    again = _again(tx, recipient.id, None, expires_at)
+    tx.execute(_RECIPIENT, {"recipient": recipient.id, "not_before": again, "reason": reason[:500]})
     note(tx, "send", f"{recipient.address}: waits", reason, outbound_id=claim.id)
 
 
@@ -385,62 +373,66 @@ def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[A
         _tell(tx, services.settings, row, "expired")
 
 
+_OWN = select(
+    workspaces.c.slug,
+    exists()
+    .where(
+        addresses.c.workspace_id == workspaces.c.id,
+        addresses.c.local_part == bindparam("local"),
+        addresses.c.domain == bindparam("domain"),
+    )
+    .label("address"),
+    exists()
+    .where(
+        domains.c.workspace_id == workspaces.c.id,
+        domains.c.name == bindparam("domain"),
+        domains.c.verified_at.is_not(None),
+    )
+    .label("domain"),
+).where(workspaces.c.id == bindparam("workspace"))
+
+
 def _may_send_as(tx: Transaction, services: Services, address: str) -> bool:
     """Tenants are kept apart here: From must be this workspace's own, at the moment of sending."""
     local, _, domain = address.lower().rpartition("@")
-    slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
-    if local == "postmaster" and domain == f"{slug}.{services.settings.default_domain}":
-        return True
-    mine = tx.value(
-        select(addresses.c.id).where(addresses.c.local_part == local, addresses.c.domain == domain)
-    )
-    if mine is None:
-        return False
-    if domain == f"{slug}.{services.settings.default_domain}":
-        return True
-    verified = select(domains.c.id).where(
-        domains.c.name == domain, domains.c.verified_at.is_not(None)
-    )
-    return tx.value(verified) is not None
+    own = tx.row(_OWN, {"workspace": tx.workspace_id, "local": local, "domain": domain})
+    assert own is not None
+    if domain == f"{own.slug}.{services.settings.default_domain}":
+        return local == "postmaster" or bool(own.address)
+    return bool(own.address and own.domain)
+
+
+_STOPPED = select(suppressions.c.address, suppressions.c.reason, suppressions.c.detail).where(
+    suppressions.c.address.in_(bindparam("to", expanding=True)),
+    or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now")),
+)
 
 
 def _suppressed(tx: Transaction, to: Sequence[str]) -> Mapping[str, str]:
-    rows = tx.rows(
-        select(suppressions.c.address, suppressions.c.reason, suppressions.c.detail).where(
-            suppressions.c.address.in_([one.lower() for one in to]),
-            or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > tx.now),
-        )
-    )
+    rows = tx.rows(_STOPPED, {"to": [one.lower() for one in to], "now": tx.now})
     return {row.address: f"{row.reason}: {row.detail}" for row in rows}
 
 
 def _set(tx: Transaction, recipient_id: str, state: RecipientState, reason: str) -> None:
-    tx.execute(
-        update(outbound_recipients)
-        .where(outbound_recipients.c.id == recipient_id)
-        .values(state=state, reason=reason[:500])
-    )
+    tx.execute(_RECIPIENT, {"recipient": recipient_id, "state": state, "reason": reason[:500]})
+
+
+_ATTEMPTS = select(outbound_recipients.c.attempts).where(
+    outbound_recipients.c.id == bindparam("recipient")
+)
 
 
 def _again(
     tx: Transaction, recipient_id: str, retry_at: datetime | None, expires_at: datetime
 ) -> datetime:
-    attempts = tx.value(
-        select(outbound_recipients.c.attempts).where(outbound_recipients.c.id == recipient_id)
-    )
-    tx.execute(
-        update(outbound_recipients)
-        .where(outbound_recipients.c.id == recipient_id)
-        .values(attempts=attempts + 1)
-    )
+    attempts = tx.value(_ATTEMPTS, {"recipient": recipient_id})
+    tx.execute(_RECIPIENT, {"recipient": recipient_id, "attempts": attempts + 1})
     wait = tx.now + backoff(attempts, base=_FIRST_RETRY)
     # Never past the expiry: that is when a person must hear of it.
     return min(max(wait, retry_at) if retry_at else wait, expires_at)
 
 
-def _open_hand_over(
-    tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...], outcome: str
-) -> None:
+def _open_hand_over(tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...]) -> None:
     tx.insert_new(
         hand_overs,
         {
@@ -449,11 +441,35 @@ def _open_hand_over(
             "account": frame.account,
             "why_account": frame.why,
             "recipient_ids": [one.id for one in recipients],
-            "outcome": outcome,
+            "outcome": "sending",
             "started_at": tx.now,
         },
         unique=["id"],
     )
+
+
+_HAND_OVER = update(hand_overs).where(hand_overs.c.id == bindparam("hand_over"))
+
+
+def _end_hand_over(
+    tx: Transaction,
+    frame: _Frame,
+    recipients: tuple[Recipient, ...],
+    outcome: str,
+    response: str,
+    code: str | None = None,
+) -> None:
+    ended = {
+        "hand_over": frame.id,
+        "outcome": outcome,
+        "response": response[:2_000],
+        "code": code,
+        "finished_at": tx.now,
+    }
+    if tx.execute(_HAND_OVER, ended).rowcount == 0:
+        # It failed before it came to `sending`.
+        _open_hand_over(tx, frame, recipients)
+        tx.execute(_HAND_OVER, ended)
 
 
 def _close_hand_overs(tx: Transaction, outbound_id: str) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Integer, bindparam, func, select, update
 
 from mailagent.agents import Passage, Profile, Step, Turn
 from mailagent.errors import Malformed, Misconfigured, NotFound, SandboxFailure, TransientFailure
@@ -46,6 +46,9 @@ __all__ = ["THINKING", "give_up", "think"]
 THINKING = Queue("think", thread_rows, thread_rows.c.ready)
 
 _ATTACHMENT_CHARACTERS = 100_000
+_NO_CAP = 1_000_000
+"""So many turns a day are as good as no limit, and not worth counting up to at each turn."""
+
 Outcome = Reply | Silence | Handoff
 
 
@@ -128,6 +131,7 @@ _SITUATION = (
 _RUNNING = select(turns.c.id, turns.c.processor).where(
     turns.c.thread_id == bindparam("thread"), turns.c.state == "running"
 )
+_WAITED = update(deliveries).where(deliveries.c.id.in_(bindparam("delivery_ids", expanding=True)))
 _WAITING = select(deliveries.c.id).where(
     deliveries.c.thread_id == bindparam("thread"), deliveries.c.state == DeliveryState.ROUTED
 )
@@ -153,7 +157,9 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
             instructions=thread.instructions,
         ),
         mails=turn.mails,
-        thread=threads.history(tx, claim.id, without=[mail.delivery_id for mail in turn.mails]),
+        thread=threads.history(
+            tx, claim.id, thread.subject, without=[mail.delivery_id for mail in turn.mails]
+        ),
         past=turn.past,
     )
 
@@ -215,14 +221,21 @@ def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> _Runni
             "started_at": tx.now,
         },
     )
-    tx.execute(
-        update(deliveries)
-        .where(deliveries.c.id.in_(waiting))
-        .values(state=DeliveryState.THINKING, reason="the agent thinks", turn_id=turn_id)
-    )
+    thinking = {"state": DeliveryState.THINKING, "reason": "the agent thinks", "turn_id": turn_id}
+    tx.execute(_WAITED, {"delivery_ids": waiting, **thinking})
     for delivery_id in waiting:
         note(tx, "think", f"turn {turn_id} of {len(waiting)} mail(s)", delivery_id=delivery_id)
     return _Running(turn_id, processor, mails)
+
+
+_BEGAN = (
+    select(turns.c.started_at)
+    .where(turns.c.started_at >= bindparam("since"))
+    .order_by(turns.c.started_at.desc())
+    .limit(1)
+    .offset(bindparam("newer", type_=Integer))
+)
+_BEGAN_OF_SENDER = _BEGAN.where(turns.c.sender == bindparam("sender"))
 
 
 def _spent(
@@ -235,18 +248,21 @@ def _spent(
         reason = f"{replies} answers in this thread within an hour: it may be two machines talking"
         return DeliveryState.LOOPED, reason, None
     own = thread.workspace_settings or {}
-    day = tx.now - timedelta(days=1)
-    began = select(func.count(), func.min(turns.c.started_at)).where(turns.c.started_at >= day)
-    for name, whose, counted, cap in (
-        ("sender", sender, began.where(turns.c.sender == sender), settings.turns_per_sender_a_day),
-        ("workspace", "the workspace", began, settings.turns_per_workspace_a_day),
+    day = timedelta(days=1)
+    for name, whose, began, cap in (
+        ("sender", sender, _BEGAN_OF_SENDER, settings.turns_per_sender_a_day),
+        ("workspace", "the workspace", _BEGAN, settings.turns_per_workspace_a_day),
     ):
         set_to = own.get(f"turns_per_{name}_a_day")
         most = cap if set_to is None else int(set_to)
-        row = tx.row(counted)
-        if row is not None and row[0] >= most:
-            until = row[1] + timedelta(days=1) if row[1] else tx.now + timedelta(days=1)
-            return DeliveryState.HELD, f"{most} turns a day for {whose} are spent", until
+        if most >= _NO_CAP:
+            continue
+        # The turn that must be a day old before the next one may begin.
+        last = {"since": tx.now - day, "sender": sender, "newer": max(most - 1, 0)}
+        began_at = tx.value(began, last) if most > 0 else tx.now
+        if began_at is not None:
+            reason = f"{most} turns a day for {whose} are spent"
+            return DeliveryState.HELD, reason, began_at + day
     return None
 
 
@@ -296,6 +312,13 @@ def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailu
         )
 
 
+_OF_TURN = update(deliveries).where(deliveries.c.turn_id == bindparam("turn"))
+_TURN = update(turns).where(turns.c.id == bindparam("turn"))
+_USED = select(turn_steps.c.content).where(
+    turn_steps.c.turn_id == bindparam("turn"), turn_steps.c.kind == "usage"
+)
+
+
 def _close(
     tx: Transaction, services: Services, claim: Claim, opened: _Opened, outcome: Outcome
 ) -> None:
@@ -311,11 +334,7 @@ def _close(
             if notice:
                 _reply(tx, services, claim, opened, Reply(notice))
             people.hand_over(tx, services.settings, last, opened.agent_id, why)
-    tx.execute(
-        update(deliveries)
-        .where(deliveries.c.turn_id == opened.turn_id)
-        .values(state=state, reason=reason[:500])
-    )
+    tx.execute(_OF_TURN, {"turn": opened.turn_id, "state": state, "reason": reason[:500]})
     for mail in opened.mails:
         note(tx, "decide", str(state), reason, delivery_id=mail.delivery_id)
     _end_turn(tx, opened.turn_id, type(outcome).__name__.lower(), reason)
@@ -361,19 +380,12 @@ def _end_turn(tx: Transaction, turn_id: str | None, outcome: str, reason: str) -
         return
     usage = _usage(tx, turn_id)
     state = "failed" if outcome == "failed" else "done"
-    tx.execute(
-        update(turns)
-        .where(turns.c.id == turn_id)
-        .values(state=state, outcome=f"{outcome}: {reason}"[:500], finished_at=tx.now, **usage)
-    )
+    ended = {"state": state, "outcome": f"{outcome}: {reason}"[:500], "finished_at": tx.now}
+    tx.execute(_TURN, {"turn": turn_id, **ended, **usage})
 
 
 def _usage(tx: Transaction, turn_id: str) -> dict[str, Any]:
-    rows = tx.rows(
-        select(turn_steps.c.content).where(
-            turn_steps.c.turn_id == turn_id, turn_steps.c.kind == "usage"
-        )
-    )
+    rows = tx.rows(_USED, {"turn": turn_id})
     if not rows:
         return {}
     used = [row.content for row in rows]

@@ -65,6 +65,8 @@ def join(
     if found is not None:
         if authenticated and _takes_part(tx, found, author):
             _enter(tx, found, mail, agent_id)
+            at = mail.received_at
+            tx.execute(_LATER, {"thread": found, "last_at_before": at, "last_at": at})
             return Joined(found, new=False, why=why)
         related, why = found, f"{why}, but the sender is no authenticated participant of it"
     thread_id = new_id("thr")
@@ -92,22 +94,15 @@ def participate(
     tx: Transaction, thread_id: str, addresses: Iterable[str], *, authenticated: bool
 ) -> None:
     """Note who takes part: who wrote with proof, and whom we wrote to."""
+    # What was proven once stays so.
+    write = tx.insert_or_update if authenticated else tx.insert_new
     for address in addresses:
         row = {
             "thread_id": thread_id,
             "address": address.lower(),
             "authenticated": authenticated,
         }
-        fresh = tx.insert_new(participants, row, unique=["thread_id", "address"])
-        if authenticated and not fresh:
-            tx.execute(
-                update(participants)
-                .where(
-                    participants.c.thread_id == thread_id,
-                    participants.c.address == row["address"],
-                )
-                .values(authenticated=True)
-            )
+        write(participants, row, unique=["thread_id", "address"])
 
 
 def anchor(tx: Transaction, agent_id: str, thread_id: str, message_ids: Iterable[str]) -> None:
@@ -117,9 +112,13 @@ def anchor(tx: Transaction, agent_id: str, thread_id: str, message_ids: Iterable
         tx.insert_new(anchors, row, unique=["agent_id", "message_id"])
 
 
+_THREAD = update(threads).where(threads.c.id == bindparam("thread"))
+_LATER = _THREAD.where(threads.c.last_at < bindparam("last_at_before"))
+
+
 def set_ready(tx: Transaction, thread_id: str) -> None:
     """Make the thread due for a turn now."""
-    tx.execute(update(threads).where(threads.c.id == thread_id).values(ready=True))
+    tx.execute(_THREAD, {"thread": thread_id, "ready": True})
     tx.wake("think")
 
 
@@ -151,15 +150,19 @@ _WENT = (
 )
 
 
-def history(tx: Transaction, thread_id: str, *, without: Iterable[str]) -> Thread:
+def history(tx: Transaction, thread_id: str, subject: str, *, without: Iterable[str]) -> Thread:
     """The conversation before the mails of this turn, oldest first, at most 50 entries."""
-    subject = tx.value(select(threads.c.subject).where(threads.c.id == thread_id))
     came = tx.rows(_CAME, {"thread": thread_id, "without": list(without)})
     went = tx.rows(_WENT, {"thread": thread_id})
     entries = [ThreadEntry(r[0], False, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in came]
     entries += [ThreadEntry(r[0], True, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in went]
     entries.sort(key=lambda entry: entry.at)
     return Thread(thread_id, subject, tuple(entries[-_ENTRIES:]))
+
+
+_OF_KEY = select(threads.c.id).where(
+    threads.c.reply_key == bindparam("key"), threads.c.agent_id == bindparam("agent")
+)
 
 
 def _by_token(
@@ -170,21 +173,20 @@ def _by_token(
     key = secrets.read_reply_token(token, f"{base}@{domain}") if mark else None
     if key is None:
         return None, "a new conversation"
-    statement = select(threads.c.id).where(
-        threads.c.reply_key == key, threads.c.agent_id == agent_id
-    )
-    return tx.value(statement), "our reply address names the thread"
+    return tx.value(_OF_KEY, {"key": key, "agent": agent_id}), "our reply address names the thread"
+
+
+_OF_IDS = select(anchors.c.message_id, anchors.c.thread_id).where(
+    anchors.c.agent_id == bindparam("agent"),
+    anchors.c.message_id.in_(bindparam("message_ids", expanding=True)),
+)
 
 
 def _by_ids(tx: Transaction, mail: Mail, agent_id: str) -> tuple[str | None, str]:
     candidates = anchoring.anchors(mail.content)
     if not candidates:
         return None, "a new conversation"
-    rows = tx.rows(
-        select(anchors.c.message_id, anchors.c.thread_id).where(
-            anchors.c.agent_id == agent_id, anchors.c.message_id.in_(candidates)
-        )
-    )
+    rows = tx.rows(_OF_IDS, {"agent": agent_id, "message_ids": list(candidates)})
     found = {row.message_id: row.thread_id for row in rows}
     for message_id in candidates:
         if message_id in found:
@@ -192,36 +194,43 @@ def _by_ids(tx: Transaction, mail: Mail, agent_id: str) -> tuple[str | None, str
     return None, "a new conversation: it answers nothing that this agent knows"
 
 
+_AUTHENTICATED = select(participants.c.authenticated).where(
+    participants.c.thread_id == bindparam("thread"), participants.c.address == bindparam("author")
+)
+
+
 def _takes_part(tx: Transaction, thread_id: str, author: str) -> bool:
-    statement = select(participants.c.authenticated).where(
-        participants.c.thread_id == thread_id, participants.c.address == author
-    )
-    return bool(tx.value(statement))
+    return bool(tx.value(_AUTHENTICATED, {"thread": thread_id, "author": author}))
 
 
 def _enter(tx: Transaction, thread_id: str, mail: Mail, agent_id: str) -> None:
     if mail.content.message_id:
         anchor(tx, agent_id, thread_id, [mail.content.message_id])
-    tx.execute(
-        update(threads)
-        .where(threads.c.id == thread_id, threads.c.last_at < mail.received_at)
-        .values(last_at=mail.received_at)
+
+
+_REPLIES = (
+    select(func.count())
+    .select_from(outbound_mails)
+    .where(
+        outbound_mails.c.thread_id == bindparam("thread"),
+        outbound_mails.c.purpose == "reply",
+        outbound_mails.c.created_at >= bindparam("since"),
     )
+)
 
 
 def replies_within(tx: Transaction, thread_id: str, since: datetime) -> int:
     """How many automatic answers the thread has had since a time."""
-    statement = select(func.count()).where(
-        outbound_mails.c.thread_id == thread_id,
-        outbound_mails.c.purpose == "reply",
-        outbound_mails.c.created_at >= since,
-    )
-    return int(tx.value(statement.select_from(outbound_mails)))
+    return int(tx.value(_REPLIES, {"thread": thread_id, "since": since}))
+
+
+_ONE_WAITING = (
+    select(deliveries.c.id)
+    .where(deliveries.c.thread_id == bindparam("thread"), deliveries.c.state == "routed")
+    .limit(1)
+)
 
 
 def has_waiting(tx: Transaction, thread_id: str) -> bool:
     """Whether mails of the thread wait for a turn."""
-    statement = select(deliveries.c.id).where(
-        deliveries.c.thread_id == thread_id, deliveries.c.state == "routed"
-    )
-    return tx.row(statement.limit(1)) is not None
+    return tx.row(_ONE_WAITING, {"thread": thread_id}) is not None

@@ -221,12 +221,14 @@ SELECT p.document_id, d.name, p.text FROM {index} f
 JOIN passages p ON p.id = f.rowid JOIN documents d ON d.id = p.document_id
 WHERE {index} MATCH :query AND p.workspace_id = :workspace_id ORDER BY rank LIMIT 30
 """
-_POSTGRESQL = """
+_BY_WORDS = text(_SQLITE.format(index="passages_words"))
+_BY_TRIGRAMS = text(_SQLITE.format(index="passages_trigrams"))
+_POSTGRESQL = text("""
 SELECT p.document_id, d.name, p.text FROM passages p JOIN documents d ON d.id = p.document_id
 WHERE p.workspace_id = :workspace_id
   AND (to_tsvector('simple', p.text) @@ to_tsquery('simple', :query) OR p.text ILIKE ANY(:likes))
 ORDER BY ts_rank(to_tsvector('simple', p.text), to_tsquery('simple', :query)) DESC LIMIT 30
-"""
+""")
 
 
 def _on_sqlite(tx: Transaction, words: Sequence[str]) -> list[AnyRow]:
@@ -235,13 +237,11 @@ def _on_sqlite(tx: Transaction, words: Sequence[str]) -> list[AnyRow]:
     if spaced:
         # A prefix match: `refund*` finds `refunds` too. Quoted: no word of a mail is an operator.
         query = " OR ".join(f'"{_stem(word)}"*' for word in spaced)
-        statement = text(_SQLITE.format(index="passages_words")).bindparams(query=query)
-        found += tx.rows(statement)
+        found += tx.rows(_BY_WORDS, {"query": query})
     joined = [w for w in words if _WITHOUT_SPACES.search(w)]
     if joined:
         query = " OR ".join(f'"{word}"' for word in joined)
-        statement = text(_SQLITE.format(index="passages_trigrams")).bindparams(query=query)
-        found += tx.rows(statement)
+        found += tx.rows(_BY_TRIGRAMS, {"query": query})
     return list(dict.fromkeys(found))
 
 
@@ -249,4 +249,4 @@ def _on_postgresql(tx: Transaction, words: Sequence[str]) -> list[AnyRow]:
     spaced = [w for w in words if not _WITHOUT_SPACES.search(w)]
     query = " | ".join(f"'{_stem(word)}':*" for word in spaced)
     likes = [f"%{word}%" for word in words if _WITHOUT_SPACES.search(word)]
-    return list(tx.rows(text(_POSTGRESQL).bindparams(query=query, likes=likes)))
+    return list(tx.rows(_POSTGRESQL, {"query": query, "likes": likes}))

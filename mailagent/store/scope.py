@@ -42,7 +42,9 @@ __all__ = ["AnySelect", "Statement", "Unscoped", "scoped"]
 AnySelect = Select[*tuple[Any, ...]]
 Statement = AnySelect | Update | Delete | TextClause
 Workspace = str | BindParameter[str]
-"""A workspace's id, or the parameter that will hold it: such a statement may not nest selects."""
+"""A workspace's id, or the parameter that will hold it: then a nested select must compare its
+workspace with that of a table around it.
+"""
 
 
 class Unscoped(RuntimeError):
@@ -54,7 +56,9 @@ def scoped(statement: Statement, workspace_id: Workspace) -> Statement:
     if isinstance(statement, TextClause):
         if ":workspace_id" not in statement.text:
             raise Unscoped(f"a text statement without :workspace_id: {statement.text}")
-        return statement.bindparams(workspace_id=workspace_id)
+        # A parameter is given its value by whoever runs the statement.
+        given = isinstance(workspace_id, BindParameter)
+        return statement if given else statement.bindparams(workspace_id=workspace_id)
     if not isinstance(statement, Select | Update | Delete):
         raise Unscoped(f"cannot scope a {type(statement).__name__}")
     named = _walk(statement)
@@ -148,7 +152,7 @@ def _fixed(
             values = [side.value for side in sides if isinstance(side, BindParameter)]
             if len(owners) == 2:
                 pairs.append(owners)
-            elif values == [workspace_id]:
+            elif isinstance(workspace_id, str) and values == [workspace_id]:
                 fixed.update(owners)
     for _ in pairs:  # a chain of n comparisons is followed to its end in n rounds
         for pair in pairs:

@@ -14,22 +14,19 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     CursorResult,
     Insert,
     Row,
     Table,
+    TextClause,
     bindparam,
-    func,
     insert,
-    literal,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailagent.store.scope import Statement, Unscoped, scoped
-from mailagent.store.types import Moment
 
 __all__ = ["AnyRow", "Transaction"]
 
@@ -74,8 +71,9 @@ class Transaction:
             if parameters is None:
                 statement = scoped(statement, self.workspace_id)
             else:
+                name = "workspace_id" if isinstance(statement, TextClause) else _WORKSPACE
                 statement = _scoped_once(statement)
-                parameters = {**parameters, _WORKSPACE: self.workspace_id}
+                parameters = {**parameters, name: self.workspace_id}
         result = self._connection.execute(statement, parameters)
         assert isinstance(result, CursorResult)
         return result
@@ -118,6 +116,13 @@ class Transaction:
         statement = _insert_new(self.on_sqlite, table, tuple(unique))
         return self._connection.execute(statement, self._owned(table, row)).rowcount == 1
 
+    def insert_or_update(
+        self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]
+    ) -> None:
+        """Insert a row, or give the one with the same `unique` columns its other values."""
+        statement = _insert_or_update(self.on_sqlite, table, tuple(unique), tuple(row))
+        self._connection.execute(statement, self._owned(table, row))
+
     def _owned(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         if "workspace_id" not in table.c or self.workspace_id is None:
             return dict(row)
@@ -145,15 +150,6 @@ class Transaction:
             statement = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
             self._connection.execute(statement.bindparams(what=what))
 
-    def clock(self) -> ColumnElement[Any]:
-        """Now, as an expression: PostgreSQL's own clock, so that leases need no agreement
-        between machines; this machine's on SQLite.
-        """
-        if self.on_sqlite:
-            return literal(self.now, Moment)
-        # The statement's, not the row's: only a stable time can bound an index.
-        return func.statement_timestamp()
-
 
 @cache
 def _scoped_once(statement: Statement) -> Statement:
@@ -174,3 +170,18 @@ def _insert_new(on_sqlite: bool, table: Table, unique: tuple[str, ...]) -> Inser
         statement = postgresql.insert(table).on_conflict_do_nothing(index_elements=unique)
     # Without the option the driver's count is gone by the time it is asked for (PostgreSQL).
     return statement.execution_options(preserve_rowcount=True)
+
+
+@cache
+def _insert_or_update(
+    on_sqlite: bool, table: Table, unique: tuple[str, ...], columns: tuple[str, ...]
+) -> Insert:
+    statement = sqlite.insert(table) if on_sqlite else postgresql.insert(table)
+    values = {name: statement.excluded[name] for name in columns if name not in unique}
+    # A row of another workspace in the same place is left alone.
+    ours = (
+        table.c.workspace_id == statement.excluded.workspace_id
+        if "workspace_id" in table.c
+        else None
+    )
+    return statement.on_conflict_do_update(index_elements=unique, set_=values, where=ours)
