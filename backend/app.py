@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -68,6 +69,9 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """Run the parts until the block ends, then stop them in order: doors first, then workers."""
     settings, services = shared.settings, shared.services
+    # The committer's thread wakes for each step of a commit; at the default of 5 ms it waits longer
+    # for the interpreter than for the disk.
+    sys.setswitchinterval(0.0005)
     await services.store.write_unscoped(chores.plan)
     shared.wakeups.listen()
     running = workers(services) if "worker" in parts else {}

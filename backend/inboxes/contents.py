@@ -165,7 +165,7 @@ def thread(tx: Transaction, thread_id: str) -> ThreadView:
         .order_by(deliveries.c.received_at, deliveries.c.id)
     )
     return ThreadView(
-        thread=conversations.history(tx, thread_id, without=()),
+        thread=conversations.history(tx, thread_id, row.subject, without=()),
         agent_id=row.agent_id,
         related_thread_id=row.related_thread_id,
         created_at=row.created_at,

@@ -41,9 +41,23 @@ _OUTGOING = TypeAdapter(Outgoing)
 
 
 def to_json(value: Any) -> dict[str, Any]:
-    """A frozen value as JSON-able fields."""
-    fields = dataclasses.asdict(value)
-    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in fields.items()}
+    """A frozen value as JSON-able fields; octets stay octets."""
+    return {one.name: _jsonable(getattr(value, one.name)) for one in dataclasses.fields(value)}
+
+
+def _jsonable(value: Any) -> Any:
+    # `dataclasses.asdict` copies every leaf: these are frozen, and read in each step of a mail.
+    match value:
+        case str() | None | int() | bytes():
+            return value
+        case tuple() | list():
+            return [_jsonable(one) for one in value]
+        case datetime():
+            return value.isoformat()
+        case _ if dataclasses.is_dataclass(value):
+            return to_json(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def outgoing_to_json(outgoing: Outgoing) -> dict[str, Any]:

@@ -29,6 +29,9 @@ def upgrade(url: str) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_lock(:n)").bindparams(n=_LOCK))
                 connection.commit()
+            else:
+                # Of use on a new file only, and before its first table.
+                connection.exec_driver_sql("PRAGMA page_size=8192")
             command.upgrade(_config(connection), "head")
             connection.commit()
     finally:
