@@ -18,8 +18,10 @@ from typing import Any, Literal
 
 import structlog
 import uvicorn
+from starlette.routing import Match, Mount
+from starlette.types import Scope
 
-from backend.api import create_api
+from backend.api import PREFIX, create_api
 from backend.health import Health, routes
 from backend.installation import Installation
 from backend.web import create_web
@@ -100,7 +102,7 @@ async def serving(
         if "backend" in parts:
             api = create_api(services, settings)
             api.router.routes.extend(routes(health))
-            api.mount("/", create_web(services, settings))
+            api.router.routes.append(_Pages("/", app=create_web(services, settings)))
             ports["backend"] = await _listen(servers, api, host, settings.backend_port)
         yield Serving(door.port if door else None, ports["webhooks"], ports["backend"])
     finally:
@@ -133,6 +135,15 @@ def _door(shared: Installation, host: str, limits: SmtpLimits | None) -> SmtpDoo
         limits=limits,
         tls=tls,
     )
+
+
+class _Pages(Mount):
+    """All paths but the API's: what is not there, or not by that method, is the API's to say."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope.get("path", "").startswith(f"{PREFIX}/"):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class _Server(uvicorn.Server):

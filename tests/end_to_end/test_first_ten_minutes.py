@@ -115,6 +115,18 @@ def test_the_api_shows_the_mail_its_attachment_and_the_reply_with_its_references
     ]
 
 
+def test_a_wrong_path_or_method_of_the_api_is_a_problem_and_no_page(demo: System) -> None:
+    base = f"http://127.0.0.1:{demo.backend_port}"
+    with httpx.Client(base_url=base, trust_env=False) as client:
+        missing = client.get("/api/v1/nothing")
+        wrong_method = client.put("/api/v1/me")
+        page = client.get("/nothing")
+    assert (missing.status_code, wrong_method.status_code) == (404, 405)
+    for one in (missing, wrong_method):
+        assert one.headers["content-type"] == "application/problem+json"
+    assert page.headers["content-type"].startswith("text/html")
+
+
 def test_trace_tells_the_story_by_message_id_with_or_without_brackets(demo: System) -> None:
     deliver(demo, japanese_mail("<3@example.jp>", "hello@demo.aexy.email"), "hello@demo.aexy.email")
     answered(demo, "<3@example.jp>")
