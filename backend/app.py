@@ -97,7 +97,7 @@ async def serving(
             tasks.append(asyncio.create_task(_rehearse(services.sandbox)))
         ports: dict[str, int | None] = {"webhooks": None, "backend": None}
         if "webhooks" in parts:
-            app = webhook_app(health.report, health.metrics, may_see_parts=lambda _: False)
+            app = webhook_app(health.report, health.metrics, trusts=health.trusts)
             ports["webhooks"] = await _listen(servers, app, host, settings.mailagent_port)
         if "backend" in parts:
             api = create_api(services, settings)

@@ -14,8 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from backend.access import keys
+from backend.access.permissions import expanded
+from backend.workspaces.service import operator_id
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.webhooks import HealthReport
+from mailagent.errors import Unauthentic
 from mailagent.flow.states import NEEDS_A_PERSON
 from mailagent.store.engine import Store
 from mailagent.store.tables import deliveries, outbound_mails, outbound_recipients
@@ -61,8 +65,19 @@ class Health:
             parts["smtp_connections"] = self._door.stats().open_connections
         return HealthReport(database and not silent, parts)
 
-    def metrics(self) -> bytes:
-        """The same numbers in Prometheus's text format, as of the last report."""
+    async def trusts(self, authorization: str) -> bool:
+        """Whether the header names a key of the operator's workspace that may read it."""
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return False
+        try:
+            return await self._store.read_unscoped(_operators, secret.strip())
+        except (Unauthentic, SQLAlchemyError):
+            return False
+
+    async def metrics(self) -> bytes:
+        """The same numbers in Prometheus's text format."""
+        await self.report()
         registry = CollectorRegistry()
         for name, counts in self._counts.items():
             gauge = Gauge(f"mailagent_{name}", f"{name} by state", ["state"], registry=registry)
@@ -77,20 +92,22 @@ class Health:
 
 
 def routes(health: Health) -> list[Route]:
-    """`/health` and `/metrics` of the backend's port; parts and numbers only for this machine."""
+    """`/health` and `/metrics` of the backend's port; all of it for this machine or a key."""
+
+    async def trusted(request: Request) -> bool:
+        return _from_here(request) or await health.trusts(request.headers.get("authorization", ""))
 
     async def report(request: Request) -> Response:
         told = await health.report()
         body: dict[str, Any] = {"status": "ok" if told.healthy else "failing"}
-        if _from_here(request):
+        if await trusted(request):
             body |= told.parts
         return JSONResponse(body, 200 if told.healthy else 503)
 
     async def metrics(request: Request) -> Response:
-        if not _from_here(request):
-            return JSONResponse({"detail": "metrics are read from this machine"}, 401)
-        await health.report()
-        return Response(health.metrics(), media_type="text/plain; version=0.0.4")
+        if not await trusted(request):
+            return JSONResponse({"detail": "metrics need an operator's key, or the loopback"}, 401)
+        return Response(await health.metrics(), media_type="text/plain; version=0.0.4")
 
     return [Route("/health", report), Route("/metrics", metrics)]
 
@@ -100,6 +117,11 @@ def _from_here(request: Request) -> bool:
         return request.client is not None and ip_address(request.client.host).is_loopback
     except ValueError:
         return False
+
+
+def _operators(tx: Transaction, secret: str) -> bool:
+    key = keys.authenticate(tx, secret)
+    return key.workspace_id == operator_id(tx) and "workspace.read" in expanded(key.permissions)
 
 
 def count(tx: Transaction) -> dict[str, dict[str, int]]:

@@ -96,7 +96,7 @@ class Content:
     text: str
     """The whole text as a person would see it (text part, else HTML as text)."""
     written: str
-    """The part of `text` that this mail's writer wrote: no quotes, no attribution line."""
+    """What this mail's writer wrote; of quotes only those that are answered point by point."""
     html: str | None
     """The HTML part as sent, decoded; sanitise before showing."""
     hidden_text: bool

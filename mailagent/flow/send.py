@@ -73,7 +73,7 @@ async def send(services: Services, claim: Claim) -> None:
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
-    """Never by count of starts: sends end by `expired`. Kept for what no retry can mend."""
+    """Not reached: a send has no limit of starts and ends by `expired`. The lease runs out."""
     raise LostClaim(f"send {claim.id}: {reason}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -18,16 +17,20 @@ async def call(
     body: bytes = b"",
     client: str = "198.51.100.7",
     healthy: bool = True,
+    authorization: str = "",
 ) -> tuple[int, dict[str, Any] | bytes]:
     """One request over the ASGI interface, as a server would make it."""
 
     async def health() -> HealthReport:
         return HealthReport(healthy, {"database": "ok"})
 
-    def sees_parts(headers: Mapping[str, str]) -> bool:
-        return headers.get("authorization") == "Bearer operator"
+    async def metrics() -> bytes:
+        return b"mailagent_busy 1\n"
 
-    app = webhook_app(health, lambda: b"mailagent_busy 1\n", may_see_parts=sees_parts)
+    async def trusts(authorization: str) -> bool:
+        return authorization == "Bearer operator"
+
+    app = webhook_app(health, metrics, trusts=trusts)
     sent: list[Any] = []
     chunks = [body[:1000], body[1000:]]
 
@@ -37,7 +40,8 @@ async def call(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": path, "method": method, "headers": [], "client": (client, 1)}
+    scope: dict[str, Any] = {"type": "http", "path": path, "method": method, "client": (client, 1)}
+    scope["headers"] = [(b"authorization", authorization.encode())]
     await app(scope, receive, send)
     content = sent[1]["body"]
     kind = dict(sent[0]["headers"])[b"content-type"]
@@ -73,6 +77,13 @@ async def test_a_failing_part_is_503() -> None:
 async def test_metrics_are_not_for_strangers() -> None:
     assert (await call("/metrics"))[0] == 401
     assert await call("/metrics", client="::1") == (200, b"mailagent_busy 1\n")
+
+
+async def test_metrics_and_parts_are_for_whoever_brings_an_operators_key() -> None:
+    assert (await call("/metrics", authorization="Bearer operator"))[0] == 200
+    assert (await call("/metrics", authorization="Bearer other"))[0] == 401
+    _, parts = await call("/health", authorization="Bearer operator")
+    assert parts == {"status": "ok", "database": "ok"}
 
 
 async def test_an_unknown_path_names_what_is_here() -> None:
