@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,7 +31,7 @@ from mailagent.doors import smtp_tls
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_limits import SmtpLimits
 from mailagent.doors.webhooks import webhook_app
-from mailagent.errors import MailagentError
+from mailagent.errors import MailagentError, Misconfigured
 from mailagent.flow import chores, workers
 from mailagent.sandbox import Sandbox
 from mailagent.store.engine import Store
@@ -92,18 +94,25 @@ async def serving(
         if running:
             await services.sandbox.warm()
         if door is not None:
-            await door.start()
+            try:
+                await door.start()
+            except OSError as error:
+                raise _taken("MAILAGENT_SMTP_PORT", settings.mailagent_smtp_port, error) from error
         if running:
             tasks.append(asyncio.create_task(_rehearse(services.sandbox)))
         ports: dict[str, int | None] = {"webhooks": None, "backend": None}
         if "webhooks" in parts:
             app = webhook_app(health.report, health.metrics, trusts=health.trusts)
-            ports["webhooks"] = await _listen(servers, app, host, settings.mailagent_port)
+            ports["webhooks"] = await _listen(
+                servers, app, host, settings.mailagent_port, "MAILAGENT_PORT"
+            )
         if "backend" in parts:
             api = create_api(services, settings)
             api.router.routes.extend(routes(health))
             api.router.routes.append(_Pages("/", app=create_web(services, settings)))
-            ports["backend"] = await _listen(servers, api, host, settings.backend_port)
+            ports["backend"] = await _listen(
+                servers, api, host, settings.backend_port, "BACKEND_PORT"
+            )
         yield Serving(door.port if door else None, ports["webhooks"], ports["backend"])
     finally:
         stop.set()
@@ -155,7 +164,7 @@ class _Server(uvicorn.Server):
 
 
 async def _listen(
-    servers: list[tuple[_Server, asyncio.Task[None]]], app: Any, host: str, port: int
+    servers: list[tuple[_Server, asyncio.Task[None]]], app: Any, host: str, port: int, setting: str
 ) -> int:
     config = uvicorn.Config(
         app,
@@ -166,12 +175,16 @@ async def _listen(
         server_header=False,
         lifespan="off",
     )
-    socket = config.bind_socket()
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise _taken(setting, port, error) from error
     server = _Server(config)
-    servers.append((server, asyncio.create_task(server.serve([socket]))))
+    servers.append((server, asyncio.create_task(server.serve([listening]))))
     while not server.started:  # noqa: ASYNC110 - uvicorn tells by this flag alone
         await asyncio.sleep(0.01)
-    bound: int = socket.getsockname()[1]
+    bound: int = listening.getsockname()[1]
     return bound
 
 
@@ -181,6 +194,11 @@ async def _rehearse(sandbox: Sandbox) -> None:
         await sandbox.run("mailagent.reading:rehearse", b"", {})
     except MailagentError:
         log.exception("sandbox.rehearsal_failed")
+
+
+def _taken(setting: str, port: int, error: OSError) -> Misconfigured:
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return Misconfigured(setting, f"cannot listen on {port} ({why}): set another port")
 
 
 async def _checkpoints(store: Store, stop: asyncio.Event) -> None:

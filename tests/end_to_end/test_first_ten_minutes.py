@@ -165,6 +165,24 @@ def test_it_stops_at_sigterm_with_code_0(tmp_path: Path) -> None:
         assert system.stop() == 0
 
 
+@pytest.mark.parametrize("setting", ["MAILAGENT_SMTP_PORT", "MAILAGENT_PORT", "BACKEND_PORT"])
+def test_a_port_that_is_taken_is_named_with_the_mend(
+    demo: System, tmp_path: Path, setting: str
+) -> None:
+    port = demo.environment[setting]
+    sentence = (
+        rf"mailagent: {setting}: cannot listen on {port} \(Address already in use\): set another"
+    )
+    with (
+        pytest.raises(AssertionError, match=sentence),
+        running(tmp_path, "--demo", **{setting: port}) as second,
+    ):
+        # With the backend's port taken, it is the first system that answers there.
+        second.process.wait(30)
+        raise AssertionError(second.shown())
+    assert "Traceback" not in (tmp_path / "output.txt").read_text()
+
+
 def test_outside_the_demo_an_absent_secret_key_is_refused_with_the_mend(tmp_path: Path) -> None:
     with (
         pytest.raises(AssertionError, match=r"MAILAGENT_SECRET_KEY: is not set: make one with"),
