@@ -3,16 +3,14 @@
 `Store.write` and `Store.read` run a function over a `Transaction` in a database thread and return
 what it returned; a commit lies between its last statement and the caller's next line. SQLite takes
 one writer at a time: within this process writers queue on `WriteLock`, the committer of incoming
-mail first, because waiting in Python is cheaper than spinning on SQLite's lock.
+mail first, and what waits together is committed together (`SharedCommit`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -21,10 +19,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from mailagent.store.shared_commit import SharedCommit
 from mailagent.store.sqlite import PRAGMAS
 from mailagent.store.transaction import Transaction
+from mailagent.store.write_lock import WriteLock
 
-__all__ = ["Store", "WriteLock", "driver_url"]
+__all__ = ["Store", "driver_url"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,47 +41,6 @@ def driver_url(url: str) -> str:
     return url
 
 
-class WriteLock:
-    """A lock with two ranks: `first` holders overtake waiting others, and never starve them long
-    because a group commit takes all that waits at once.
-    """
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._held = False
-        self._first_waiting = 0
-
-    @contextmanager
-    def hold(self, *, first: bool = False) -> Iterator[None]:
-        """Wait for the lock and hold it."""
-        with self._condition:
-            if first:
-                self._first_waiting += 1
-                self._condition.wait_for(lambda: not self._held)
-                self._first_waiting -= 1
-            else:
-                self._condition.wait_for(lambda: not self._held and not self._first_waiting)
-            self._held = True
-        try:
-            yield
-        finally:
-            self.release()
-
-    def try_hold(self) -> bool:
-        """Take the lock if nobody has it or waits for it; the caller must `release`."""
-        with self._condition:
-            if self._held or self._first_waiting:
-                return False
-            self._held = True
-            return True
-
-    def release(self) -> None:
-        """Let the next one have it."""
-        with self._condition:
-            self._held = False
-            self._condition.notify_all()
-
-
 class Store:
     """The rows of one installation."""
 
@@ -94,12 +53,13 @@ class Store:
         self.engine = _engine(self.url, on_sqlite=self.on_sqlite)
         self.write_lock = WriteLock()
         self._listeners: list[Callable[[frozenset[str]], None]] = []
-        threads = 1 if self.on_sqlite else _POSTGRES_CONNECTIONS
-        self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
-        self._readers = (
-            ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._threads = ThreadPoolExecutor(
+            _READERS if self.on_sqlite else _POSTGRES_CONNECTIONS, thread_name_prefix="store"
+        )
+        self._shared = (
+            SharedCommit(self.engine, self.write_lock, now=self._clock, woken=self.woken)
             if self.on_sqlite
-            else self._writers
+            else None
         )
 
     def on_wake(self, listener: Callable[[frozenset[str]], None]) -> None:
@@ -115,13 +75,13 @@ class Store:
         **kwargs: P.kwargs,
     ) -> T:
         """Run `work(transaction, *args)` inside one workspace and commit what it did."""
-        return await self._run(self._writers, self.write_now, workspace_id, work, *args, **kwargs)
+        return await self._write(workspace_id, lambda tx: work(tx, *args, **kwargs))
 
     async def write_unscoped(
         self, work: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `write`, across workspaces: claims, doors, operator commands."""
-        return await self._run(self._writers, self.write_now, None, work, *args, **kwargs)
+        return await self._write(None, lambda tx: work(tx, *args, **kwargs))
 
     async def read(
         self,
@@ -132,13 +92,13 @@ class Store:
         **kwargs: P.kwargs,
     ) -> T:
         """Run `work(transaction, *args)` on a snapshot of one workspace; nothing is committed."""
-        return await self._run(self._readers, self.read_now, workspace_id, work, *args, **kwargs)
+        return await self._run(self.read_now, workspace_id, work, *args, **kwargs)
 
     async def read_unscoped(
         self, work: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `read`, across workspaces."""
-        return await self._run(self._readers, self.read_now, None, work, *args, **kwargs)
+        return await self._run(self.read_now, None, work, *args, **kwargs)
 
     def write_now(
         self,
@@ -149,10 +109,14 @@ class Store:
         **kwargs: P.kwargs,
     ) -> T:
         """`write` for callers that are in a thread of their own already."""
+
+        def bound(tx: Transaction) -> T:
+            return work(tx, *args, **kwargs)
+
         if not self.on_sqlite:
-            return self._commit(workspace_id, work, *args, **kwargs)
+            return self._commit(workspace_id, bound)
         with self.write_lock.hold():
-            return self._commit(workspace_id, work, *args, **kwargs)
+            return self._commit(workspace_id, bound)
 
     def read_now(
         self,
@@ -168,19 +132,18 @@ class Store:
                 connection.exec_driver_sql("BEGIN")
             return work(Transaction(connection, workspace_id, self.now()), *args, **kwargs)
 
-    def _commit(
-        self,
-        workspace_id: str | None,
-        work: Callable[Concatenate[Transaction, P], T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def _write(self, workspace_id: str | None, work: Callable[[Transaction], T]) -> T:
+        if self._shared is None:
+            return await self._run(self.write_now, workspace_id, work)
+        result: T = await self._shared.write(workspace_id, work)
+        return result
+
+    def _commit(self, workspace_id: str | None, work: Callable[[Transaction], T]) -> T:
         with self.engine.connect() as connection:
             if self.on_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             transaction = Transaction(connection, workspace_id, self.now())
-            result = work(transaction, *args, **kwargs)
+            result = work(transaction)
             transaction.end()
             if transaction.woken and not self.on_sqlite:
                 _notify(connection, transaction.woken)
@@ -194,12 +157,13 @@ class Store:
             for listener in self._listeners:
                 listener(queues)
 
-    async def _run(
-        self, pool: ThreadPoolExecutor, method: Callable[..., T], /, *args: object, **kwargs: object
-    ) -> T:
+    async def _run(self, method: Callable[..., T], /, *args: object, **kwargs: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(
-            pool, lambda: method(*args, **kwargs)
+            self._threads, lambda: method(*args, **kwargs)
         )
+
+    def _clock(self) -> datetime:
+        return self.now()
 
     def checkpoint(self) -> None:
         """Move SQLite's log into the database file; from a thread of its own, off every commit."""
@@ -209,8 +173,9 @@ class Store:
 
     def close(self) -> None:
         """Finish what runs and close every connection."""
-        self._writers.shutdown()
-        self._readers.shutdown()
+        if self._shared is not None:
+            self._shared.close()
+        self._threads.shutdown()
         self.engine.dispose()
 
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mailagent.store.engine import Store, WriteLock, driver_url
+from mailagent.store.engine import Store, driver_url
 from mailagent.store.tables import versions, workspaces
 from mailagent.store.transaction import Transaction
 from mailagent.store.types import Moment
+from mailagent.store.write_lock import WriteLock
 
 _AT = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
 _DEADLINE = 10.0
