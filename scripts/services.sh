@@ -3,7 +3,7 @@
 # Nothing is started or configured: each test runs a private instance on loopback.
 set -eu
 
-packages="postfix"
+packages="postfix prometheus"
 
 missing=""
 for package in $packages; do

@@ -57,6 +57,11 @@ def _claim() -> list[Column[Any]]:
     ]
 
 
+def _removal() -> list[Column[Any]]:
+    """When and by what (`retention`, `purge`) the content was removed; NULL while it stands."""
+    return [Column("content_removed_at", Moment), Column("content_removed_by", String(16))]
+
+
 def _where(name: str, columns: str, condition: str, *, unique: bool = False) -> Index:
     """A partial index: only the rows of a condition, so it stays small as the table grows."""
     return Index(
@@ -288,6 +293,7 @@ deliveries = Table(
     Column("turn_id", String(48)),
     Column("merged_into", String(48)),
     Column("archived_at", Moment),
+    *_removal(),
     *_claim(),
     UniqueConstraint("source", "source_id", "recipient"),
     _where("ix_deliveries_due", "not_before", "state = 'accepted'"),
@@ -400,6 +406,7 @@ outbound_mails = Table(
     Column("author", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
+    *_removal(),
     *_claim(),
     UniqueConstraint("workspace_id", "message_id"),
     _where("ix_outbound_mails_due", "not_before", "state = 'queued'"),
