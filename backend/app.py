@@ -26,9 +26,8 @@ from starlette.types import Scope
 from backend.api import PREFIX, create_api
 from backend.health import Health, routes
 from backend.installation import Installation
+from backend.smtp import follow, make_certificate, make_door
 from backend.web import create_web
-from mailagent.doors import smtp_tls
-from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_limits import SmtpLimits
 from mailagent.doors.webhooks import webhook_app
 from mailagent.errors import MailagentError, Misconfigured
@@ -79,8 +78,15 @@ async def serving(
     await services.store.write_unscoped(chores.plan)
     shared.wakeups.listen()
     running = workers(services) if "worker" in parts else {}
-    door = _door(shared, host, limits) if "smtp" in parts else None
-    health = Health(services.store, running, door)
+    certificate = make_certificate(settings) if "smtp" in parts else None
+    door = (
+        make_door(
+            settings, shared.acceptor, services.directory, certificate, host=host, limits=limits
+        )
+        if certificate
+        else None
+    )
+    health = Health(services.store, running, door, certificate)
     tasks = [
         asyncio.create_task(services.directory.keep_fresh(shared.wakeups.event("directory"), stop)),
         asyncio.create_task(_checkpoints(services.store, stop)),
@@ -98,6 +104,8 @@ async def serving(
                 await door.start()
             except OSError as error:
                 raise _taken("MAILAGENT_SMTP_PORT", settings.mailagent_smtp_port, error) from error
+        if certificate is not None:
+            tasks.append(asyncio.create_task(follow(certificate, stop)))
         if running:
             tasks.append(asyncio.create_task(_rehearse(services.sandbox)))
         ports: dict[str, int | None] = {"webhooks": None, "backend": None}
@@ -125,25 +133,6 @@ async def serving(
         for task in late:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
-
-
-def _door(shared: Installation, host: str, limits: SmtpLimits | None) -> SmtpDoor:
-    settings = shared.settings
-    tls = smtp_tls.context(
-        settings.mailagent_tls_cert,
-        settings.mailagent_tls_key,
-        hostname=settings.mailagent_hostname,
-        folder=settings.mailagent_data,
-    )
-    return SmtpDoor(
-        shared.acceptor,
-        shared.services.directory,
-        hostname=settings.mailagent_hostname,
-        host=host,
-        port=settings.mailagent_smtp_port,
-        limits=limits,
-        tls=tls,
-    )
 
 
 class _Pages(Mount):

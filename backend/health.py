@@ -18,6 +18,7 @@ from backend.access import keys
 from backend.access.permissions import expanded
 from backend.workspaces.service import operator_id
 from mailagent.doors.smtp import SmtpDoor
+from mailagent.doors.smtp_tls import Certificate
 from mailagent.doors.webhooks import HealthReport
 from mailagent.errors import Unauthentic
 from mailagent.flow.states import NEEDS_A_PERSON
@@ -35,8 +36,15 @@ _COUNT_EVERY = 5.0
 class Health:
     """Reads the state of the parts that this process runs."""
 
-    def __init__(self, store: Store, workers: Mapping[str, Worker], door: SmtpDoor | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workers: Mapping[str, Worker],
+        door: SmtpDoor | None,
+        certificate: Certificate | None = None,
+    ) -> None:
         self._store, self._workers, self._door = store, workers, door
+        self._certificate = certificate
         self._counts: dict[str, dict[str, int]] = {}
         self._counted_at = 0.0
 
@@ -63,6 +71,11 @@ class Health:
         }
         if self._door is not None:
             parts["smtp_connections"] = self._door.stats().open_connections
+        if self._certificate is not None:
+            parts["smtp_certificate"] = {
+                "expires": self._certificate.expires.isoformat(),
+                "problem": self._certificate.problem,
+            }
         return HealthReport(database and not silent, parts)
 
     async def trusts(self, authorization: str) -> bool:
@@ -88,6 +101,8 @@ class Health:
             busy.labels(name).set(worker.busy)
         if self._door is not None:
             _door_metrics(self._door, registry)
+        if self._certificate is not None:
+            _certificate_metrics(self._certificate, registry)
         return generate_latest(registry)
 
 
@@ -158,3 +173,18 @@ def _door_metrics(door: SmtpDoor, registry: CollectorRegistry) -> None:
     for name in ("open_connections", "held_bytes", "connections", "accepted"):
         gauge = Gauge(f"mailagent_smtp_{name}", f"SMTP door: {name}", registry=registry)
         gauge.set(getattr(stats, name))
+
+
+def _certificate_metrics(certificate: Certificate, registry: CollectorRegistry) -> None:
+    end = Gauge(
+        "mailagent_smtp_certificate_expires_timestamp_seconds",
+        "when the certificate in use ends",
+        registry=registry,
+    )
+    end.set(certificate.expires.timestamp())
+    stale = Gauge(
+        "mailagent_smtp_certificate_stale",
+        "1 while the files changed and cannot be used",
+        registry=registry,
+    )
+    stale.set(certificate.problem is not None)

@@ -7,6 +7,7 @@ project reads the environment. The names are fixed by docs/reference/settings.md
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -106,6 +107,21 @@ class Settings(BaseModel):
             raise ValueError("is not supported yet (docs/roadmap.md): leave it empty")
         return value
 
+    @field_validator("mailagent_proxy_networks")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for word in _words(value):
+            try:
+                ip_network(word)
+            except ValueError:
+                raise ValueError(f"{word!r} is no network: write it like 10.0.0.0/24") from None
+        return value
+
+    @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Who must begin an SMTP connection with a PROXY header; an address is a network of one."""
+        return tuple(ip_network(word) for word in _words(self.mailagent_proxy_networks))
+
     @property
     def database(self) -> str:
         """`DATABASE_URL`, or the SQLite file in `MAILAGENT_DATA`."""
@@ -129,6 +145,10 @@ class Settings(BaseModel):
                 f"has {len(key)} characters, {_SHORTEST_KEY} are the least: {_MAKE_KEY}",
             )
         return key
+
+
+def _words(value: str) -> list[str]:
+    return value.replace(",", " ").split()
 
 
 def _secret_names() -> frozenset[str]:

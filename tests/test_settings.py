@@ -44,6 +44,7 @@ def test_a_short_key_is_refused_with_the_command_that_makes_one() -> None:
         ("MAILAGENT_HOSTNAME", "mx..example", "write it like aexy.email"),
         ("LLM_PROVIDER", "gpt", "'claude' or 'builtin'"),
         ("MAILGUN_REGION", "asia", "'us' or 'eu'"),
+        ("MAILAGENT_PROXY_NETWORKS", "10.0.0.0/24, 10.0.0.1/8", "write it like 10.0.0.0/24"),
         ("MAILAGENT_RAW_STORE", "s3://bucket", "leave it empty"),
     ],
 )
@@ -54,6 +55,12 @@ def test_a_wrong_value_names_the_variable_and_the_mend(name: str, value: str, me
     assert mend in str(refused.value)
     assert "\n" not in str(refused.value)
     assert refused.value.setting == name
+
+
+def test_networks_stand_between_commas_or_spaces() -> None:
+    found = loaded(MAILAGENT_PROXY_NETWORKS="10.0.0.0/24, 192.0.2.7 2001:db8::/32").proxy_networks
+    assert [str(one) for one in found] == ["10.0.0.0/24", "192.0.2.7/32", "2001:db8::/32"]
+    assert loaded().proxy_networks == ()
 
 
 @pytest.mark.parametrize("value", ["changeme", "CHANGEME-NOW", "your-key-here", "<secret>", "xxxx"])

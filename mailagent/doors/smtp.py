@@ -36,9 +36,9 @@ def _utc_now() -> datetime:
 class SmtpDoor:
     """Listens on one port of one event loop; several processes share a port by `reuse_port`.
 
-    `port` 0 takes a free one; `port` tells which, after `start`. `bare_newlines` is what becomes of
-    a bare CR or LF: refused, or made CRLF. From `proxy_networks`, and only from there, a PROXY
-    header is expected and names the client.
+    `port` 0 takes a free one; `port` tells which, after `start`. `tls` is asked at each STARTTLS.
+    `bare_newlines` is what becomes of a bare CR or LF: refused, or made CRLF. From
+    `proxy_networks`, and only from there, a PROXY header is expected and names the client.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SmtpDoor:
         host: str,
         port: int,
         limits: SmtpLimits | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         bare_newlines: BareNewlines = "refuse",
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
         reuse_port: bool = False,

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 
 import structlog
 import uuid_utils
-from aiosmtpd.proxy_protocol import get_proxy
+from aiosmtpd.proxy_protocol import V2_CMD, get_proxy
 from aiosmtpd.smtp import SMTP
 
 from mailagent.doors import smtp_replies as replies
@@ -188,8 +188,10 @@ class SmtpConnection(SMTP):
             if not proxied.valid:
                 _log.warning("smtp_proxy_header_bad", proxy=str(address))
                 return False
-            # A health check of the proxy itself (LOCAL, UNKNOWN) names no client.
-            if isinstance(proxied.src_addr, IPv4Address | IPv6Address):
+            # A health check of the proxy itself (UNKNOWN, LOCAL) names no client; an address that
+            # LOCAL carries must be ignored (PROXY protocol §2.2).
+            local = proxied.command == V2_CMD.LOCAL
+            if not local and isinstance(proxied.src_addr, IPv4Address | IPv6Address):
                 address = _plain(proxied.src_addr)
         self._client_ip = str(address)
         refusal = self._service.census.admit(self._client_ip)

@@ -97,16 +97,16 @@ class SmtpDialogue(SmtpConnection):
         return True
 
     async def smtp_STARTTLS(self, argument: str) -> None:
-        context = self._service.tls
+        certificate = self._service.tls
         if argument:
             self._say(replies.NO_ARGUMENT_WANTED)
-        elif context is None:
+        elif certificate is None:
             self._say(replies.TLS_NOT_AVAILABLE)
         elif self._tls is not None:
             self._say(replies.TLS_ALREADY)
         else:
             self._say(replies.TLS_READY)
-            if await self._secure(context):
+            if await self._secure(certificate()):
                 # RFC 3207 §4.2: what was said in the clear was perhaps said by another.
                 self._helo = None
                 self._transaction = None

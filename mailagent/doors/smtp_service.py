@@ -27,7 +27,7 @@ class SmtpService:
     census: Census
     limits: SmtpLimits
     hostname: str
-    tls: ssl.SSLContext | None
+    tls: Callable[[], ssl.SSLContext] | None
     bare_newlines: BareNewlines
     proxy_networks: Sequence[IPv4Network | IPv6Network]
     now: Callable[[], datetime]

@@ -342,8 +342,37 @@ async def test_a_proxy_of_ours_names_the_client() -> None:
 
         assert await _through_proxy(h, v1) == "192.0.2.7"
         assert await _through_proxy(h, v2) == "192.0.2.8"
+        # LOCAL, the proxy's own health check: an address in it is ignored.
+        local = v2.replace(b"QUIT\n\x21", b"QUIT\n\x20")
+        assert await _through_proxy(h, local) == "127.0.0.1"
         assert await _through_proxy(h, b"PROXY UNKNOWN\r\n") == "127.0.0.1"
         assert await _through_proxy(h, b"EHLO c.example\r\n") == ""
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY TCP4 192.0.2.7 192.0.2.1 4711\r\n",
+        b"PROXY TCP4 2001:db8::7 192.0.2.1 4711 25\r\n",
+        b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 25" + b" " * 200 + b"\r\n",
+        b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x04\xc0\x00\x02\x08",
+        b"\r\n\r\n\x00\r\nQUIX\n\x21\x11\x00\x0c" + b"\x00" * 12,
+    ],
+)
+async def test_a_proxy_header_that_is_broken_gets_no_banner(header: bytes) -> None:
+    async with house(proxy_networks=[ip_network("127.0.0.0/8")]) as h:
+        client = await h.knock()
+        client.writer.write(header)
+        assert await client.reply() == ""
+
+
+async def test_a_proxy_that_never_says_for_whom_is_cut_off() -> None:
+    limits = SmtpLimits(tls_timeout=timedelta(milliseconds=50))
+    async with house(proxy_networks=[ip_network("127.0.0.0/8")], limits=limits) as h:
+        client = await h.knock()
+        client.writer.write(b"PROXY TCP4 ")
+        assert await client.closed()
+        await h.gone()
 
 
 async def test_a_proxy_header_from_a_stranger_is_no_command() -> None:

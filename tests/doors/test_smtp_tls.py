@@ -1,30 +1,38 @@
-"""A sender asks the SMTP door for TLS."""
+"""A sender asks the SMTP door for TLS, before and after its certificate was renewed."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 import stat
+from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 import uvloop
+from cryptography import x509
+from structlog.testing import capture_logs
 
 from mailagent.doors import SmtpLimits
-from mailagent.doors.smtp_tls import context
+from mailagent.doors.smtp_tls import Certificate
 from mailagent.errors import Misconfigured
-from tests.doors.smtp_client import house
+from tests.doors.smtp_client import Client, House, house
+
+Tls = Callable[[], ssl.SSLContext]
 
 
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    folder = tmp_path_factory.mktemp("tls")
-    return context(None, None, hostname="mx.our.example", folder=folder)
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    return _self_made(tmp_path_factory.mktemp("tls"), "mx.our.example").context
 
 
-async def _deliver_secured(tls: ssl.SSLContext) -> None:
+def _self_made(folder: Path, hostname: str) -> Certificate:
+    return Certificate(None, None, hostname=hostname, folder=folder)
+
+
+async def _deliver_secured(tls: Tls) -> None:
     async with house(tls=tls) as h:
         client = await h.client()
         assert "250-STARTTLS" in await client.ask("EHLO client.example")
@@ -46,16 +54,16 @@ async def _deliver_secured(tls: ssl.SSLContext) -> None:
         assert origin.helo == "client.example"
 
 
-async def test_a_mail_comes_in_over_starttls(tls: ssl.SSLContext) -> None:
+async def test_a_mail_comes_in_over_starttls(tls: Tls) -> None:
     await _deliver_secured(tls)
 
 
-def test_a_mail_comes_in_over_starttls_on_uvloop(tls: ssl.SSLContext) -> None:
+def test_a_mail_comes_in_over_starttls_on_uvloop(tls: Tls) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_deliver_secured(tls))
 
 
-async def test_the_client_a_proxy_named_is_still_known_after_starttls(tls: ssl.SSLContext) -> None:
+async def test_the_client_a_proxy_named_is_still_known_after_starttls(tls: Tls) -> None:
     async with house(tls=tls, proxy_networks=[ip_network("127.0.0.0/8")]) as h:
         client = await h.knock()
         client.send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 25")
@@ -68,7 +76,7 @@ async def test_the_client_a_proxy_named_is_still_known_after_starttls(tls: ssl.S
         assert h.shelf.mails[0].origin.client_ip == "192.0.2.7"
 
 
-async def test_what_was_injected_before_the_handshake_is_forgotten(tls: ssl.SSLContext) -> None:
+async def test_what_was_injected_before_the_handshake_is_forgotten(tls: Tls) -> None:
     async with house(tls=tls) as h:
         client = await h.client()
         await client.ask("EHLO client.example")
@@ -81,7 +89,7 @@ async def test_what_was_injected_before_the_handshake_is_forgotten(tls: ssl.SSLC
         assert (await client.ask("RCPT TO:<bob@our.example>")).startswith("503 5.5.1")
 
 
-async def test_a_handshake_that_fails_ends_the_connection(tls: ssl.SSLContext) -> None:
+async def test_a_handshake_that_fails_ends_the_connection(tls: Tls) -> None:
     async with house(tls=tls) as h:
         client = await h.client()
         await client.ask("STARTTLS")
@@ -93,7 +101,7 @@ async def test_a_handshake_that_fails_ends_the_connection(tls: ssl.SSLContext) -
         assert h.door.stats().open_connections == 0
 
 
-async def test_a_handshake_that_never_comes_ends_the_connection(tls: ssl.SSLContext) -> None:
+async def test_a_handshake_that_never_comes_ends_the_connection(tls: Tls) -> None:
     limits = SmtpLimits(tls_timeout=timedelta(milliseconds=50))
     async with house(tls=tls, limits=limits) as h:
         client = await h.client()
@@ -103,7 +111,7 @@ async def test_a_handshake_that_never_comes_ends_the_connection(tls: ssl.SSLCont
         await h.gone()
 
 
-async def test_tls_1_1_is_refused(tls: ssl.SSLContext) -> None:
+async def test_tls_1_1_is_refused(tls: Tls) -> None:
     async with house(tls=tls) as h:
         client = await h.client()
         await client.ask("STARTTLS")
@@ -119,25 +127,91 @@ async def test_tls_1_1_is_refused(tls: ssl.SSLContext) -> None:
             await client.writer.start_tls(old)
 
 
+def _pair(folder: Path, hostname: str) -> tuple[bytes, bytes]:
+    """A certificate for `hostname` and its key, both PEM."""
+    _self_made(folder, hostname)
+    key, begin, certificate = (
+        (folder / f"self-made-{hostname}.pem").read_bytes().partition(b"-----BEGIN CERTIFICATE")
+    )
+    return begin + certificate, key
+
+
+async def _shown_to(h: House) -> tuple[Client, str]:
+    """A client of the door after STARTTLS, and the name in the certificate it was shown."""
+    client = await h.client()
+    await client.ask("EHLO client.example")
+    assert (await client.ask("STARTTLS")).startswith("220")
+    await client.secure()
+    shown = client.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return client, x509.load_der_x509_certificate(shown).subject.rfc4514_string()
+
+
+async def test_who_comes_after_a_renewal_is_shown_the_new_certificate(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert_bytes, key_bytes = _pair(tmp_path, "old.example")
+    cert.write_bytes(cert_bytes)
+    key.write_bytes(key_bytes)
+    certificate = Certificate(cert, key, hostname="unused", folder=tmp_path)
+    async with house(tls=certificate.context) as h:
+        early, name = await _shown_to(h)
+        assert name == "CN=old.example"
+
+        new_cert, new_key = _pair(tmp_path, "new.example")
+        cert.write_bytes(new_cert)
+        with capture_logs() as logs:
+            certificate.look()  # one file of two: a pair that does not fit
+            certificate.look()
+        assert [log["event"] for log in logs] == ["smtp_certificate_kept"]
+        assert certificate.problem is not None
+        assert "MAILAGENT_TLS_CERT" in certificate.problem
+        assert (await _shown_to(h))[1] == "CN=old.example"
+
+        key.write_bytes(new_key)
+        certificate.look()
+        assert certificate.problem is None
+        assert (await _shown_to(h))[1] == "CN=new.example"
+        assert (await early.ask("NOOP")).startswith("250")
+
+
+@pytest.mark.parametrize("broken", [b"", b"not PEM", None])
+async def test_a_broken_or_vanished_file_keeps_the_old_certificate(
+    tmp_path: Path, broken: bytes | None
+) -> None:
+    _self_made(tmp_path, "old.example")
+    pair = tmp_path / "self-made-old.example.pem"
+    certificate = Certificate(pair, None, hostname="unused", folder=tmp_path)
+    expires = certificate.expires
+    async with house(tls=certificate.context) as h:
+        if broken is None:
+            pair.unlink()
+        else:
+            pair.write_bytes(broken)
+        with capture_logs():
+            certificate.look()
+        assert certificate.problem is not None
+        assert certificate.expires == expires
+        assert (await _shown_to(h))[1] == "CN=old.example"
+
+
 def test_the_self_made_certificate_is_made_once_and_its_key_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "certificates"
-    context(None, None, hostname="mx.our.example", folder=folder)
+    _self_made(folder, "mx.our.example")
     (pair,) = folder.iterdir()
     made = pair.read_bytes()
 
-    context(None, None, hostname="mx.our.example", folder=folder)
+    _self_made(folder, "mx.our.example")
 
     assert pair.read_bytes() == made
     assert stat.S_IMODE(pair.stat().st_mode) == 0o600
 
 
 def test_given_files_are_used_and_unusable_ones_name_the_setting(tmp_path: Path) -> None:
-    context(None, None, hostname="mx.our.example", folder=tmp_path)
+    _self_made(tmp_path, "mx.our.example")
     (pair,) = tmp_path.iterdir()
 
-    assert context(pair, None, hostname="x", folder=tmp_path / "none")
+    Certificate(pair, None, hostname="x", folder=tmp_path / "none")
     assert not (tmp_path / "none").exists()
     with pytest.raises(Misconfigured, match="MAILAGENT_TLS_CERT"):
-        context(tmp_path / "absent.pem", None, hostname="x", folder=tmp_path)
+        Certificate(tmp_path / "absent.pem", None, hostname="x", folder=tmp_path)
     with pytest.raises(Misconfigured, match="MAILAGENT_TLS_CERT"):
-        context(None, pair, hostname="x", folder=tmp_path)
+        Certificate(None, pair, hostname="x", folder=tmp_path)

@@ -1,0 +1,56 @@
+"""How is the SMTP door made of the settings? The same in every process that opens one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from mailagent.doors.smtp import SmtpDoor
+from mailagent.doors.smtp_limits import SmtpLimits
+from mailagent.doors.smtp_tls import Certificate
+from mailagent.inbound import Acceptor, Directory
+from mailagent.settings import Settings
+
+__all__ = ["follow", "make_certificate", "make_door"]
+
+_LOOK_EVERY = 5.0
+
+
+def make_certificate(settings: Settings) -> Certificate:
+    """The certificate of the door. Raises Misconfigured."""
+    return Certificate(
+        settings.mailagent_tls_cert,
+        settings.mailagent_tls_key,
+        hostname=settings.mailagent_hostname,
+        folder=settings.mailagent_data,
+    )
+
+
+def make_door(
+    settings: Settings,
+    acceptor: Acceptor,
+    directory: Directory,
+    certificate: Certificate,
+    *,
+    host: str,
+    limits: SmtpLimits | None = None,
+) -> SmtpDoor:
+    """The door, not open yet."""
+    return SmtpDoor(
+        acceptor,
+        directory,
+        hostname=settings.mailagent_hostname,
+        host=host,
+        port=settings.mailagent_smtp_port,
+        limits=limits,
+        tls=certificate.context,
+        proxy_networks=settings.proxy_networks,
+    )
+
+
+async def follow(certificate: Certificate, stop: asyncio.Event) -> None:
+    """Take over new certificate files within seconds, until `stop`."""
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _LOOK_EVERY)
+        await asyncio.to_thread(certificate.look)
