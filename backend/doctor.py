@@ -75,7 +75,7 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
 
 def _secret_key(settings: Settings) -> Check:
     try:
-        settings.secret_key()
+        settings.secret_keys()
     except Misconfigured as error:
         return Check("secret key", "wrong", error.setting, str(error))
     return Check("secret key", "ok", "MAILAGENT_SECRET_KEY is set and long enough")
@@ -117,9 +117,10 @@ def _database(settings: Settings) -> Check:
 
 
 def _tables(settings: Settings) -> Check:
-    if migrations.is_current(settings.database):
+    standing = migrations.standing(settings.database)
+    if standing.is_current:
         return Check("tables", "ok", "at this version")
-    return Check("tables", "wrong", "not at this version", "run: mailagent migrate")
+    return Check("tables", "wrong", standing.sentence, standing.mend)
 
 
 def _clock(settings: Settings) -> Check:

@@ -46,7 +46,7 @@ class Installation:
 @asynccontextmanager
 async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterator[Installation]:
     """Open the store and make the services; close them at the end. Raises Misconfigured."""
-    secrets = Secrets([settings.secret_key()])
+    secrets = Secrets(settings.secret_keys())
     store = Store(settings.database)
     wakeups = Wakeups(store)
     directory = StoreDirectory(store, secrets, default_domain=settings.default_email_domain)

@@ -6,6 +6,7 @@ project reads the environment. The names are fixed by docs/reference/settings.md
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -134,17 +135,24 @@ class Settings(BaseModel):
             return self.llm_provider
         return "claude" if self.anthropic_api_key else "builtin"
 
-    def secret_key(self) -> str:
-        """The key that tokens derive from. Raises Misconfigured when it is absent or short."""
+    def secret_keys(self) -> tuple[str, ...]:
+        """The keys that tokens derive from, the one that makes new ones first.
+
+        `MAILAGENT_SECRET_KEY` holds them between commas or white space. Raises Misconfigured when
+        there is none, or a short one.
+        """
         if self.mailagent_secret_key is None:
             raise Misconfigured("MAILAGENT_SECRET_KEY", f"is not set: {_MAKE_KEY}")
-        key = self.mailagent_secret_key.get_secret_value()
-        if len(key) < _SHORTEST_KEY:
-            raise Misconfigured(
-                "MAILAGENT_SECRET_KEY",
-                f"has {len(key)} characters, {_SHORTEST_KEY} are the least: {_MAKE_KEY}",
-            )
-        return key
+        given = self.mailagent_secret_key.get_secret_value()
+        keys = tuple(re.split(r"[,\s]+", given.strip(", \r\n")))
+        for number, key in enumerate(keys, 1):
+            if len(key) < _SHORTEST_KEY:
+                which = f"key {number} of {len(keys)} " if len(keys) > 1 else ""
+                raise Misconfigured(
+                    "MAILAGENT_SECRET_KEY",
+                    f"{which}has {len(key)} characters, {_SHORTEST_KEY} are the least: {_MAKE_KEY}",
+                )
+        return keys
 
 
 def _words(value: str) -> list[str]:

@@ -22,11 +22,12 @@ from uuid_utils.compat import uuid7
 
 from mailagent.errors import Misconfigured, Unauthentic
 
-__all__ = ["Secrets", "hash_secret", "new_id", "new_reply_key", "new_secret"]
+__all__ = ["Secrets", "hash_secret", "new_id", "new_key", "new_reply_key", "new_secret"]
 
 _KEY_IDS = "abcdefghijklmnopqrstuvwxyz234567"
 _REPLY_MAC_CHARS = 12  # 60 bits: a guess costs a mail, and a hit proves a thread, never a person
 _VERP_MAC_CHARS = 16
+_FORM_MAC_CHARS = 52  # all 256 bits
 
 
 def new_id(kind: str) -> str:
@@ -60,6 +61,23 @@ class Secrets:
             raise Misconfigured("MAILAGENT_SECRET_KEY", "is too like an older one: make another")
         self._current = _key_id(keys[0])
         self._subkeys: dict[tuple[str, str], bytes] = {}
+
+    @property
+    def current_id(self) -> str:
+        """The id of the key that makes every new token: one character."""
+        return self._current
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of all keys that read, the current one first."""
+        return (self._current, *(one for one in reversed(self._by_id) if one != self._current))
+
+    def check_value(self, key_id: str) -> str:
+        """16 hex digits that tell whether two installations have the same key, and no more of it.
+
+        Raises KeyError for a key id that is not ours.
+        """
+        return self.subkey("check value", key_id)[:8].hex()
 
     def subkey(self, purpose: str, key_id: str | None = None) -> bytes:
         """32 bytes for one purpose. Raises KeyError for a key id that is not ours."""
@@ -102,6 +120,20 @@ class Secrets:
                 f"a stored {purpose} was made with another MAILAGENT_SECRET_KEY"
             ) from error
 
+    def reseal(self, sealed: bytes, purpose: str) -> bytes | None:
+        """The same secret under the current key; None when it is. Raises Unauthentic."""
+        if sealed[:1] == self._current.encode():
+            return None
+        return self.seal(self.unseal(sealed, purpose), purpose)
+
+    def form_token(self, session: str) -> str:
+        """What a form of our pages carries, to prove that it is ours and of this session."""
+        return self._sign("form token", "f", session, _FORM_MAC_CHARS)
+
+    def is_form_token(self, token: str, session: str) -> bool:
+        """Whether one of our keys made this token for this session."""
+        return self._read("form token", token, session, _FORM_MAC_CHARS) is not None
+
     def reply_token(self, reply_key: str, agent_address: str) -> str:
         """29 characters that tie a mail to a thread of one agent.
 
@@ -125,6 +157,19 @@ class Secrets:
             return None
         raw = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
         return f"rcp_{uuid.UUID(bytes=raw).hex}"
+
+
+def new_key(beside: Sequence[str] = ()) -> str:
+    """A secret key of 384 random bits that can be told from those `beside` it by its id.
+
+    Raises Misconfigured when all 32 ids are taken.
+    """
+    taken = {_key_id(key) for key in beside}
+    if len(taken) == len(_KEY_IDS):
+        raise Misconfigured("MAILAGENT_SECRET_KEY", "holds 32 keys: retire one first")
+    while _key_id(made := secrets.token_urlsafe(48)) in taken:
+        pass
+    return made
 
 
 def _key_id(key: str) -> str:

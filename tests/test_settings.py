@@ -23,12 +23,22 @@ def test_nothing_set_is_a_working_installation_but_for_its_key() -> None:
     assert (settings.default_email_domain, settings.processor) == ("aexy.email", "builtin")
     assert (settings.mailagent_smtp_port, settings.mailagent_port) == (2525, 8001)
     with pytest.raises(Misconfigured, match=r"^MAILAGENT_SECRET_KEY: is not set: make one with"):
-        settings.secret_key()
+        settings.secret_keys()
 
 
 def test_a_short_key_is_refused_with_the_command_that_makes_one() -> None:
     with pytest.raises(Misconfigured, match="has 5 characters, 32 are the least: make one with"):
-        loaded(MAILAGENT_SECRET_KEY="abcde").secret_key()
+        loaded(MAILAGENT_SECRET_KEY="abcde").secret_keys()
+
+
+def test_several_keys_stand_between_commas_or_on_lines_the_newest_first(tmp_path: Path) -> None:
+    older = "o" * 40
+    assert loaded(MAILAGENT_SECRET_KEY=f"{_KEY}, {older}").secret_keys() == (_KEY, older)
+    (tmp_path / "keys").write_text(f"{_KEY}\n{older}\n")
+    in_file = loaded(MAILAGENT_SECRET_KEY_FILE=str(tmp_path / "keys"))
+    assert in_file.secret_keys() == (_KEY, older)
+    with pytest.raises(Misconfigured, match="key 2 of 2 has 5 characters"):
+        loaded(MAILAGENT_SECRET_KEY=f"{_KEY},short").secret_keys()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ def test_an_empty_value_counts_as_not_set() -> None:
 
 def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{_KEY}\n")
-    assert loaded(MAILAGENT_SECRET_KEY_FILE=str(tmp_path / "key")).secret_key() == _KEY
+    assert loaded(MAILAGENT_SECRET_KEY_FILE=str(tmp_path / "key")).secret_keys() == (_KEY,)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b" \n"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.errors import Misconfigured, Unauthentic
-from mailagent.tokens import Secrets, hash_secret, new_id, new_reply_key, new_secret
+from mailagent.tokens import Secrets, hash_secret, new_id, new_key, new_reply_key, new_secret
 
 _OLD, _NEW = "old-key-" * 6, "new-key-" * 6
 _ADDRESS = "hello@shop.aexy.example"
@@ -117,3 +117,36 @@ def test_two_keys_that_cannot_be_told_apart_are_refused() -> None:
 
 def test_a_key_given_twice_is_one_key() -> None:
     assert Secrets([_OLD, _OLD]).read_verp_token(secrets.verp_token(new_id("rcp")))
+
+
+def test_a_forms_token_is_of_its_session_and_of_any_of_our_keys() -> None:
+    token = secrets.form_token("session")
+    assert Secrets([_NEW, _OLD]).is_form_token(token, "session")
+    assert not secrets.is_form_token(token, "another session")
+    assert not Secrets([_NEW]).is_form_token(token, "session")
+    assert not secrets.is_form_token("", "session")
+    assert not secrets.is_form_token("é" * 60, "session")
+
+
+def test_what_an_old_key_sealed_is_sealed_anew_once() -> None:
+    rotated = Secrets([_NEW, _OLD])
+    again = rotated.reseal(secrets.seal(b"x", "dkim key"), "dkim key")
+    assert again is not None
+    assert Secrets([_NEW]).unseal(again, "dkim key") == b"x"
+    assert rotated.reseal(again, "dkim key") is None
+
+
+def test_a_drawn_key_can_be_told_from_those_beside_it() -> None:
+    keys = [_OLD]
+    for _ in range(31):
+        keys.insert(0, new_key(keys))
+    assert len(Secrets(keys).key_ids) == 32
+    assert Secrets(keys).current_id == Secrets(keys[:1]).current_id
+    with pytest.raises(Misconfigured, match="retire one first"):
+        new_key(keys)
+
+
+def test_two_installations_with_one_key_have_one_check_value() -> None:
+    rotated = Secrets([_NEW, _OLD])
+    assert rotated.check_value(secrets.current_id) == secrets.check_value(secrets.current_id)
+    assert rotated.check_value(rotated.current_id) != secrets.check_value(secrets.current_id)

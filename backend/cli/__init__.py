@@ -22,6 +22,7 @@ from backend.cli import (
     documents,
     inbox,
     keys,
+    migrate,
     outbound,
     people,
     rules,
@@ -41,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for _command in (
-    *(serve.serve, serve.migrate, demo.demo, doctor.doctor),
+    *(serve.serve, migrate.migrate, demo.demo, doctor.doctor),
     *(people.sign_in_link, rules.explain),
     *(inbox.inbox, inbox.trace, inbox.reply, inbox.send, inbox.replay, outbound.send_test),
 ):

@@ -1,8 +1,7 @@
-"""`mailagent serve` and `mailagent migrate`: run the parts; bring the tables to this version."""
+"""`mailagent serve`: run the parts."""
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from mailagent.errors import Misconfigured
 from mailagent.settings import load
 from mailagent.store import migrations
 
-__all__ = ["migrate", "serve"]
+__all__ = ["serve"]
 
 
 def serve(
@@ -39,29 +38,11 @@ def serve(
     settings = load(os.environ)
     if demo:
         settings = demonstration.settings_for(settings, hosted="MAILAGENT_HOST" in os.environ)
-    settings.secret_key()
+    settings.secret_keys()
     if demo or settings.database.startswith("sqlite"):
         settings.mailagent_data.mkdir(parents=True, exist_ok=True)
     if demo:
         migrations.upgrade(settings.database)
-    elif not migrations.is_current(settings.database):
-        raise Misconfigured("DATABASE_URL", "its tables are not this version's: mailagent migrate")
+    else:
+        migrations.check(settings.database)
     running.run(settings, parts, demo=demo)
-
-
-def migrate(
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 when there is something to do.")
-    ] = False,
-) -> None:
-    """Bring the tables of DATABASE_URL to this version."""
-    settings = load(os.environ)
-    if not settings.database_url:
-        settings.mailagent_data.mkdir(parents=True, exist_ok=True)
-    current = migrations.is_current(settings.database)
-    if check:
-        typer.echo(json.dumps({"current": current}))
-        raise typer.Exit(0 if current else 1)
-    if not current:
-        migrations.upgrade(settings.database)
-    typer.echo(json.dumps({"current": True, "changed": not current}))

@@ -6,8 +6,6 @@ A form needs three things: the browser's word that it comes from this site (`Sec
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -62,7 +60,7 @@ async def visitor(site: Site, request: Request) -> Visitor:
     if not session:
         raise Unauthentic("sign in first")
     principal = await site.services.store.read_unscoped(_principal, session)
-    return Visitor(principal, _token(site, session))
+    return Visitor(principal, site.services.secrets.form_token(session))
 
 
 async def form_of(site: Site, request: Request) -> tuple[Visitor, dict[str, str]]:
@@ -70,7 +68,8 @@ async def form_of(site: Site, request: Request) -> tuple[Visitor, dict[str, str]
     check_same_site(site, request)
     sender = await visitor(site, request)
     fields = await fields_of(request)
-    if not hmac.compare_digest(fields.get("token", "").encode(), sender.token.encode()):
+    session = request.cookies[SESSION_COOKIE]
+    if not site.services.secrets.is_form_token(fields.get("token", ""), session):
         raise Unauthentic("this form is not from a page of your session: load the page again")
     return sender, fields
 
@@ -121,8 +120,3 @@ def forget(site: Site, response: Response) -> None:
 
 def _principal(tx: Transaction, session: str) -> Principal:
     return principal_of_person(tx, person_of(tx, session))
-
-
-def _token(site: Site, session: str) -> str:
-    key = site.services.secrets.subkey("form token")
-    return hmac.new(key, session.encode(), hashlib.sha256).hexdigest()

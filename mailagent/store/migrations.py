@@ -2,52 +2,165 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, create_engine, text
 
+from mailagent.errors import Misconfigured
 from mailagent.store.engine import driver_url
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["is_current", "upgrade"]
+__all__ = [
+    "Revision",
+    "Standing",
+    "check",
+    "is_current",
+    "knows",
+    "standing",
+    "standing_of",
+    "upgrade",
+    "upgrade_within",
+]
 
 _LOCK = (
     0x6D61696C  # one number for PostgreSQL's advisory lock: two nodes migrate one after the other
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One step of the tables; `what` is the first line of its file."""
+
+    id: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a database is, and what lies between it and this version."""
+
+    at: str | None
+    """The database's revision; None when it has no tables of ours."""
+    needs: str
+    """This version's revision."""
+    pending: tuple[Revision, ...] = ()
+    """What `mailagent migrate` would do, in order."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the tables are exactly this version's."""
+        return self.at == self.needs
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer version has migrated it."""
+        return not self.is_current and not self.pending
+
+    @property
+    def sentence(self) -> str:
+        """What is so, for people."""
+        if self.is_current:
+            return f"its tables are at revision {self.at}, as this version needs them"
+        if self.at is None:
+            return "it has no tables yet"
+        if self.is_newer:
+            return (
+                f"its tables are at revision {self.at}, which mailagent {version('mailagent')} "
+                "does not know (a newer version has migrated it)"
+            )
+        steps = f"{len(self.pending)} step{'s' if len(self.pending) > 1 else ''}"
+        return f"its tables are at revision {self.at}, {steps} behind {self.needs}"
+
+    @property
+    def mend(self) -> str:
+        """What to do about it; empty when it is current."""
+        if self.is_current:
+            return ""
+        if self.is_newer:
+            return "install that version or a newer one, or restore a backup made before it"
+        return "run mailagent migrate"
+
+
 def upgrade(url: str) -> None:
     """Bring the tables of the database at `url` to this version; nothing happens when they are."""
+    with _connected(url) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_lock(:n)").bindparams(n=_LOCK))
+            connection.commit()
+        else:
+            # Of use on a new file only, and before its first table.
+            connection.exec_driver_sql("PRAGMA page_size=8192")
+        upgrade_within(connection, "head")
+        connection.commit()
+
+
+def upgrade_within(connection: Connection, revision: str) -> None:
+    """Bring the tables to `revision`, or to `head`; the caller commits."""
     from alembic import command
 
-    engine = create_engine(driver_url(url))
-    try:
-        with engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_lock(:n)").bindparams(n=_LOCK))
-                connection.commit()
-            else:
-                # Of use on a new file only, and before its first table.
-                connection.exec_driver_sql("PRAGMA page_size=8192")
-            command.upgrade(_config(connection), "head")
-            connection.commit()
-    finally:
-        engine.dispose()
+    command.upgrade(_config(connection), revision)
 
 
 def is_current(url: str) -> bool:
     """Whether the database at `url` has exactly this version's tables."""
+    return standing(url).is_current
+
+
+def standing(url: str) -> Standing:
+    """Where the database at `url` stands; nothing is changed, and no file is made."""
+    file = url.removeprefix("sqlite:///")
+    is_missing = file != url and not Path(file).is_file()
+    with _connected("sqlite://" if is_missing else url) as connection:
+        return standing_of(connection)
+
+
+def standing_of(connection: Connection) -> Standing:
+    """Where the database of a connection stands."""
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
+    scripts = ScriptDirectory.from_config(_config(connection))
+    head = scripts.get_current_head()
+    assert head is not None
+    at = MigrationContext.configure(connection).get_current_revision()
+    steps = list(scripts.walk_revisions())
+    known = [step.revision for step in steps]
+    if at is not None and at not in known:
+        return Standing(at, head)
+    newer = steps if at is None else steps[: known.index(at)]
+    pending = tuple(Revision(step.revision, step.doc) for step in reversed(newer))
+    return Standing(at, head, pending)
+
+
+def knows(connection: Connection, revision: str) -> bool:
+    """Whether a revision is one of this version's."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_config(connection))
+    return any(step.revision == revision for step in scripts.walk_revisions())
+
+
+def check(url: str) -> None:
+    """Raises Misconfigured, with the mend, unless the tables are exactly this version's."""
+    found = standing(url)
+    if not found.is_current:
+        raise Misconfigured("DATABASE_URL", f"{found.sentence}: {found.mend}")
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
     engine = create_engine(driver_url(url))
     try:
         with engine.connect() as connection:
-            heads = ScriptDirectory.from_config(_config(connection)).get_heads()
-            return MigrationContext.configure(connection).get_current_heads() == tuple(heads)
+            yield connection
     finally:
         engine.dispose()
 

@@ -65,7 +65,7 @@ async def sign_in(room: Mailroom, browser: httpx.AsyncClient, email: str) -> htt
 
 
 async def token_of(browser: httpx.AsyncClient, path: str) -> str:
-    found = re.search(r'name="token" value="([0-9a-f]+)"', (await browser.get(path)).text)
+    found = re.search(r'name="token" value="([a-z2-7]+)"', (await browser.get(path)).text)
     assert found
     return found.group(1)
 
