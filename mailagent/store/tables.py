@@ -131,6 +131,21 @@ api_keys = Table(
     Column("revoked_at", Moment),
 )
 
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    # SHA-256 (hex) of principal, method, path and key.
+    Column("name", String(64), primary_key=True),
+    _workspace(),
+    Column("fingerprint", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    # Sealed: it may hold a secret that is shown once.
+    Column("answer", LargeBinary, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
 domains = Table(
     "domains",
     metadata,
@@ -453,6 +468,21 @@ hand_overs = Table(
     Column("started_at", Moment, nullable=False),
     Column("finished_at", Moment),
     Index("ix_hand_overs_outbound_id", "outbound_id"),
+)
+
+answer_invitations = Table(
+    "answer_invitations",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
+    Column("person", String(320), nullable=False),
+    Column("reply_key", String(16), nullable=False, unique=True),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    # The delivery that brought the answer: an invitation is used once.
+    Column("used_by", String(48)),
+    Index("ix_answer_invitations_delivery_id", "delivery_id"),
 )
 
 events = Table(
