@@ -19,10 +19,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 import uvloop
@@ -37,10 +37,27 @@ from mailagent.store import tables as t
 from mailagent.store.engine import Store
 from mailagent.tokens import new_id
 
-__all__ = ["AGENT", "QUESTION", "SECRET_KEY", "Node", "furnish", "memory_mib"]
+if TYPE_CHECKING:
+    from backend.installation import Installation
+
+__all__ = [
+    "AGENT",
+    "DOMAIN",
+    "QUESTION",
+    "SECRET_KEY",
+    "Change",
+    "Node",
+    "descendants",
+    "furnish",
+    "main",
+    "memory_mib",
+]
+
+Change = Callable[["Installation", Mapping[str, Any]], "Installation"]
+"""Makes another installation of the one that would run, by what was asked for."""
 
 ROOT = Path(__file__).parents[1]
-SECRET_KEY = "a key of benchmarks and fault runs, never of an installation"
+SECRET_KEY = "for-benchmarks-and-fault-runs-never-an-installation"
 DOMAIN = "bench.test"
 AGENT = f"hello@demo.{DOMAIN}"
 QUESTION = "What are your opening hours on Monday?"
@@ -48,16 +65,16 @@ _DOCUMENT = "# Opening hours\n\nWe are open Monday to Friday from 9 to 17, close
 _NO_CAP = 10**9
 
 
-def furnish(url: str) -> str:
+def furnish(url: str, *, processor: str = "builtin") -> str:
     """Put a workspace into a migrated database whose agent answers `QUESTION`; returns its id."""
     store = Store(url)
     try:
-        return store.write_now(None, _furnish)
+        return store.write_now(None, _furnish, processor)
     finally:
         store.close()
 
 
-def _furnish(tx: Any) -> str:
+def _furnish(tx: Any, processor: str) -> str:
     workspace_id, agent_id = new_id("wsp"), new_id("agt")
     caps = {"turns_per_workspace_a_day": _NO_CAP, "turns_per_sender_a_day": _NO_CAP}
     tx.insert(
@@ -77,7 +94,7 @@ def _furnish(tx: Any) -> str:
             "id": agent_id,
             "handle": "hello",
             "name": "Hello",
-            "processor": "builtin",
+            "processor": processor,
             "instructions": "",
             "email_enabled": True,
             "settings": {},
@@ -101,7 +118,11 @@ def _furnish(tx: Any) -> str:
 
 
 class Node:
-    """One process of the system over a migrated database."""
+    """One process of the system over a migrated database.
+
+    `settings` are further environment variables. `program` is the module that is run: this one, or
+    one that calls `main` with a change of its own, which finds there what is `asked` of it.
+    """
 
     def __init__(
         self,
@@ -111,8 +132,12 @@ class Node:
         parts: Sequence[str] = ("smtp", "worker"),
         smtp_port: int = 0,
         relay_port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        program: str = "bench.node",
+        asked: Mapping[str, Any] | None = None,
     ) -> None:
-        self._log = folder / "node.log"
+        self.log = folder / "node.log"
+        self._program, self._asked = program, dict(asked or {})
         self._parts = list(parts)
         self._settings = {
             "MAILAGENT_DATA": str(folder),
@@ -126,6 +151,7 @@ class Node:
         }
         if relay_port is not None:
             self._settings["SMTP_RELAY_URL"] = f"smtp://127.0.0.1:{relay_port}?tls=none"
+        self._settings |= settings or {}
         self._process: subprocess.Popen[bytes] | None = None
         self.port = smtp_port
         self.seconds_to_ready = 0.0
@@ -150,11 +176,16 @@ class Node:
 
     def start(self, *, die_at: int | None = None) -> None:
         """Return when the SMTP door greets. Raises RuntimeError with the log when it does not."""
-        given = {"settings": self._settings, "parts": self._parts, "die_at": die_at}
+        given = {
+            "settings": self._settings,
+            "parts": self._parts,
+            "die_at": die_at,
+            "asked": self._asked,
+        }
         begin = time.monotonic()
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.node", json.dumps(given)],
+                [sys.executable, "-m", self._program, json.dumps(given)],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -163,7 +194,8 @@ class Node:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.strip().isdigit():
-            raise RuntimeError(f"the node did not start:\n{self._log.read_text()[-3000:]}")
+            self.kill()
+            raise RuntimeError(f"the node did not start:\n{self.log.read_text()[-3000:]}")
         self.seconds_to_ready = time.monotonic() - begin
         self.port = int(line)
 
@@ -200,16 +232,28 @@ def memory_mib(pid: int) -> float:
     which counts shared pages twice.
     """
     kib = 0
+    for one in (pid, *descendants(pid)):
+        try:
+            kib += _pss_kib(one)
+        except FileNotFoundError:
+            continue  # it ended while we looked
+    return kib / 1024
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one that runs now; Linux only."""
+    found: list[int] = []
     todo = [pid]
     while todo:
         one = todo.pop()
         try:
-            kib += _pss_kib(one)
             children = Path(f"/proc/{one}/task").glob("*/children")
-            todo += [int(child) for file in children for child in file.read_text().split()]
-        except FileNotFoundError:
+            below = [int(child) for file in children for child in file.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
-    return kib / 1024
+        found += below
+        todo += below
+    return found
 
 
 def _pss_kib(pid: int) -> int:
@@ -251,7 +295,7 @@ def _die_at(engine: Engine, number: int) -> None:
             point()
 
 
-async def _run(given: Mapping[str, Any]) -> None:
+async def _run(given: Mapping[str, Any], change: Change | None) -> None:
     from backend import app
     from backend.installation import installation
 
@@ -261,6 +305,8 @@ async def _run(given: Mapping[str, Any]) -> None:
     # Nobody writes there: it ends when who started us has gone, and then so do we.
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
     async with installation(settings, demo=True) as shared:
+        if change is not None:
+            shared = change(shared, given["asked"])
         if given["die_at"] is not None:
             _die_at(shared.services.store.engine, given["die_at"])
         async with app.serving(shared, given["parts"], host="127.0.0.1", stop=stop) as serving:
@@ -268,13 +314,14 @@ async def _run(given: Mapping[str, Any]) -> None:
             await stop.wait()
 
 
-def main() -> None:
+def main(change: Change | None = None) -> None:
+    """Run the node that the command line describes until SIGTERM."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(json.loads(sys.argv[1])))
+        runner.run(_run(json.loads(sys.argv[1]), change))
 
 
 if __name__ == "__main__":

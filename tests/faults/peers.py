@@ -1,30 +1,75 @@
-"""The two ends around a node that is killed: who writes to it, and who takes its replies."""
+"""The two ends around a node in trouble: who writes to it, and who takes its replies."""
 
 from __future__ import annotations
 
+import asyncio
 import smtplib
 import subprocess
 import sys
 import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from bench.node import AGENT, QUESTION
 
-__all__ = ["SinkProcess", "Writers", "mail"]
+__all__ = ["SinkProcess", "Writers", "aside", "mail", "write"]
+
+T = TypeVar("T")
 
 _ROOT = Path(__file__).parents[2]
 _BETWEEN_MAILS = 0.06
 _BETWEEN_TRIES = 0.05
+_PATIENCE = 10.0
 
 
-def mail(sender: str) -> bytes:
+def mail(sender: str, subject: str = "opening hours") -> bytes:
     """A question that the agent answers, by a sender who writes just this one."""
     return (
-        f"From: {sender}\r\nTo: {AGENT}\r\nSubject: opening hours\r\n"
+        f"From: {sender}\r\nTo: {AGENT}\r\nSubject: {subject}\r\n"
         f"Message-ID: <{sender}>\r\n\r\n{QUESTION}\r\n"
     ).encode()
+
+
+def write(port: int, sender: str, raw: bytes | None = None) -> bool:
+    """Send one mail; whether its 250 came. Raises SMTPResponseException when it was refused."""
+    try:
+        with smtplib.SMTP("127.0.0.1", port, "writer.example", _PATIENCE) as client:
+            client.sendmail(sender, [AGENT], raw or mail(sender))
+    except smtplib.SMTPResponseException:
+        raise
+    except (OSError, smtplib.SMTPException):
+        return False
+    return True
+
+
+@contextmanager
+def aside(server: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """Run an asyncio server in a thread of its own, for a test that waits for processes."""
+    ready: Future[T] = Future()
+    ending: Future[None] = Future()
+
+    async def serve() -> None:
+        try:
+            async with server as serving:
+                ready.set_result(serving)
+                await asyncio.wrap_future(ending)
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+            raise
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        yield ready.result()
+    finally:
+        ending.set_result(None)
+        thread.join()
 
 
 class SinkProcess:
@@ -59,6 +104,8 @@ class Writers:
 
     def __init__(self, port: int, threads: int) -> None:
         self.acknowledged: dict[str, bytes] = {}
+        self.refusals: Counter[int] = Counter()
+        """How often which reply code was given instead of a 250."""
         self._port = port
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._write, args=[n]) for n in range(threads)]
@@ -82,11 +129,17 @@ class Writers:
         number = 0
         while not self._stop.is_set():
             try:
-                with smtplib.SMTP("127.0.0.1", self._port, "writer.example", 10) as client:
+                with smtplib.SMTP("127.0.0.1", self._port, "writer.example", _PATIENCE) as client:
                     while not self._stop.wait(_BETWEEN_MAILS):
                         sender = f"w{thread}-{number}@writer.example"
                         client.sendmail(sender, [AGENT], mail(sender))
                         self.acknowledged[sender] = mail(sender)
                         number += 1
+            except smtplib.SMTPResponseException as error:
+                self.refusals[error.smtp_code] += 1
+                self._stop.wait(_BETWEEN_TRIES)
+            except smtplib.SMTPRecipientsRefused as error:
+                self.refusals.update(code for code, _ in error.recipients.values())
+                self._stop.wait(_BETWEEN_TRIES)
             except (OSError, smtplib.SMTPException):
                 self._stop.wait(_BETWEEN_TRIES)

@@ -1,0 +1,46 @@
+"""What every fault run finds: the report, and a PostgreSQL server that it may stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mailagent.store.migrations import upgrade
+from tests.databases import PostgresDatabases, PostgresServer
+from tests.faults.report import Report
+
+_REPORT = pytest.StashKey[Report]()
+
+
+@pytest.fixture(scope="session")
+def faults(request: pytest.FixtureRequest) -> Report:
+    """The report of this test run."""
+    return request.config.stash.setdefault(_REPORT, Report())
+
+
+@pytest.fixture(scope="session")
+def postgres_to_stop() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that no other test uses."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def databases_to_stop(postgres_to_stop: PostgresServer) -> PostgresDatabases:
+    """Makes migrated databases on that server."""
+    return PostgresDatabases(postgres_to_stop.url, upgrade)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report where MAILAGENT_TEST_FAULT_REPORT says: a path without its ending."""
+    path = os.environ.get("MAILAGENT_TEST_FAULT_REPORT")
+    report = session.config.stash.get(_REPORT, None)
+    if path and report is not None:
+        report.write(Path(path))
