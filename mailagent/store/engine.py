@@ -2,8 +2,8 @@
 
 `Store.write` and `Store.read` run a function over a `Transaction` in a database thread and return
 what it returned; a commit lies between its last statement and the caller's next line. SQLite takes
-one writer at a time: within this process writers queue on `WriteLock`, the committer of incoming
-mail first, and what waits together is committed together (`SharedCommit`).
+one writer at a time: writers queue on `WriteLock`, within a process the committer of incoming mail
+first, and what waits together is committed together (`SharedCommit`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -19,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from mailagent.store.process_lock import ProcessLock
 from mailagent.store.shared_commit import SharedCommit
 from mailagent.store.sqlite import PRAGMAS
 from mailagent.store.transaction import Transaction
@@ -51,7 +53,8 @@ class Store:
         self.on_sqlite = make_url(self.url).get_backend_name() == "sqlite"
         self.now = now
         self.engine = _engine(self.url, on_sqlite=self.on_sqlite)
-        self.write_lock = WriteLock()
+        self._processes = _processes(self.url) if self.on_sqlite else None
+        self.write_lock = WriteLock(self._processes)
         self._listeners: list[Callable[[frozenset[str]], None]] = []
         self._threads = ThreadPoolExecutor(
             _READERS if self.on_sqlite else _POSTGRES_CONNECTIONS, thread_name_prefix="store"
@@ -177,6 +180,13 @@ class Store:
             self._shared.close()
         self._threads.shutdown()
         self.engine.dispose()
+        if self._processes is not None:
+            self._processes.close()
+
+
+def _processes(url: str) -> ProcessLock | None:
+    database = make_url(url).database
+    return ProcessLock(Path(database)) if database and database != ":memory:" else None
 
 
 def _engine(url: str, *, on_sqlite: bool) -> Engine:

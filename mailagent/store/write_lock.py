@@ -1,6 +1,6 @@
-"""Who of this process writes to SQLite next?
+"""Who writes to SQLite next?
 
-Waiting in Python is cheaper than spinning on SQLite's own lock.
+Waiting here is cheaper and fairer than spinning on SQLite's own lock.
 """
 
 from __future__ import annotations
@@ -9,23 +9,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mailagent.store.process_lock import ProcessLock
+
 __all__ = ["WriteLock"]
 
 
 class WriteLock:
     """A lock with two ranks: `first` holders overtake waiting others, and never starve them long
-    because a group commit takes all that waits at once.
+    because a group commit takes all that waits at once. Between processes there are no ranks: they
+    take turns, by `processes`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: ProcessLock | None = None) -> None:
+        self._processes = processes
         self._condition = threading.Condition()
         self._held = False
         self._first_waiting = 0
 
     @property
     def first_waits(self) -> bool:
-        """Whether somebody of the first rank waits: who holds the lock should soon let it go."""
-        return self._first_waiting > 0
+        """Whether one of the first rank or another process waits: who holds the lock should soon
+        let it go.
+        """
+        return self._first_waiting > 0 or (self._processes is not None and self._processes.wanted)
 
     @contextmanager
     def hold(self, *, first: bool = False) -> Iterator[None]:
@@ -39,6 +45,8 @@ class WriteLock:
                 self._condition.wait_for(lambda: not self._held and not self._first_waiting)
             self._held = True
         try:
+            if self._processes is not None:
+                self._processes.wait()
             yield
         finally:
             self.release()
@@ -48,11 +56,15 @@ class WriteLock:
         with self._condition:
             if self._held or self._first_waiting:
                 return False
+            if self._processes is not None and not self._processes.take():
+                return False
             self._held = True
             return True
 
     def release(self) -> None:
         """Let the next one have it."""
+        if self._processes is not None:
+            self._processes.give()
         with self._condition:
             self._held = False
             self._condition.notify_all()
