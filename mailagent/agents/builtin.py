@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import ClassVar, Self
 
 from mailagent.agents.deadline import until
-from mailagent.agents.turn import JsonValue, Passage, Step, Turn
+from mailagent.agents.turn import Passage, Turn
 from mailagent.agents.words import Language, language_of, share_spoken_of, terms_of
 from mailagent.mail import Mail
 from mailagent.outgoing import Handoff, Reply, Silence
@@ -99,7 +99,7 @@ class Builtin:
         if not terms:
             return Handoff("the mail has no words to search for", notice=frame.nothing)
         async with until(deadline):
-            found = await _search(turn, terms)
+            found = await turn.tools.search_documents(" ".join(terms), limit=_SEARCHED)
         good = _good(found, terms)
         if not good:
             return Handoff("no document speaks of what was asked", notice=frame.nothing)
@@ -115,37 +115,6 @@ class Builtin:
 
 def _subjects(mails: Sequence[Mail]) -> list[str]:
     return [re.sub(r"^\s*(?:\w{1,4}\s*:\s*)+", "", mail.content.subject) for mail in mails]
-
-
-async def _search(turn: Turn, terms: Sequence[str]) -> Sequence[Passage]:
-    """Search once a turn: a resumed turn quotes what was found before it was interrupted."""
-    for step in turn.steps.past:
-        if step.kind == "search" and isinstance(step.content, Sequence):
-            return [_passage(value) for value in step.content]
-    found = await turn.tools.search_documents(" ".join(terms), limit=_SEARCHED)
-    recorded: list[JsonValue] = [
-        {
-            "document_id": passage.document_id,
-            "document_name": passage.document_name,
-            "text": passage.text,
-            "score": passage.score,
-        }
-        for passage in found
-    ]
-    await turn.steps.record(Step("search", recorded))
-    return found
-
-
-def _passage(value: JsonValue) -> Passage:
-    assert isinstance(value, Mapping)
-    score = value["score"]
-    assert isinstance(score, int | float)
-    return Passage(
-        document_id=str(value["document_id"]),
-        document_name=str(value["document_name"]),
-        text=str(value["text"]),
-        score=float(score),
-    )
 
 
 def _good(found: Sequence[Passage], terms: Sequence[str]) -> list[Passage]:

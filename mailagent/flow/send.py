@@ -7,9 +7,10 @@ side, or it is `unknown` and no machine sends it again. Suppression is checked h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import bindparam, exists, or_, select, update
@@ -43,6 +44,9 @@ from mailagent.work import Claim, backoff, finish, holds
 
 __all__ = ["give_up", "send"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 _FIRST_RETRY = timedelta(seconds=30)
@@ -64,12 +68,14 @@ async def send(services: Services, claim: Claim) -> None:
     if due is None:
         return
     batches, waiting = _batches(services, due)
-    for account, why, recipients in batches:
-        hand_over = _HandOver(services, claim, due, account, why)
-        await hand_over.carry(recipients)
     for recipient, reason in waiting:
         await store.write(workspace_id, _wait, claim, due.row.expires_at, recipient, reason)
-    await store.write(workspace_id, _end, services, claim)
+    ended = False
+    for number, (account, why, recipients) in enumerate(batches, start=1):
+        hand_over = _HandOver(services, claim, due, account, why)
+        ended = await hand_over.carry(recipients, last=number == len(batches))
+    if not ended:
+        await store.write(workspace_id, _end, services, claim)
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
@@ -154,8 +160,11 @@ class _HandOver:
         self._id = new_id("hov")
         self._committed: tuple[Recipient, ...] = ()
 
-    async def carry(self, recipients: tuple[Recipient, ...]) -> None:
-        """Call the provider between two commits and record what it said of each recipient."""
+    async def carry(self, recipients: tuple[Recipient, ...], *, last: bool) -> bool:
+        """Call the provider between two commits and record what it said of each recipient.
+
+        Says whether it gave the claim back too: after the `last` one, when all were answered.
+        """
         account = self._services.accounts[self._account]
         said: HandedOver
         try:
@@ -168,7 +177,7 @@ class _HandOver:
             said = dict.fromkeys(recipients, refused)
         except UncertainDelivery as error:
             await self._write(_record_unknown, self._committed or recipients, error.reason)
-            return
+            return False
         except LostClaim:
             raise
         except Exception as error:
@@ -177,15 +186,25 @@ class _HandOver:
             if not self._committed:
                 raise
             await self._write(_record_unknown, self._committed, f"{type(error).__name__}: {error}")
-            return
+            return False
+        if last:
+            return await self._write(_record_last, recipients, said, self._services, self._claim)
         await self._write(_record, recipients, said)
+        return False
 
     async def _committing(self, recipients: Sequence[Recipient]) -> None:
         await self._write(_commit_sending, self._claim, tuple(recipients))
         self._committed = tuple(recipients)
 
-    async def _write(self, function, *args) -> None:  # type: ignore[no-untyped-def]
-        await self._services.store.write(self._claim.workspace_id, function, self._frame, *args)
+    async def _write(
+        self,
+        function: Callable[Concatenate[Transaction, _Frame, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await self._services.store.write(
+            self._claim.workspace_id, function, self._frame, *args, **kwargs
+        )
 
     @property
     def _frame(self) -> _Frame:
@@ -265,6 +284,23 @@ def _record(
         outbound_id=frame.outbound_id,
         delivery_id=frame.row.answers_delivery_id,
     )
+
+
+def _record_last(
+    tx: Transaction,
+    frame: _Frame,
+    recipients: tuple[Recipient, ...],
+    said: HandedOver,
+    services: Services,
+    claim: Claim,
+) -> bool:
+    """`_record`, and the claim given back in the same commit; False when it is ours no more."""
+    _record(tx, frame, recipients, said)
+    try:
+        _end(tx, services, claim)
+    except LostClaim:
+        return False  # nothing of `_end` was written, and the far side's answers stand
+    return True
 
 
 _RECIPIENT = update(outbound_recipients).where(outbound_recipients.c.id == bindparam("recipient"))

@@ -322,7 +322,6 @@ _USED = select(turn_steps.c.content).where(
 def _close(
     tx: Transaction, services: Services, claim: Claim, opened: _Opened, outcome: Outcome
 ) -> None:
-    holds(tx, THINKING, claim)
     last = opened.mails[-1]
     match outcome:
         case Reply():

@@ -15,7 +15,7 @@ from mailagent.agents.builtin import Builtin
 from mailagent.agents.words import language_of, share_spoken_of, terms_of
 from mailagent.errors import TransientFailure
 from mailagent.outgoing import Handoff, Reply, Silence
-from tests.agents.turns import OFFICE, PROFILE, RETURNS, Notebook, Shelf, mail, soon, turn
+from tests.agents.turns import OFFICE, PROFILE, RETURNS, Shelf, mail, soon, turn
 
 QUESTION = "Hello, within how many days may goods be returned?"
 
@@ -97,15 +97,6 @@ async def test_what_stands_in_quotes_of_the_mail_is_not_searched_for() -> None:
     tools = Shelf()
     await Builtin().think(turn(mail("returned goods?"), tools=tools), deadline=soon())
     assert "quote" not in tools.queries[0]
-
-
-async def test_a_resumed_turn_searches_once() -> None:
-    steps, tools = Notebook(), Shelf()
-    resumed = turn(mail(QUESTION), tools=tools, steps=steps)
-    first = await Builtin().think(resumed, deadline=soon())
-    second = await Builtin().think(resumed, deadline=soon())
-    assert first == second
-    assert len(tools.queries) == 1
 
 
 async def test_several_mails_of_a_turn_are_one_question() -> None:
