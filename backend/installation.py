@@ -68,6 +68,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
                 ui_url=settings.public_url,
                 trusted_networks=_LOOPBACK if demo else (),
                 default_processor=settings.processor,
+                arc_sealers=settings.arc_sealers,
             ),
             accounts=accounts,
             account_states=states,

@@ -14,6 +14,7 @@ from typing import Literal
 
 __all__ = [
     "Address",
+    "ArcVerdict",
     "Attachment",
     "Authentication",
     "Complaint",
@@ -120,6 +121,7 @@ SpfResult = Literal[
 ]
 DkimResult = Literal["none", "pass", "fail", "policy", "neutral", "temperror", "permerror"]
 DmarcResult = Literal["none", "pass", "fail", "temperror", "permerror", "not_judged"]
+ArcResult = Literal["pass", "fail", "temperror"]
 DmarcPolicy = Literal["none", "quarantine", "reject"]
 
 
@@ -155,9 +157,24 @@ class DmarcVerdict:
     """The From domain that was judged."""
     policy: DmarcPolicy | None = None
     """The policy that applies to this mail (after p, sp, np, t)."""
-    aligned_by: Literal["spf", "dkim"] | None = None
+    aligned_by: Literal["spf", "dkim", "arc"] | None = None
+    """`arc`: it failed here, and a sealer on the operator's list saw it pass; see `reason`."""
     record_domain: str | None = None
     """Where the policy record was found."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArcVerdict:
+    """RFC 8617 §5.2, about the chain of seals of a forwarded mail."""
+
+    result: ArcResult
+    sealers: tuple[str, ...] = ()
+    """`d=` of each seal, the first sealer first; empty when the sets cannot be read."""
+    trusted: str | None = None
+    """The last sealer, when the operator lists it: only then the chain counts."""
+    said: str = ""
+    """The authentication results that the trusted sealer saw, at most 500 characters."""
     reason: str = ""
 
 
@@ -170,6 +187,8 @@ class Authentication:
     dmarc: DmarcVerdict
     judged_by: str
     """`mailagent`, a provider's name, or `nobody` (local test mail of the demo)."""
+    arc: ArcVerdict | None = None
+    """None without seals, and where no sealer is listed: then nobody looks."""
 
     @property
     def aligned(self) -> bool:

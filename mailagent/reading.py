@@ -44,7 +44,8 @@ def read(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
 
     Arguments: `mail_from` (None for `<>`), `client_ip`, `helo`, `hostname` (ours, for the loop
     count), `now` (ISO), `judged_by` (`nobody`: the demo's local mail; `provider` with `verdicts`;
-    else computed), `answers`. Raises Malformed when a cap is exceeded.
+    else computed), `answers`, `arc_sealers` (domains whose ARC seals count). Raises Malformed when
+    a cap is exceeded.
     """
     content = parse.read(raw)
     mail_from = arguments["mail_from"]
@@ -93,6 +94,7 @@ def rehearse(_: bytes, __: Mapping[str, Any]) -> bytes:
             "judged_by": "mailagent",
             "verdicts": {},
             "answers": [],
+            "arc_sealers": [],
         },
     )
 
@@ -117,6 +119,7 @@ def _judge(raw: bytes, content: Content, arguments: Mapping[str, Any]) -> Authen
         helo=arguments["helo"],
         answers=answers_from_json(arguments["answers"]),
         now=datetime.fromisoformat(arguments["now"]),
+        arc_sealers=arguments["arc_sealers"],
     )
 
 

@@ -75,6 +75,7 @@ class Settings(BaseModel):
     mailagent_dns_port: Port = 5353
     mailagent_resolver: str = ""
     mailagent_raw_store: str = ""
+    mailagent_arc_sealers: str = ""
 
     @field_validator("default_email_domain", "mailagent_hostname")
     @classmethod
@@ -117,6 +118,16 @@ class Settings(BaseModel):
             except ValueError:
                 raise ValueError(f"{word!r} is no network: write it like 10.0.0.0/24") from None
         return value
+
+    @field_validator("mailagent_arc_sealers")
+    @classmethod
+    def _listed_domains(cls, value: str) -> str:
+        return " ".join(map(cls._domain, _words(value)))
+
+    @property
+    def arc_sealers(self) -> tuple[str, ...]:
+        """Domains whose ARC seals count."""
+        return tuple(_words(self.mailagent_arc_sealers))
 
     @property
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

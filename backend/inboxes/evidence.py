@@ -16,7 +16,7 @@ def in_words(evidence: Authentication) -> str:
     )
     checks = (
         f"SPF {_of(evidence.spf.result, evidence.spf.domain)}, DKIM {dkim or 'none'}, "
-        f"DMARC {_of(evidence.dmarc.result, evidence.dmarc.domain)}"
+        f"DMARC {_of(evidence.dmarc.result, evidence.dmarc.domain)}{_sealed(evidence)}"
     )
     judge = "" if evidence.judged_by == "mailagent" else f", as {evidence.judged_by} says"
     return f"{_verdict(evidence)} ({checks}{judge})."
@@ -25,6 +25,8 @@ def in_words(evidence: Authentication) -> str:
 def _verdict(evidence: Authentication) -> str:
     domain = evidence.dmarc.domain or "the sender's domain"
     match evidence.dmarc.result:
+        case "pass" if evidence.dmarc.aligned_by == "arc" and evidence.arc is not None:
+            return f"{evidence.arc.trusted}, who forwarded this mail, saw {domain} vouch for it"
         case "pass":
             return f"{domain} vouches for this mail"
         case "fail" if evidence.dmarc.policy in ("reject", "quarantine"):
@@ -35,6 +37,12 @@ def _verdict(evidence: Authentication) -> str:
             return f"Whether {domain} vouches for this mail could not be looked up"
         case _:
             return "Nobody vouches for the address in From"
+
+
+def _sealed(evidence: Authentication) -> str:
+    if evidence.arc is None:
+        return ""
+    return f", ARC {_of(evidence.arc.result, ', '.join(evidence.arc.sealers))}"
 
 
 def _of(result: str, domain: str | None) -> str:

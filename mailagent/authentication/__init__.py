@@ -1,4 +1,4 @@
-"""Who sent this mail, as far as it can be proven? SPF, DKIM, DMARC as values with their evidence.
+"""Who sent this mail, as far as it can be proven? SPF, DKIM, ARC, DMARC, each with its evidence.
 
 Pure: DNS answers and the time are handed in, `Needs` names the answers that are missing.
 `judge.judge` judges incoming mail, `dkim.sign` and `dkim.new_key` serve our own,

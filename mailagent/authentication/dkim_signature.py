@@ -12,7 +12,7 @@ from mailagent.authentication.dkim_key import parse_tags
 from mailagent.dns_answers import Question, ascii_name
 from mailagent.mail import DkimResult, DkimVerdict
 
-__all__ = ["Signature", "parse_signature"]
+__all__ = ["Signature", "decoded", "is_readable", "parse_signature", "signature_of"]
 
 _MAX_FIELD_BYTES = 16_384
 _MAX_SIGNED_FIELDS = 250
@@ -54,11 +54,23 @@ class Signature:
 
 def parse_signature(field: tuple[bytes, bytes], now: datetime) -> Signature | DkimVerdict:
     """Read one field; a verdict when it cannot pass whatever its key says."""
-    if len(field[1]) > _MAX_FIELD_BYTES or _LONG_BLANKS.search(field[1]):
+    if not is_readable(field):
         return DkimVerdict("permerror", reason="the field is too large")
     tags = parse_tags(field[1].decode("utf-8", "replace"))
     if tags is None:
         return DkimVerdict("permerror", reason="the field cannot be read")
+    return signature_of(field, tags, now)
+
+
+def is_readable(field: tuple[bytes, bytes]) -> bool:
+    """Whether a field is small enough to be parsed and hashed in a time that nobody notices."""
+    return len(field[1]) <= _MAX_FIELD_BYTES and not _LONG_BLANKS.search(field[1])
+
+
+def signature_of(
+    field: tuple[bytes, bytes], tags: dict[str, str], now: datetime
+) -> Signature | DkimVerdict:
+    """The signature that these tags of a field describe; a verdict as `parse_signature` gives."""
     missing = [name for name in _REQUIRED if not tags.get(name)]
     if missing:
         return DkimVerdict("permerror", reason=f"tag {missing[0]}= is missing")
@@ -79,8 +91,8 @@ def parse_signature(field: tuple[bytes, bytes], now: datetime) -> Signature | Dk
         signed_fields=_signed_fields(tags),
         header_canonicalisation=header.encode("ascii"),
         body_canonicalisation=(body or "simple").encode("ascii"),
-        body_hash=_decoded(tags["bh"]) or b"",
-        signature=_decoded(tags["b"]) or b"",
+        body_hash=decoded(tags["bh"]) or b"",
+        signature=decoded(tags["b"]) or b"",
     )
 
 
@@ -110,7 +122,7 @@ def _problem(tags: dict[str, str], domain: str, now: datetime) -> tuple[DkimResu
         (b"from" not in signed, "fail", "From is not signed"),
         # The rest of the body may be anybody's.
         ("l" in tags, "policy", "l= leaves the end of the body unsigned"),
-        (_decoded(tags["b"]) is None or _decoded(tags["bh"]) is None, "permerror", "not base64"),
+        (decoded(tags["b"]) is None or decoded(tags["bh"]) is None, "permerror", "not base64"),
     )
     for wrong, result, reason in checks:
         if wrong:
@@ -147,7 +159,8 @@ def _signed_fields(tags: dict[str, str]) -> tuple[bytes, ...]:
     return tuple(name.strip().encode("utf-8", "replace") for name in names)
 
 
-def _decoded(text: str) -> bytes | None:
+def decoded(text: str) -> bytes | None:
+    """The octets of a base64 tag, which may be folded; None when it is none."""
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""What is proven about a sender? The one entry to SPF, DKIM and DMARC.
+"""What is proven about a sender? The one entry to SPF, DKIM, ARC and DMARC.
 
 A pure function over the message, DNS answers and a time. The caller resolves what is missing:
 
@@ -12,11 +12,11 @@ Fourteen rounds suffice for the deepest chain that SPF allows; a caller that sto
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import cast
 
-from mailagent.authentication import dkim, dmarc, spf
+from mailagent.authentication import arc, dkim, dmarc, spf
 from mailagent.authentication.answers import Inquiry, Needs
 from mailagent.authentication.dkim_signature import Signature
 from mailagent.authentication.message import Message
@@ -80,34 +80,45 @@ def judge(
     helo: str | None,
     answers: Mapping[Question, Answer],
     now: datetime,
+    arc_sealers: Collection[str] = (),
 ) -> Authentication | Needs:
     """Judge one mail, or name the DNS answers that are missing.
 
     `raw` are the octets as received, None when a provider gave only parts of the mail (then DKIM
-    is `neutral`, not computable). `client_ip` None: SPF is `not_judged`. Never raises.
+    is `neutral`, not computable). `client_ip` None: SPF is `not_judged`. `arc_sealers` are the
+    domains whose ARC seals count; without any, seals are not looked at. Never raises.
     """
     inquiry = Inquiry(answers)
     message = Message.of(raw) if raw is not None else None
     author = _author(message, content)
     claims = dkim.signatures(message, now) if message is not None else (_NOT_COMPUTABLE,)
     spf_verdict = spf.check(inquiry, client_ip=client_ip, mail_from=mail_from, helo=helo)
+    chain = None
+    if message is not None and arc_sealers:
+        chain = arc.read_chain(message, sealers=arc_sealers, now=now)
     for claim in claims:
         if isinstance(claim, Signature):
             inquiry.ask(claim.question.name, claim.question.type)
+    if isinstance(chain, arc.Chain):
+        for question in chain.questions:
+            inquiry.ask(question.name, question.type)
     envelope = ascii_name((mail_from or helo or "").rpartition("@")[2])
     dmarc.foresee(author, [envelope, *(claim.domain for claim in claims)], inquiry)
     # Nothing is hashed before all answers are there: a body costs its time once.
     if (needs := inquiry.needs) is not None:
         return needs
+    sealed = None
     if message is None:
         dkim_verdicts: tuple[DkimVerdict, ...] = (_NOT_COMPUTABLE,)
     else:
         dkim_verdicts = tuple(dkim.verify(claim, message, inquiry) for claim in claims)
+        sealed = arc.verify(chain, message, inquiry)
     spf_verdict = cast("SpfVerdict", spf_verdict)
     dmarc_verdict = dmarc.judge(author, spf_verdict, dkim_verdicts, inquiry)
     if dmarc_verdict is None:
         return cast("Needs", inquiry.needs)
-    return Authentication(spf_verdict, dkim_verdicts, dmarc_verdict, "mailagent")
+    dmarc_verdict = arc.apply(dmarc_verdict, chain, sealed)
+    return Authentication(spf_verdict, dkim_verdicts, dmarc_verdict, "mailagent", sealed)
 
 
 def from_provider(

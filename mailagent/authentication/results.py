@@ -31,6 +31,8 @@ def authentication_results(auth: Authentication, *, authserv_id: str) -> str:
         )
         for verdict in auth.dkim
     )
+    if auth.arc is not None:
+        methods.append(_method("arc", auth.arc.result, auth.arc.reason))
     if auth.dmarc.result != "not_judged":
         methods.append(
             _method(

@@ -87,5 +87,13 @@ def standing(mail: Mail) -> Standing:
 
 
 def _by(mail: Mail) -> str:
-    aligned = mail.authentication.dmarc.aligned_by
-    return {"spf": "SPF", "dkim": "DKIM", None: "its provider"}[aligned]
+    evidence = mail.authentication
+    match evidence.dmarc.aligned_by:
+        case "spf":
+            return "SPF"
+        case "dkim":
+            return "DKIM"
+        case "arc":
+            return f"ARC of {evidence.arc.trusted if evidence.arc else 'a sealer'}"
+        case None:
+            return "its provider"

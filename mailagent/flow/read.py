@@ -103,6 +103,7 @@ async def _understand(services: Services, row: AnyRow, origin: Origin, raw: byte
         "now": row.received_at.isoformat(),
         "judged_by": _judge_of(row.source, origin, trusted=settings.trusts(origin.client_ip)),
         "verdicts": dict(origin.provider_verdicts),
+        "arc_sealers": settings.arc_sealers,
     }
     if origin.authenticated_as == "local":
         # Our own send step has checked the From of what comes by local delivery.
@@ -142,6 +143,8 @@ def _dns_was_silent(evidence: Authentication) -> bool:
     if evidence.dmarc.result == "pass" or evidence.judged_by != "mailagent":
         return False
     results = {evidence.spf.result, evidence.dmarc.result, *(one.result for one in evidence.dkim)}
+    if evidence.arc is not None and evidence.arc.trusted is not None:
+        results.add(evidence.arc.result)
     return "temperror" in results
 
 
@@ -383,7 +386,10 @@ def _in_words(mail: Mail) -> str:
             "a real sender would be held to DMARC before any answer"
         )
     dkim: Sequence[str] = [f"{one.result} ({one.domain})" for one in evidence.dkim] or ["none"]
+    arc = evidence.arc
+    sealed = f", ARC {arc.result} ({', '.join(arc.sealers) or arc.reason})" if arc else ""
+    why = f" ({evidence.dmarc.reason})" if evidence.dmarc.aligned_by == "arc" else ""
     return (
-        f"SPF {evidence.spf.result}, DKIM {', '.join(dkim)}, DMARC {evidence.dmarc.result} "
-        f"for {evidence.dmarc.domain or 'no domain'}, judged by {evidence.judged_by}"
+        f"SPF {evidence.spf.result}, DKIM {', '.join(dkim)}{sealed}, DMARC {evidence.dmarc.result} "
+        f"for {evidence.dmarc.domain or 'no domain'}{why}, judged by {evidence.judged_by}"
     )

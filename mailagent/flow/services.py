@@ -28,6 +28,8 @@ class FlowSettings:
     ui_url: str
     trusted_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Mail from here is not judged and is answered: the demo's loopback, nothing else."""
+    arc_sealers: tuple[str, ...] = ()
+    """Domains whose ARC seals may turn a DMARC fail into a pass."""
     turn_deadline: timedelta = timedelta(minutes=5)
     send_expiry: timedelta = timedelta(hours=72)
     turns_per_sender_a_day: int = 50

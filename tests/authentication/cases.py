@@ -74,6 +74,7 @@ def judged(
     helo: str | None = "mx.example.com",
     failing: Sequence[str] = (),
     now: datetime = NOW,
+    sealers: Sequence[str] = (),
 ) -> Authentication:
     """Judge a mail, answering from `zone` until nothing is missing (at most twenty rounds)."""
     authors = (from_,) if isinstance(from_, str) else tuple(from_)
@@ -89,6 +90,7 @@ def judged(
             helo=helo,
             answers=answers,
             now=now,
+            arc_sealers=sealers,
         )
         if isinstance(outcome, Authentication):
             return outcome
