@@ -9,15 +9,18 @@ first, and what waits together is committed together (`SharedCommit`).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mailagent.store.process_lock import ProcessLock
@@ -33,6 +36,7 @@ T = TypeVar("T")
 
 _READERS = 3
 _POSTGRES_CONNECTIONS = 8
+_TRUSTED_SECONDS = 1.0
 
 
 def driver_url(url: str) -> str:
@@ -191,13 +195,7 @@ def _processes(url: str) -> ProcessLock | None:
 
 def _engine(url: str, *, on_sqlite: bool) -> Engine:
     if not on_sqlite:
-        return create_engine(
-            url,
-            pool_size=_POSTGRES_CONNECTIONS,
-            max_overflow=4,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"},
-        )
+        return _postgres_engine(url)
     engine = create_engine(url, pool_size=_READERS + 2, connect_args={"timeout": 5})
 
     @event.listens_for(engine, "connect")
@@ -208,6 +206,31 @@ def _engine(url: str, *, on_sqlite: bool) -> Engine:
         for pragma in (*PRAGMAS, "busy_timeout=5000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    return engine
+
+
+def _postgres_engine(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=_POSTGRES_CONNECTIONS,
+        max_overflow=4,
+        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"},
+    )
+
+    @event.listens_for(engine, "checkin")
+    def _rest(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["resting_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _try(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+        # One in use a moment ago is alive; to ask each time costs a mail ten round trips.
+        if time.monotonic() - record.info.get("resting_since", time.monotonic()) < _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise DisconnectionError("the connection died while it rested") from error
 
     return engine
 
