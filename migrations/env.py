@@ -20,8 +20,11 @@ def _render(kind: str, item: Any, autogenerate: AutogenContext) -> str | Literal
     return False
 
 
+_FULL_TEXT = ("passages_", "message_words_index")
+
+
 def _ours(_object: Any, name: str | None, kind: str, _reflected: bool, _to: Any) -> bool:
-    return not (kind == "table" and name is not None and name.startswith("passages_"))
+    return not (kind == "table" and name is not None and name.startswith(_FULL_TEXT))
 
 
 context.configure(

@@ -27,6 +27,7 @@ from mailagent.flow.values import ORIGIN, READING, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Kind, Mail
 from mailagent.reading import Reading, answers_to_json
+from mailagent.store import mail_search
 from mailagent.store.tables import attachments, deliveries, messages, raw_messages
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
@@ -326,6 +327,9 @@ def _write_message(tx: Transaction, mail: Mail, ours: Mapping[str, str | None]) 
             for one in content.attachments
         ),
     )
+    if (agent_id := ours["agent_id"]) is not None:
+        sender = (author.name, author.address) if author else ()
+        mail_search.add(tx, message_id, agent_id, content.subject, *sender, content.written)
     return message_id
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from mailagent.store.types import Json, Moment
 
@@ -319,6 +320,24 @@ deliveries = Table(
     _where("ix_deliveries_thread_id", "thread_id", "thread_id IS NOT NULL"),
     _where("ix_deliveries_turn_id", "turn_id", "turn_id IS NOT NULL"),
     Index("ix_deliveries_raw_id", "raw_id"),
+    # An agent's inbox by state; then what a workspace has besides the answered, and its archive.
+    _where(
+        "ix_deliveries_agent_id_state_received_at",
+        "agent_id, state, received_at",
+        "state <> 'accepted' AND archived_at IS NULL",
+    ),
+    _where(
+        "ix_deliveries_state_workspace_id_received_at",
+        "state, workspace_id, received_at",
+        "state NOT IN ('accepted', 'answered') AND archived_at IS NULL",
+    ),
+    _where(
+        "ix_deliveries_archived",
+        "workspace_id, archived_at, received_at",
+        "archived_at IS NOT NULL",
+    ),
+    # SMTP's own are found by the unique constraint: acceptance by SMTP writes one index less.
+    _where("ix_deliveries_source_id", "source_id", "source <> 'smtp'"),
 )
 
 messages = Table(
@@ -342,9 +361,28 @@ messages = Table(
     Column("authentication", Json, nullable=False),
     Column("at", Moment, nullable=False),
     Index("ix_messages_delivery_id", "delivery_id"),
-    Index("ix_messages_workspace_id_message_id", "workspace_id", "message_id"),
+    # The workspace second: an operator traces a Message-ID without knowing whose it is.
+    Index("ix_messages_message_id_workspace_id", "message_id", "workspace_id"),
     Index("ix_messages_thread_id_at", "thread_id", "at"),
     Index("ix_messages_from", "workspace_id", "from_address", "at"),
+)
+
+message_words = Table(
+    "message_words",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _workspace(),
+    Column("agent_id", String(48), nullable=False),
+    Column(
+        "message_ref",
+        String(48),
+        ForeignKey("messages.id", ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+    ),
+    # What `store.mail_search` finds it by; on SQLite a trigger keeps an FTS5 table of them.
+    Column("words", Text().with_variant(TSVECTOR(), "postgresql"), nullable=False),
+    Index("ix_message_words_agent_id_id", "agent_id", "id"),
 )
 
 attachments = Table(
@@ -429,6 +467,17 @@ outbound_mails = Table(
     Index("ix_outbound_mails_agent_id_created_at", "agent_id", "created_at"),
     Index("ix_outbound_mails_thread_id", "thread_id"),
     Index("ix_outbound_mails_answers_delivery_id", "answers_delivery_id"),
+    # A reply that was sent touches neither: they hold what is looked for, and seldom is.
+    _where(
+        "ix_outbound_mails_state_workspace_id_created_at",
+        "state, workspace_id, created_at",
+        "state NOT IN ('queued', 'sent', 'delivered')",
+    ),
+    _where(
+        "ix_outbound_mails_purpose_workspace_id_created_at",
+        "purpose, workspace_id, created_at",
+        "purpose <> 'reply'",
+    ),
     # One turn freezes at most one reply, and one event sends at most one notice of a kind.
     Index("uq_outbound_mails_turn_id_purpose", "turn_id", "purpose", unique=True),
 )
