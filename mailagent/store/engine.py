@@ -9,18 +9,16 @@ first, and what waits together is committed together (`SharedCommit`).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mailagent.store.process_lock import ProcessLock
@@ -29,14 +27,17 @@ from mailagent.store.sqlite import PRAGMAS
 from mailagent.store.transaction import Transaction
 from mailagent.store.write_lock import WriteLock
 
-__all__ = ["Store", "driver_url"]
+__all__ = ["APPLICATION_NAME", "Store", "driver_url"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _READERS = 3
 _POSTGRES_CONNECTIONS = 8
-_TRUSTED_SECONDS = 1.0
+
+APPLICATION_NAME = "mailagent"
+"""By which a PostgreSQL server tells who is connected; a restore wants none of us to be."""
+_OPTIONS = f"-c timezone=UTC -c application_name={APPLICATION_NAME}"
 
 
 def driver_url(url: str) -> str:
@@ -134,10 +135,11 @@ class Store:
         **kwargs: P.kwargs,
     ) -> T:
         """`read` for callers that are in a thread of their own already."""
-        with self.engine.connect() as connection:
-            if self.on_sqlite:
-                connection.exec_driver_sql("BEGIN")
-            return work(Transaction(connection, workspace_id, self.now()), *args, **kwargs)
+
+        def bound(tx: Transaction) -> T:
+            return work(tx, *args, **kwargs)
+
+        return self._snapshot(workspace_id, bound)
 
     async def _write(self, workspace_id: str | None, work: Callable[[Transaction], T]) -> T:
         if self._shared is None:
@@ -145,18 +147,41 @@ class Store:
         result: T = await self._shared.write(workspace_id, work)
         return result
 
-    def _commit(self, workspace_id: str | None, work: Callable[[Transaction], T]) -> T:
+    def _snapshot(
+        self, workspace_id: str | None, work: Callable[[Transaction], T], *, again: bool = True
+    ) -> T:
+        with self.engine.connect() as connection:
+            if self.on_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            try:
+                return work(Transaction(connection, workspace_id, self.now()))
+            except DBAPIError as error:
+                if not (again and error.connection_invalidated):
+                    raise
+        return self._snapshot(workspace_id, work, again=False)
+
+    def _commit(
+        self, workspace_id: str | None, work: Callable[[Transaction], T], *, again: bool = True
+    ) -> T:
         with self.engine.connect() as connection:
             if self.on_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             transaction = Transaction(connection, workspace_id, self.now())
-            result = work(transaction)
-            transaction.end()
-            if transaction.woken and not self.on_sqlite:
-                _notify(connection, transaction.woken)
-            connection.commit()
-        self.woken(transaction.woken)
-        return result
+            try:
+                result = work(transaction)
+                transaction.end()
+                if transaction.woken and not self.on_sqlite:
+                    _notify(connection, transaction.woken)
+            except DBAPIError as error:
+                # Died before its COMMIT was sent: nothing was done. To ask each connection first
+                # whether it lives would cost a mail ten round trips.
+                if not (again and error.connection_invalidated):
+                    raise
+            else:
+                connection.commit()
+                self.woken(transaction.woken)
+                return result
+        return self._commit(workspace_id, work, again=False)
 
     def woken(self, queues: frozenset[str]) -> None:
         """Pass on that rows of these queues are due now."""
@@ -195,7 +220,12 @@ def _processes(url: str) -> ProcessLock | None:
 
 def _engine(url: str, *, on_sqlite: bool) -> Engine:
     if not on_sqlite:
-        return _postgres_engine(url)
+        return create_engine(
+            url,
+            pool_size=_POSTGRES_CONNECTIONS,
+            max_overflow=4,
+            connect_args={"connect_timeout": 5, "options": _OPTIONS},
+        )
     engine = create_engine(url, pool_size=_READERS + 2, connect_args={"timeout": 5})
 
     @event.listens_for(engine, "connect")
@@ -206,31 +236,6 @@ def _engine(url: str, *, on_sqlite: bool) -> Engine:
         for pragma in (*PRAGMAS, "busy_timeout=5000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
-
-    return engine
-
-
-def _postgres_engine(url: str) -> Engine:
-    engine = create_engine(
-        url,
-        pool_size=_POSTGRES_CONNECTIONS,
-        max_overflow=4,
-        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"},
-    )
-
-    @event.listens_for(engine, "checkin")
-    def _rest(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        record.info["resting_since"] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def _try(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
-        # One in use a moment ago is alive; to ask each time costs a mail ten round trips.
-        if time.monotonic() - record.info.get("resting_since", time.monotonic()) < _TRUSTED_SECONDS:
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except psycopg.Error as error:
-            raise DisconnectionError("the connection died while it rested") from error
 
     return engine
 
