@@ -9,6 +9,7 @@ from backend.access.dependencies import Access, authenticated, require, services
 from backend.access.keys import ApiKey, NewKey
 from backend.access.principal import Principal
 from backend.access.schemas import KeyIn, KeyOut, MeOut, NewKeyOut, WorkspaceGrant
+from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import EVERYTHING, Page
 from backend.workspaces.service import list_workspaces
@@ -44,10 +45,14 @@ async def list_keys(window: Windowed, access: Access = require("key.read")) -> P
 
 
 @router.post("/workspaces/{ws}/keys", response_model=NewKeyOut, status_code=201)
-async def create_key(body: KeyIn, access: Access = require("key.manage")) -> NewKey:
+async def create_key(
+    body: KeyIn, once: Once, access: Access = require("key.manage")
+) -> Answer[NewKey]:
     """Make a key. Its secret is in this answer only; it cannot do more than who makes it."""
     access.principal.demand_all(access.workspace_id, body.permissions)
-    return await access.write(keys.create, body.name, body.permissions, expires_at=body.expires_at)
+    return await once.write(
+        access, keys.create, body.name, body.permissions, expires_at=body.expires_at
+    )
 
 
 @router.get("/workspaces/{ws}/keys/{key}", response_model=KeyOut)

@@ -8,6 +8,7 @@ from backend.access.dependencies import Access, require
 from backend.agents import aliases, service
 from backend.agents.schemas import AgentIn, AgentOut, AgentPatch, AliasIn
 from backend.agents.service import Agent
+from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
 
@@ -23,10 +24,12 @@ async def list_agents(window: Windowed, access: Access = require("agent.read")) 
 
 
 @router.post("", response_model=AgentOut, status_code=201)
-async def create_agent(body: AgentIn, access: Access = require("agent.manage")) -> Agent:
+async def create_agent(
+    body: AgentIn, once: Once, access: Access = require("agent.manage")
+) -> Answer[Agent]:
     """Make an agent with its primary address; it gets mail at once."""
-    return await access.write(
-        service.create, access.services.settings.default_domain, **body.model_dump()
+    return await once.write(
+        access, service.create, access.services.settings.default_domain, **body.model_dump()
     )
 
 
@@ -51,10 +54,12 @@ async def remove_agent(agent: str, access: Access = require("agent.manage")) -> 
 
 
 @router.post("/{agent}/aliases", response_model=AgentOut, status_code=201)
-async def add_alias(agent: str, body: AliasIn, access: Access = require("agent.manage")) -> Agent:
+async def add_alias(
+    agent: str, body: AliasIn, once: Once, access: Access = require("agent.manage")
+) -> Answer[Agent]:
     """Give an agent one more address."""
-    return await access.write(
-        aliases.add_alias, access.services.settings.default_domain, agent, body.address
+    return await once.write(
+        access, aliases.add_alias, access.services.settings.default_domain, agent, body.address
     )
 
 

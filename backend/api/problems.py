@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from backend.access.principal import Forbidden
+from backend.idempotency import BadKey
 from mailagent.errors import (
     Conflict,
     MailagentError,
@@ -64,6 +65,7 @@ class _Kind:
 
 
 _KINDS: Mapping[type[Exception], _Kind] = {
+    BadKey: _Kind("malformed", "A header breaks a rule", HTTPStatus.BAD_REQUEST),
     Malformed: _Kind("malformed", "The input breaks a rule", HTTPStatus.UNPROCESSABLE_ENTITY),
     Unauthentic: _Kind("unauthentic", "Who asks is not known", HTTPStatus.UNAUTHORIZED),
     Forbidden: _Kind("forbidden", "A permission is missing", HTTPStatus.FORBIDDEN),

@@ -8,6 +8,7 @@ from backend.access.dependencies import Access, require
 from backend.documents import service
 from backend.documents.schemas import DocumentIn, DocumentOut, DocumentTextOut
 from backend.documents.service import Document
+from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
 
@@ -25,9 +26,11 @@ async def list_documents(
 
 
 @router.post("", response_model=DocumentOut, status_code=201)
-async def add_document(body: DocumentIn, access: Access = require("document.manage")) -> Document:
+async def add_document(
+    body: DocumentIn, once: Once, access: Access = require("document.manage")
+) -> Answer[Document]:
     """Keep a document of at most 1 MiB, in place of one of the same name."""
-    return await access.write(service.add, body.name, body.text)
+    return await once.write(access, service.add, body.name, body.text)
 
 
 @router.get("/{document}", response_model=DocumentTextOut)

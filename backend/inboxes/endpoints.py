@@ -14,6 +14,7 @@ from pydantic import AwareDatetime
 
 from backend.access.dependencies import Access, require
 from backend.agents import service as agents
+from backend.idempotency import Answer, Once
 from backend.inboxes import contents, handling, listing
 from backend.inboxes.listing import Filter
 from backend.inboxes.schemas import DeliveryOut, ItemOut, ReplyIn, SentOut, StoryOut, ThreadOut
@@ -59,21 +60,23 @@ async def inbox(
     f"{_CRM}/{{delivery}}/reply", response_model=SentOut, status_code=201, name="crm_reply"
 )
 async def reply_in_inbox(
-    agent: str, delivery: str, body: ReplyIn, access: Access = require("message.send")
-) -> SentOut:
+    agent: str,
+    delivery: str,
+    body: ReplyIn,
+    once: Once,
+    access: Access = require("message.send"),
+) -> Answer[SentOut]:
     """Answer a mail of this agent in its thread, as a person."""
-    await access.read(_of_agent, agent, delivery)
-    return await _answer(access, delivery, body.text)
+    return await once.write(access, _answer, access, delivery, body.text, of=agent)
 
 
 @router.post(f"{_INBOX}/{{delivery}}/archive", response_model=ItemOut)
 @router.post(f"{_CRM}/{{delivery}}/archive", response_model=ItemOut, name="crm_archive")
 async def archive_in_inbox(
-    agent: str, delivery: str, access: Access = require("message.send")
-) -> ItemOut:
+    agent: str, delivery: str, once: Once, access: Access = require("message.send")
+) -> Answer[ItemOut]:
     """Put a mail of this agent away; its state is not touched."""
-    await access.read(_of_agent, agent, delivery)
-    return await _archive(access, delivery, away=True)
+    return await once.write(access, _archive, delivery, actor=access.actor, away=True, of=agent)
 
 
 @router.get("/deliveries", response_model=PageOf[ItemOut])
@@ -124,28 +127,33 @@ async def get_attachment(
 
 
 @router.post("/deliveries/{delivery}/reply", response_model=SentOut, status_code=201)
-async def reply(delivery: str, body: ReplyIn, access: Access = require("message.send")) -> SentOut:
+async def reply(
+    delivery: str, body: ReplyIn, once: Once, access: Access = require("message.send")
+) -> Answer[SentOut]:
     """Answer a mail in its thread, from the agent's address, as a person."""
-    return await _answer(access, delivery, body.text)
+    return await once.write(access, _answer, access, delivery, body.text)
 
 
 @router.post("/deliveries/{delivery}/archive", response_model=ItemOut)
-async def archive(delivery: str, access: Access = require("message.send")) -> ItemOut:
+async def archive(
+    delivery: str, once: Once, access: Access = require("message.send")
+) -> Answer[ItemOut]:
     """Put a mail away; its state is not touched."""
-    return await _archive(access, delivery, away=True)
+    return await once.write(access, _archive, delivery, actor=access.actor, away=True)
 
 
 @router.delete("/deliveries/{delivery}/archive", response_model=ItemOut)
 async def take_back(delivery: str, access: Access = require("message.send")) -> ItemOut:
     """Take a mail back from the archive."""
-    return await _archive(access, delivery, away=False)
+    return await access.write(_archive, delivery, actor=access.actor, away=False)
 
 
 @router.post("/deliveries/{delivery}/replay", response_model=ItemOut)
-async def replay(delivery: str, access: Access = require("message.send")) -> ItemOut:
+async def replay(
+    delivery: str, once: Once, access: Access = require("message.send")
+) -> Answer[ItemOut]:
     """Drive a mail again that was not answered. 409 when it was, or is in work."""
-    await access.write(handling.replay, delivery, actor=access.actor)
-    return ItemOut.of(await access.read(listing.one, delivery))
+    return await once.write(access, _replay, delivery, actor=access.actor)
 
 
 @router.get("/threads/{thread}", response_model=ThreadOut)
@@ -165,14 +173,26 @@ def _of_agent(tx: Transaction, agent: str, delivery: str) -> None:
         raise NotFound(f"agent {agent[:80]} has no delivery {delivery[:80]}")
 
 
-async def _answer(access: Access, delivery: str, text: str) -> SentOut:
-    id_ = await access.write(handling.answer, access.services, delivery, text, author=access.actor)
-    return SentOut(id=id_)
+def _answer(
+    tx: Transaction, access: Access, delivery: str, text: str, *, of: str | None = None
+) -> SentOut:
+    if of is not None:
+        _of_agent(tx, of, delivery)
+    return SentOut(id=handling.answer(tx, access.services, delivery, text, author=access.actor))
 
 
-async def _archive(access: Access, delivery: str, *, away: bool) -> ItemOut:
-    await access.write(handling.archive, delivery, actor=access.actor, away=away)
-    return ItemOut.of(await access.read(listing.one, delivery))
+def _archive(
+    tx: Transaction, delivery: str, *, actor: str, away: bool, of: str | None = None
+) -> ItemOut:
+    if of is not None:
+        _of_agent(tx, of, delivery)
+    handling.archive(tx, delivery, actor=actor, away=away)
+    return ItemOut.of(listing.one(tx, delivery))
+
+
+def _replay(tx: Transaction, delivery: str, *, actor: str) -> ItemOut:
+    handling.replay(tx, delivery, actor=actor)
+    return ItemOut.of(listing.one(tx, delivery))
 
 
 def _download(content: bytes, filename: str, content_type: str) -> Response:

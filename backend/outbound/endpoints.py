@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 
 from backend.access.dependencies import Access, require, require_in_own
 from backend.agents import service as agents
+from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.outbound import deciding, listing, suppressions, trial, writing
 from backend.outbound.listing import Filter, Summary
@@ -22,8 +23,10 @@ from backend.outbound.schemas import (
     TrialOut,
 )
 from backend.outbound.suppressions import Suppression
+from backend.outbound.writing import Draft
 from backend.paging import Page
 from mailagent.flow.states import RecipientState
+from mailagent.store.transaction import Transaction
 
 __all__ = ["router"]
 
@@ -34,28 +37,39 @@ _WS = "/workspaces/{ws}"
 
 @router.post(f"{_WS}/agents/{{agent}}/messages", response_model=QueuedOut, status_code=201)
 async def send_message(
-    agent: str, body: MessageIn, access: Access = require("message.send")
-) -> QueuedOut:
+    agent: str, body: MessageIn, once: Once, access: Access = require("message.send")
+) -> Answer[QueuedOut]:
     """Send a new mail from an agent's address; it opens a thread. 50 recipients, 10 MB at most."""
-    found = await access.read(agents.get, agent)
-    queued = await access.write(
-        writing.write, access.services, found.id, body.draft(), author=access.actor
-    )
-    return QueuedOut.of(queued)
+    return await once.write(access, _send, access, agent, body.draft())
+
+
+def _send(tx: Transaction, access: Access, agent: str, draft: Draft) -> QueuedOut:
+    agent_id = agents.get(tx, agent).id
+    return QueuedOut.of(writing.write(tx, access.services, agent_id, draft, author=access.actor))
 
 
 @router.post("/email/test", response_model=TrialOut)
-async def send_test(body: TrialIn, access: Access = require_in_own("message.send")) -> TrialOut:
+async def send_test(
+    body: TrialIn, once: Once, access: Access = require_in_own("message.send")
+) -> Answer[TrialOut]:
     """Send a test mail and say who carries it and what became of it (after 5 s at most)."""
-    made = await trial.send(
-        access.services,
-        access.workspace_id,
-        to=body.to,
-        subject=body.subject,
-        body=body.body,
-        author=access.actor,
-    )
-    return TrialOut.of(made)
+
+    def queue(tx: Transaction) -> TrialOut:
+        return TrialOut.of(
+            trial.queue(
+                tx,
+                access.services,
+                to=body.to,
+                subject=body.subject,
+                body=body.body,
+                author=access.actor,
+            )
+        )
+
+    async def follow(queued: TrialOut) -> TrialOut:
+        return TrialOut.of(await trial.follow(access.services, access.workspace_id, queued.id))
+
+    return await once.write_and_follow(access, queue, follow)
 
 
 @router.get(f"{_WS}/outbound", response_model=PageOf[OutboundOut])
@@ -85,21 +99,28 @@ async def get_outbound(
 
 
 @router.post(f"{_WS}/outbound/{{outbound}}/cancel", response_model=OutboundOut)
-async def cancel(outbound: str, access: Access = require("outbound.manage")) -> Summary:
+async def cancel(
+    outbound: str, once: Once, access: Access = require("outbound.manage")
+) -> Answer[Summary]:
     """Stop what has not left yet. 409 when nothing waits any more."""
-    return await access.write(deciding.cancel, outbound, actor=access.actor)
+    return await once.write(access, deciding.cancel, outbound, actor=access.actor)
 
 
 @router.post(f"{_WS}/outbound/{{outbound}}/sent", response_model=OutboundOut)
-async def declare_sent(outbound: str, access: Access = require("outbound.manage")) -> Summary:
+async def declare_sent(
+    outbound: str, once: Once, access: Access = require("outbound.manage")
+) -> Answer[Summary]:
     """Say of an unknown mail (or recipient, by its id) that it arrived."""
-    return await access.write(deciding.declare_sent, outbound, actor=access.actor)
+    return await once.write(access, deciding.declare_sent, outbound, actor=access.actor)
 
 
 @router.post(f"{_WS}/outbound/{{outbound}}/again", response_model=OutboundOut)
-async def send_again(outbound: str, access: Access = require("outbound.manage")) -> Summary:
+async def send_again(
+    outbound: str, once: Once, access: Access = require("outbound.manage")
+) -> Answer[Summary]:
     """Send an unknown mail (or to one recipient, by its id) once more: it may arrive twice."""
-    return await access.write(
+    return await once.write(
+        access,
         deciding.send_again,
         outbound,
         actor=access.actor,
@@ -117,11 +138,11 @@ async def list_suppressions(
 
 @router.post(f"{_WS}/suppressions", response_model=SuppressionOut, status_code=201)
 async def add_suppression(
-    body: SuppressionIn, access: Access = require("outbound.manage")
-) -> Suppression:
+    body: SuppressionIn, once: Once, access: Access = require("outbound.manage")
+) -> Answer[Suppression]:
     """Send nothing to an address any more."""
-    return await access.write(
-        suppressions.add, body.address, detail=body.detail, actor=access.actor
+    return await once.write(
+        access, suppressions.add, body.address, detail=body.detail, actor=access.actor
     )
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from backend.outbound.listing import OutboundMail, get
-from backend.outbound.writing import Queued, trial_mail
+from backend.outbound.writing import trial_mail
 from mailagent import outbound
 from mailagent.flow.services import Services
 from mailagent.flow.states import RecipientState
 from mailagent.outgoing import Outgoing, Recipient
+from mailagent.store.transaction import Transaction
 
-__all__ = ["Trial", "send"]
+__all__ = ["Trial", "follow", "queue", "send"]
 
 _LOOK_EVERY = timedelta(milliseconds=50)
 _ON_ITS_WAY = frozenset({RecipientState.QUEUED, RecipientState.SENDING})
@@ -46,14 +47,33 @@ async def send(
     patience: timedelta = timedelta(seconds=5),
 ) -> Trial:
     """Queue a test mail and wait for its outcome, `patience` at most. Raises Malformed."""
-    queued: Queued = await services.store.write(
-        workspace_id, trial_mail, services, to=to, subject=subject, body=body, author=author
+    queued = await services.store.write(
+        workspace_id, queue, services, to=to, subject=subject, body=body, author=author
     )
-    mail = await services.store.read(workspace_id, get, queued.id)
+    return await follow(services, workspace_id, queued.id, patience=patience)
+
+
+def queue(
+    tx: Transaction, services: Services, *, to: str, subject: str, body: str, author: str
+) -> Trial:
+    """Queue a test mail. Raises Malformed."""
+    queued = trial_mail(tx, services, to=to, subject=subject, body=body, author=author)
+    return _trial(services, get(tx, queued.id))
+
+
+async def follow(
+    services: Services,
+    workspace_id: str,
+    outbound_id: str,
+    *,
+    patience: timedelta = timedelta(seconds=5),
+) -> Trial:
+    """Wait for the outcome of a test mail that is queued, `patience` at most."""
+    mail = await services.store.read(workspace_id, get, outbound_id)
     deadline = asyncio.get_running_loop().time() + patience.total_seconds()
     while _waits(mail) and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(_LOOK_EVERY.total_seconds())
-        mail = await services.store.read(workspace_id, get, queued.id)
+        mail = await services.store.read(workspace_id, get, outbound_id)
     return _trial(services, mail)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from backend.access.dependencies import Access, require
+from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
 from backend.rules import explanation, service
@@ -30,9 +31,11 @@ async def list_rules(window: Windowed, access: Access = require("rule.read")) ->
 
 
 @router.post("", response_model=RuleOut, status_code=201)
-async def add_rule(body: RuleIn, access: Access = require("rule.manage")) -> StoredRule:
+async def add_rule(
+    body: RuleIn, once: Once, access: Access = require("rule.manage")
+) -> Answer[StoredRule]:
     """Add a rule."""
-    return await access.write(service.add, **body.model_dump())
+    return await once.write(access, service.add, **body.model_dump())
 
 
 @router.post("/test", response_model=TrialOut)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from backend.access.dependencies import Access, authenticated, require, services_of
 from backend.access.permissions import ROLES
 from backend.access.principal import Principal
+from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
 from backend.workspaces import members, service
@@ -40,11 +41,12 @@ async def list_workspaces(
 
 @router.post("", response_model=WorkspaceOut, status_code=201)
 async def create_workspace(
-    request: Request, body: WorkspaceIn, principal: Principal = authenticated()
-) -> Workspace:
+    request: Request, body: WorkspaceIn, once: Once, principal: Principal = authenticated()
+) -> Answer[Workspace]:
     """Make a workspace and its owner: for the operator's keys and people."""
-    principal.demand_operator("workspace.create")
-    return await services_of(request).store.write_unscoped(_create, principal, body)
+    operators = principal.demand_operator("workspace.create")
+    access = Access(principal, operators, services_of(request))
+    return await once.write_unscoped(access, _create, principal, body)
 
 
 def _create(tx: Transaction, principal: Principal, body: WorkspaceIn) -> Workspace:
@@ -89,10 +91,12 @@ async def list_members(window: Windowed, access: Access = require("member.read")
 
 
 @router.post("/{ws}/members", response_model=MemberOut, status_code=201)
-async def add_member(body: MemberIn, access: Access = require("member.manage")) -> Member:
+async def add_member(
+    body: MemberIn, once: Once, access: Access = require("member.manage")
+) -> Answer[Member]:
     """Let a person in, with a role that holds nothing you lack."""
     access.principal.demand_all(access.workspace_id, ROLES.get(body.role, ()))
-    return await access.write(members.add_member, body.email, body.role, name=body.name)
+    return await once.write(access, members.add_member, body.email, body.role, name=body.name)
 
 
 @router.get("/{ws}/members/{person}", response_model=MemberOut)

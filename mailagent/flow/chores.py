@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, true, update
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
-from mailagent.store.tables import deliveries, schedules, sign_ins, threads
+from mailagent.store.tables import deliveries, idempotency_keys, schedules, sign_ins, threads
 from mailagent.store.transaction import Transaction
 from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish
 
@@ -54,9 +54,16 @@ def forget_sign_ins(tx: Transaction) -> None:
     tx.execute(delete(sign_ins).where(sign_ins.c.expires_at < tx.now - timedelta(days=1)))
 
 
+def forget_idempotency_keys(tx: Transaction) -> None:
+    """Drop answers that were kept for a day for who asks again."""
+    old = idempotency_keys.c.created_at < tx.now - timedelta(days=1)
+    tx.execute(delete(idempotency_keys).where(old))
+
+
 CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "release_held": (timedelta(minutes=1), release_held),
     "forget_sign_ins": (timedelta(hours=6), forget_sign_ins),
+    "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
 }
 
 
