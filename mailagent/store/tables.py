@@ -135,7 +135,7 @@ api_keys = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    # SHA-256 (hex) of principal, method, path and key.
+    # SHA-256 (hex) of workspace, principal, method, path and key.
     Column("name", String(64), primary_key=True),
     _workspace(),
     Column("fingerprint", String(64), nullable=False),
