@@ -23,12 +23,14 @@ import uvicorn
 from starlette.routing import Match, Mount
 from starlette.types import Scope
 
+from backend.acceptors import Acceptors
 from backend.api import PREFIX, create_api
 from backend.health import Health, routes
 from backend.installation import Installation
 from backend.smtp import follow, make_certificate, make_door
 from backend.web import create_web
-from mailagent.doors.smtp_limits import SmtpLimits
+from mailagent.doors.smtp import SmtpDoor, listening_socket
+from mailagent.doors.smtp_tls import Certificate
 from mailagent.doors.webhooks import webhook_app
 from mailagent.errors import MailagentError, Misconfigured
 from mailagent.flow import chores, workers
@@ -68,9 +70,12 @@ async def serving(
     *,
     host: str,
     stop: asyncio.Event,
-    limits: SmtpLimits | None = None,
+    acceptors: int = 1,
 ) -> AsyncIterator[Serving]:
-    """Run the parts until the block ends, then stop them in order: doors first, then workers."""
+    """Run the parts until the block ends, then stop them in order: doors first, then workers.
+
+    With several `acceptors`, each is a process of its own and this one takes no mail by SMTP.
+    """
     settings, services = shared.settings, shared.services
     # The committer's thread wakes for each step of a commit; at the default of 5 ms it waits longer
     # for the interpreter than for the disk.
@@ -79,13 +84,7 @@ async def serving(
     shared.wakeups.listen()
     running = workers(services) if "worker" in parts else {}
     certificate = make_certificate(settings) if "smtp" in parts else None
-    door = (
-        make_door(
-            settings, shared.acceptor, services.directory, certificate, host=host, limits=limits
-        )
-        if certificate
-        else None
-    )
+    door = _door(shared, certificate, acceptors) if certificate else None
     health = Health(services.store, running, door, certificate)
     tasks = [
         asyncio.create_task(services.directory.keep_fresh(shared.wakeups.event("directory"), stop)),
@@ -99,11 +98,9 @@ async def serving(
     try:
         if running:
             await services.sandbox.warm()
-        if door is not None:
-            try:
-                await door.start()
-            except OSError as error:
-                raise _taken("MAILAGENT_SMTP_PORT", settings.mailagent_smtp_port, error) from error
+        smtp_port = (
+            await _open(door, host, settings.mailagent_smtp_port, acceptors) if door else None
+        )
         if certificate is not None:
             tasks.append(asyncio.create_task(follow(certificate, stop)))
         if running:
@@ -121,7 +118,7 @@ async def serving(
             ports["backend"] = await _listen(
                 servers, api, host, settings.backend_port, "BACKEND_PORT"
             )
-        yield Serving(door.port if door else None, ports["webhooks"], ports["backend"])
+        yield Serving(smtp_port, ports["webhooks"], ports["backend"])
     finally:
         stop.set()
         if door is not None:
@@ -133,6 +130,29 @@ async def serving(
         for task in late:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+
+
+def _door(shared: Installation, certificate: Certificate, acceptors: int) -> SmtpDoor | Acceptors:
+    if acceptors > 1:
+        return Acceptors(shared.settings, on_accepted=lambda: shared.wakeups.wake(["read"]))
+    return make_door(shared.settings, shared.acceptor, shared.services.directory, certificate)
+
+
+async def _open(door: SmtpDoor | Acceptors, host: str, port: int, acceptors: int) -> int:
+    """Open the door; the port it is on, which `port` 0 leaves to the system."""
+    listening: list[socket.socket] = []
+    try:
+        for _ in range(acceptors):
+            listening.append(listening_socket(host, port, shared=acceptors > 1))
+            port = listening[0].getsockname()[1]
+    except OSError as error:
+        raise _taken("MAILAGENT_SMTP_PORT", port, error) from error
+    match door:
+        case SmtpDoor():
+            await door.start(listening[0])
+        case Acceptors():
+            await door.start(listening)
+    return port
 
 
 class _Pages(Mount):

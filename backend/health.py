@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from backend.acceptors import Acceptors
 from backend.access import keys
 from backend.access.permissions import expanded
 from backend.workspaces.service import operator_id
@@ -40,7 +41,7 @@ class Health:
         self,
         store: Store,
         workers: Mapping[str, Worker],
-        door: SmtpDoor | None,
+        door: SmtpDoor | Acceptors | None,
         certificate: Certificate | None = None,
     ) -> None:
         self._store, self._workers, self._door = store, workers, door
@@ -49,7 +50,9 @@ class Health:
         self._counted_at = 0.0
 
     async def report(self) -> HealthReport:
-        """Healthy is: the database answers, and every worker has looked at its queue lately."""
+        """Healthy is: the database answers, the SMTP door is open where this process has one, and
+        every worker has looked at its queue lately.
+        """
         database = True
         if time.monotonic() - self._counted_at > _COUNT_EVERY:
             try:
@@ -69,14 +72,16 @@ class Health:
             "silent_workers": silent,
             **self._counts,
         }
+        listening = self._door is None or self._door.listening > 0
         if self._door is not None:
+            parts["smtp_acceptors"] = self._door.listening
             parts["smtp_connections"] = self._door.stats().open_connections
         if self._certificate is not None:
             parts["smtp_certificate"] = {
                 "expires": self._certificate.expires.isoformat(),
                 "problem": self._certificate.problem,
             }
-        return HealthReport(database and not silent, parts)
+        return HealthReport(database and listening and not silent, parts)
 
     async def trusts(self, authorization: str) -> bool:
         """Whether the header names a key of the operator's workspace that may read it."""
@@ -168,7 +173,7 @@ def _by_state(tx: Transaction, statement: Any) -> dict[str, int]:
     return {str(row[0]): int(row[1]) for row in tx.rows(statement)}
 
 
-def _door_metrics(door: SmtpDoor, registry: CollectorRegistry) -> None:
+def _door_metrics(door: SmtpDoor | Acceptors, registry: CollectorRegistry) -> None:
     stats = door.stats()
     for name in ("open_connections", "held_bytes", "connections", "accepted"):
         gauge = Gauge(f"mailagent_smtp_{name}", f"SMTP door: {name}", registry=registry)

@@ -30,9 +30,9 @@ def parts_named(only: str) -> tuple[Part, ...]:
     return tuple(part for part in PARTS if part in named) or PARTS
 
 
-def run(settings: Settings, parts: Sequence[Part], *, demo: bool) -> None:
+def run(settings: Settings, parts: Sequence[Part], *, demo: bool, acceptors: int = 1) -> None:
     """Run the parts until SIGTERM or SIGINT."""
-    main = _serve(settings, parts, demo=demo)
+    main = _serve(settings, parts, demo=demo, acceptors=acceptors)
     try:
         import uvloop
     except ImportError:  # Windows has none
@@ -41,7 +41,7 @@ def run(settings: Settings, parts: Sequence[Part], *, demo: bool) -> None:
         uvloop.run(main)
 
 
-async def _serve(settings: Settings, parts: Sequence[Part], *, demo: bool) -> None:
+async def _serve(settings: Settings, parts: Sequence[Part], *, demo: bool, acceptors: int) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop, lambda: typer.echo("stopping: finishing what is in flight", err=True))
     async with AsyncExitStack() as stack:
@@ -51,7 +51,7 @@ async def _serve(settings: Settings, parts: Sequence[Part], *, demo: bool) -> No
             await asyncio.to_thread(store.close)
         shared = await stack.enter_async_context(installation(settings, demo=demo))
         ports = await stack.enter_async_context(
-            serving(shared, parts, host=settings.mailagent_host, stop=stop)
+            serving(shared, parts, host=settings.mailagent_host, stop=stop, acceptors=acceptors)
         )
         if demo:
             link = await shared.services.store.write_unscoped(

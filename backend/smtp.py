@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from mailagent.doors.smtp import SmtpDoor
-from mailagent.doors.smtp_limits import SmtpLimits
+from mailagent.doors.smtp_shared_counts import SharedCounts
 from mailagent.doors.smtp_tls import Certificate
 from mailagent.inbound import Acceptor, Directory
 from mailagent.settings import Settings
@@ -32,19 +32,16 @@ def make_door(
     directory: Directory,
     certificate: Certificate,
     *,
-    host: str,
-    limits: SmtpLimits | None = None,
+    shared_counts: SharedCounts | None = None,
 ) -> SmtpDoor:
     """The door, not open yet."""
     return SmtpDoor(
         acceptor,
         directory,
         hostname=settings.mailagent_hostname,
-        host=host,
-        port=settings.mailagent_smtp_port,
-        limits=limits,
         tls=certificate.context,
         proxy_networks=settings.proxy_networks,
+        shared_counts=shared_counts,
     )
 
 

@@ -135,10 +135,12 @@ class Node:
         settings: Mapping[str, str] | None = None,
         program: str = "bench.node",
         asked: Mapping[str, Any] | None = None,
+        acceptors: int = 1,
     ) -> None:
         self.log = folder / "node.log"
         self._program, self._asked = program, dict(asked or {})
         self._parts = list(parts)
+        self._acceptors = acceptors
         self._settings = {
             "MAILAGENT_DATA": str(folder),
             "MAILAGENT_SECRET_KEY": SECRET_KEY,
@@ -179,6 +181,7 @@ class Node:
         given = {
             "settings": self._settings,
             "parts": self._parts,
+            "acceptors": self._acceptors,
             "die_at": die_at,
             "asked": self._asked,
         }
@@ -309,7 +312,9 @@ async def _run(given: Mapping[str, Any], change: Change | None) -> None:
             shared = change(shared, given["asked"])
         if given["die_at"] is not None:
             _die_at(shared.services.store.engine, given["die_at"])
-        async with app.serving(shared, given["parts"], host="127.0.0.1", stop=stop) as serving:
+        async with app.serving(
+            shared, given["parts"], host="127.0.0.1", stop=stop, acceptors=given["acceptors"]
+        ) as serving:
             print(serving.smtp_port, flush=True)
             await stop.wait()
 

@@ -21,6 +21,7 @@ import uvloop
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from mailagent.doors import SmtpDoor, SmtpLimits
+from mailagent.doors.smtp import listening_socket
 from mailagent.inbound import Accepted, Inbound, Known, Outcome
 
 HOSTNAME = "mx.bench.test"
@@ -142,12 +143,11 @@ async def serve(kind: str, folder: Path) -> None:
             StoreAcceptor(store),
             EveryoneIsOurs(),
             hostname=HOSTNAME,
-            host="127.0.0.1",
-            port=0,
             limits=limits,
         )
-        await door.start()
-        print(door.port, flush=True)
+        listening = listening_socket("127.0.0.1", 0)
+        print(listening.getsockname()[1], flush=True)
+        await door.start(listening)
         await stop.wait()
         await door.stop(timedelta(seconds=2))
         return

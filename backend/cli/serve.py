@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Annotated
 
 import typer
@@ -24,12 +25,13 @@ def serve(
         str, typer.Option(help="Only these parts, by commas: smtp, webhooks, worker, backend.")
     ] = "",
     workers: Annotated[
-        int, typer.Option(help="Acceptors on the SMTP port; more than 1 later.")
+        int,
+        typer.Option(min=1, max=64, help="Acceptors on the SMTP port, each a process if several."),
     ] = 1,
 ) -> None:
     """Run the doors, the workers, the API and the web page until SIGTERM."""
-    if workers != 1:
-        raise Misconfigured("--workers", "more than one acceptor is not built yet: see the roadmap")
+    if workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
+        raise Misconfigured("--workers", "this system cannot share a port among processes: use 1")
     # Imported here: the web stack costs a second that no other command should wait for.
     from backend import running
 
@@ -45,4 +47,4 @@ def serve(
         migrations.upgrade(settings.database)
     else:
         migrations.check(settings.database)
-    running.run(settings, parts, demo=demo)
+    running.run(settings, parts, demo=demo, acceptors=workers)

@@ -7,6 +7,7 @@ mail durable, and the 250 is given after that.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,9 +20,10 @@ from mailagent.doors.smtp_content import BareNewlines
 from mailagent.doors.smtp_dialogue import SmtpDialogue
 from mailagent.doors.smtp_limits import SmtpLimits
 from mailagent.doors.smtp_service import SmtpService
+from mailagent.doors.smtp_shared_counts import SharedCounts
 from mailagent.inbound import Acceptor, Directory
 
-__all__ = ["SmtpDoor"]
+__all__ = ["SmtpDoor", "listening_socket"]
 
 _log = structlog.get_logger(__name__)
 
@@ -29,16 +31,25 @@ _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
 
 
+def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens; `shared` lets others of this user listen on the same port.
+
+    `port` 0 takes a free one. Raises OSError when the port is taken or needs privileges.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=shared)
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 class SmtpDoor:
-    """Listens on one port of one event loop; several processes share a port by `reuse_port`.
+    """Serves one listening socket in one event loop.
 
-    `port` 0 takes a free one; `port` tells which, after `start`. `tls` is asked at each STARTTLS.
-    `bare_newlines` is what becomes of a bare CR or LF: refused, or made CRLF. From
-    `proxy_networks`, and only from there, a PROXY header is expected and names the client.
+    `tls` is asked at each STARTTLS. `bare_newlines` is what becomes of a bare CR or LF: refused, or
+    made CRLF. From `proxy_networks`, and only from there, a PROXY header is expected and names the
+    client. `shared_counts` makes the caps those of all processes on the port.
     """
 
     def __init__(
@@ -47,20 +58,15 @@ class SmtpDoor:
         directory: Directory,
         *,
         hostname: str,
-        host: str,
-        port: int,
         limits: SmtpLimits | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
         bare_newlines: BareNewlines = "refuse",
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
-        reuse_port: bool = False,
+        shared_counts: SharedCounts | None = None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         limits = limits or SmtpLimits()
-        self.port = port
-        self._host = host
-        self._reuse_port = reuse_port
-        self._census = Census(limits)
+        self._census = Census(limits, shared_counts)
         self._service = SmtpService(
             acceptor=acceptor,
             directory=directory,
@@ -74,33 +80,37 @@ class SmtpDoor:
         )
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
-        """Bind and listen. Raises OSError when the port is taken or needs privileges."""
+    async def start(self, listening: socket.socket) -> None:
+        """Serve who connects to the socket, which is the door's from now on."""
         loop = asyncio.get_running_loop()
+        host, port = listening.getsockname()[:2]
         self._server = await loop.create_server(
-            lambda: SmtpDialogue(self._service, loop),
-            self._host,
-            self.port,
-            reuse_port=self._reuse_port or None,
-            backlog=_BACKLOG,
+            lambda: SmtpDialogue(self._service, loop), sock=listening, backlog=_BACKLOG
         )
-        self.port = self._server.sockets[0].getsockname()[1]
-        _log.info("smtp_door_open", host=self._host, port=self.port)
+        _log.info("smtp_door_open", host=host, port=port)
 
     async def stop(self, grace: timedelta) -> None:
-        """Answer 421 to whoever comes, finish what is in flight for at most `grace`, then close."""
+        """Listen no more, finish what is in flight for at most `grace`, then close.
+
+        Not a 421 to whoever comes: where another process listens too, or a proxy knows another,
+        the next client is served there at once.
+        """
         if self._server is None:
             return
+        self._server.close()
         try:
             async with asyncio.timeout(grace.total_seconds()):
                 await self._census.dismiss()
         except TimeoutError:
             _log.info("smtp_door_cut", connections=self.stats().open_connections)
-        # Before the last are cut: who connects now would not be served any more.
-        self._server.close()
         await self._census.abort()
         await self._server.wait_closed()
         self._server = None
+
+    @property
+    def listening(self) -> int:
+        """How many acceptors take connections now: one, or none."""
+        return int(self._server is not None and not self._census.closing)
 
     def stats(self) -> SmtpStats:
         """Counts for the metrics."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from mailagent.doors import smtp_replies as replies
 from mailagent.doors.smtp_limits import SmtpLimits
 from mailagent.doors.smtp_replies import Reply
+from mailagent.doors.smtp_shared_counts import SharedCounts
 
 __all__ = ["Census", "Held", "SmtpStats"]
 
@@ -50,23 +51,25 @@ class Held:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._census.held_bytes -= self._bytes
+        self._census.hold(-self._bytes)
 
     def may_grow_to(self, size_bytes: int) -> bool:
         """Count `size_bytes` as held; False when all together are over the limit now."""
-        self._census.held_bytes += size_bytes - self._bytes
-        self._bytes = size_bytes
-        return self._census.held_bytes <= self._census.limits.held_bytes
+        grown, self._bytes = size_bytes - self._bytes, size_bytes
+        return self._census.hold(grown)
 
 
 class Census:
-    """Counts connections against the caps, and replies for the metrics. One event loop only."""
+    """Counts connections against the caps, and replies for the metrics. One event loop only; with
+    `shared`, the caps hold for all processes together.
+    """
 
-    def __init__(self, limits: SmtpLimits) -> None:
+    def __init__(self, limits: SmtpLimits, shared: SharedCounts | None = None) -> None:
         self.accepted = 0
         self.closing = False
-        self.held_bytes = 0
-        self.limits = limits
+        self._limits = limits
+        self._shared = shared
+        self._held_bytes = 0
         self._open: set[_Connected] = set()
         self._by_address: Counter[str] = Counter()
         self._connections = 0
@@ -79,19 +82,24 @@ class Census:
         self._open.add(connection)
         self._connections += 1
         self._empty.clear()
+        self._tell()
 
     def admit(self, client_ip: str) -> Reply | None:
         """Count a client under its address; a reply refuses it, and nothing was counted."""
         if self.closing:
             return replies.CLOSING
-        if len(self._open) > self.limits.connections:
+        shared, limits = self._shared, self._limits
+        if (shared.connections if shared else len(self._open)) > limits.connections:
             return replies.TOO_MANY_CONNECTIONS
         key = _counted_as(client_ip)
-        if self._by_address[key] >= self.limits.connections_per_address and (
-            self.limits.cap_loopback or not ip_address(client_ip).is_loopback
+        admitted = shared.connections_from(key) if shared else self._by_address[key]
+        if admitted >= limits.connections_per_address and (
+            limits.cap_loopback or not ip_address(client_ip).is_loopback
         ):
             return replies.TOO_MANY_FROM_YOU
         self._by_address[key] += 1
+        if shared:
+            shared.admitted(key, 1)
         return None
 
     def leave(self, connection: _Connected, admitted_ip: str | None) -> None:
@@ -102,8 +110,18 @@ class Census:
             self._by_address[key] -= 1
             if not self._by_address[key]:
                 del self._by_address[key]
+            if self._shared:
+                self._shared.admitted(key, -1)
         if not self._open:
             self._empty.set()
+        self._tell()
+
+    def hold(self, more_bytes: int) -> bool:
+        """Count octets of mails in memory; False when all together are over the limit now."""
+        self._held_bytes += more_bytes
+        self._tell()
+        held = self._shared.held_bytes if self._shared else self._held_bytes
+        return held <= self._limits.held_bytes
 
     def held(self) -> Held:
         """A share of the memory for mails, empty yet."""
@@ -132,8 +150,12 @@ class Census:
         for reply, count in self._replies.items():
             refused[f"{reply.code} {reply.enhanced}"] += count
         return SmtpStats(
-            len(self._open), self.held_bytes, self._connections, self.accepted, dict(refused)
+            len(self._open), self._held_bytes, self._connections, self.accepted, dict(refused)
         )
+
+    def _tell(self) -> None:
+        if self._shared:
+            self._shared.tell(connections=len(self._open), held_bytes=self._held_bytes)
 
 
 def _counted_as(client_ip: str) -> str:

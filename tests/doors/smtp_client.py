@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mailagent.doors import SmtpDoor
+from mailagent.doors.smtp import listening_socket
 from mailagent.inbound import Accepted, Inbound, Known, Outcome
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -127,13 +128,13 @@ class Client:
 class House:
     """A running door with what stands behind it."""
 
-    def __init__(self, door: SmtpDoor, shelf: Shelf, book: Book) -> None:
-        self.door, self.shelf, self.book = door, shelf, book
+    def __init__(self, door: SmtpDoor, port: int, shelf: Shelf, book: Book) -> None:
+        self.door, self.port, self.shelf, self.book = door, port, shelf, book
         self._clients: list[Client] = []
 
     async def knock(self) -> Client:
         """A connection, its banner unread."""
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.door.port))
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
         self._clients.append(client)
         return client
 
@@ -145,7 +146,11 @@ class House:
 
     async def gone(self) -> None:
         """Until the door holds no connection any more."""
-        while self.door.stats().open_connections:
+        await self.left(0)
+
+    async def left(self, connections: int) -> None:
+        """Until the door holds so many connections."""
+        while self.door.stats().open_connections != connections:
             await asyncio.sleep(0)
 
     async def end(self) -> None:
@@ -166,13 +171,13 @@ async def house(**options: Any) -> AsyncIterator[House]:
         shelf,
         book,
         hostname="mx.our.example",
-        host="127.0.0.1",
-        port=options.pop("port", 0),
         now=lambda: NOON,
         **options,
     )
-    await door.start()
-    running = House(door, shelf, book)
+    listening = listening_socket("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    await door.start(listening)
+    running = House(door, port, shelf, book)
     try:
         yield running
     finally:
