@@ -24,6 +24,7 @@ __all__ = [
     "Later",
     "Origin",
     "Outcome",
+    "Replayed",
     "Unrouted",
 ]
 
@@ -54,8 +55,15 @@ class Origin:
     """RCPT parameters (NOTIFY, ORCPT) by recipient; only recipients that had some."""
     provider_verdicts: Mapping[str, str] = field(default_factory=dict)
     """The delivering provider's words: keys `spf`, `dkim`, `dmarc`, `spam`, `virus`."""
-    body_format: Literal["raw", "parsed"] = "raw"
-    """`parsed`: the provider gave no raw MIME and `raw` is its request body."""
+    body_format: Literal["raw", "parsed", "stored"] = "raw"
+    """`parsed`: the provider gave no raw MIME and `raw` is its request body. `stored`: it gave only
+    the place where it keeps the mail, `stored_at`, and `raw` is its notification."""
+    body_type: str = ""
+    """The request's Content-Type, where `raw` is its body."""
+    parsed_by: str = ""
+    """Whose form a `parsed` body has: the kind of a provider."""
+    stored_at: str = ""
+    """`s3://bucket/key` or an https address of the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,9 @@ class Inbound:
     source_id: str
     """The source's name for this hand-over; (source, source_id, recipient) is unique."""
     origin: Origin
+    replay_token: str | None = None
+    """A single-use token of the source: kept in the accepting transaction, and good for this
+    content alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,11 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Replayed:
+    """Its `replay_token` came before with other content: somebody copied it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unrouted:
     """None of the recipients is ours (any more)."""
 
@@ -100,7 +116,7 @@ class Later:
     reason: str
 
 
-Outcome = Accepted | Duplicate | Unrouted | Later
+Outcome = Accepted | Duplicate | Replayed | Unrouted | Later
 
 
 class Known(Enum):

@@ -38,6 +38,7 @@ from mailagent.inbound import (
     Known,
     Later,
     Origin,
+    Replayed,
     Unrouted,
 )
 
@@ -284,7 +285,7 @@ class SmtpDialogue(SmtpConnection):
                 self._commands_since_mail = 0
                 self._service.census.accepted += 1
                 self._say(replies.QUEUED.about(id=inbound.source_id))
-            case Unrouted():
+            case Unrouted() | Replayed():  # SMTP has no tokens that could be replayed
                 self._say(replies.NO_SUCH_ADDRESS)
             case Later(reason):
                 _log.warning("smtp_mail_not_kept", source_id=inbound.source_id, reason=reason)

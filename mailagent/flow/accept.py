@@ -86,6 +86,7 @@ class GroupAcceptor:
             received_at=inbound.origin.received_at,
             destinations=tuple(destinations),
             may_repeat=inbound.source != "smtp",
+            replay_token=inbound.replay_token,
         )
 
     def _destination(self, recipient: str, origin: str, place: Place) -> Destination:
@@ -177,5 +178,17 @@ def _origin_json(origin: Origin, recipient: str) -> str:
             "recipient_parameters": {recipient: dict(own)} if own else {},
             "provider_verdicts": dict(origin.provider_verdicts),
             "body_format": origin.body_format,
+            **_of_body(origin),
         }
     )
+
+
+def _of_body(origin: Origin) -> dict[str, str]:
+    """What only mails that came without their MIME have."""
+    if origin.body_format == "raw":
+        return {}
+    return {
+        "body_type": origin.body_type,
+        "parsed_by": origin.parsed_by,
+        "stored_at": origin.stored_at,
+    }

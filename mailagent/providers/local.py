@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar, Self
 
-from mailagent.inbound import Accepted, Acceptor, Duplicate, Envelope, Inbound, Origin, Unrouted
+from mailagent.inbound import (
+    Accepted,
+    Acceptor,
+    Duplicate,
+    Envelope,
+    Inbound,
+    Origin,
+    Replayed,
+    Unrouted,
+)
 from mailagent.inbound import Later as NotNow
 from mailagent.inbound import Outcome as Answer
 from mailagent.mime import build
@@ -79,7 +88,7 @@ def _outcome(answer: Answer) -> Sent | Refused | Later:
             return Sent(provider_id=delivery_ids[0], response="delivered to our own address")
         case Duplicate(delivery_ids):
             return Sent(provider_id=delivery_ids[0], response="was delivered before")
-        case Unrouted():
+        case Unrouted() | Replayed():  # nothing local has a token that could be replayed
             return Refused("no such address here", about="recipient", code="5.1.1")
         case NotNow(reason):
             return Later(reason)

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from sqlalchemy.engine import make_url
 
-from mailagent.inbound import Accepted, Duplicate, Later, Outcome, Unrouted
+from mailagent.inbound import Accepted, Duplicate, Later, Outcome, Replayed, Unrouted
 from mailagent.store.sqlite import PRAGMAS
 from mailagent.store.types import microseconds
 from mailagent.tokens import new_id
@@ -29,6 +29,7 @@ _DELIVERY = (
     "id", "workspace_id", "raw_id", "source", "source_id", "recipient", "mail_from", "origin",
     "place", "agent_id", "received_at", "state", "not_before",
 )  # fmt: skip
+_REPLAY_TOKEN = ("source", "token", "sha256", "at")
 _STORAGE_AWAY = (
     sqlite3.OperationalError,
     psycopg.OperationalError,
@@ -62,6 +63,8 @@ class Waiting:
     destinations: tuple[Destination, ...]
     may_repeat: bool
     """The source may hand the same mail over again under the same id: look before inserting."""
+    replay_token: str | None = None
+    """A single-use token: kept with the mail, and refused with other content."""
 
 
 class GroupCommit:
@@ -83,6 +86,8 @@ class GroupCommit:
         self._find = (
             f"SELECT recipient, id FROM deliveries WHERE source = {mark} AND source_id = {mark}"  # noqa: S608
         )
+        self._used = f"SELECT sha256 FROM replay_tokens WHERE source = {mark} AND token = {mark}"  # noqa: S608
+        self._use = _insert("replay_tokens", _REPLAY_TOKEN, mark)
         self._whose = f"SELECT workspace_id FROM outbound_recipients WHERE id = {mark}"  # noqa: S608
 
     def commit(self, mails: Sequence[Waiting]) -> list[Outcome]:
@@ -137,6 +142,8 @@ class GroupCommit:
             cursor.execute(self._find, (mail.source, mail.source_id))
             known = dict(cursor.fetchall())
         at: Any = microseconds(mail.received_at) if self.on_sqlite else mail.received_at
+        if mail.replay_token is not None and not self._is_first_use(cursor, mail, at):
+            return Replayed()
         raw_ids: dict[str, str] = {}
         ids: list[str] = []
         fresh = False
@@ -165,6 +172,16 @@ class GroupCommit:
         if not ids:
             return Unrouted(tuple(one.recipient for one in mail.destinations))
         return Accepted(tuple(ids)) if fresh else Duplicate(tuple(ids))
+
+    def _is_first_use(self, cursor: Any, mail: Waiting, at: Any) -> bool:
+        """Keep the token; False when it came with other content before."""
+        token = (mail.source, mail.replay_token)
+        digest = hashlib.sha256(mail.raw).hexdigest()
+        cursor.execute(self._used, token)
+        row = cursor.fetchone()
+        if row is None:
+            cursor.execute(self._use, (*token, digest, at))
+        return row is None or bool(row[0] == digest)
 
     def _owner(self, cursor: Any, destination: Destination) -> str | None:
         cursor.execute(self._whose, (destination.outbound_recipient_id,))

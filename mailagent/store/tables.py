@@ -566,6 +566,17 @@ suppressions = Table(
     UniqueConstraint("workspace_id", "address"),
 )
 
+replay_tokens = Table(
+    "replay_tokens",
+    metadata,
+    # Of no workspace: what is refused is a request to the house.
+    Column("source", String(32), primary_key=True),
+    Column("token", String(128), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("ix_replay_tokens_at", "at"),
+)
+
 # --- the house's own ------------------------------------------------------------------------
 
 schedules = Table(

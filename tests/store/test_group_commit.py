@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import select, text
 
-from mailagent.inbound import Accepted, Duplicate, Later, Unrouted
+from mailagent.inbound import Accepted, Duplicate, Later, Replayed, Unrouted
 from mailagent.store.engine import Store
 from mailagent.store.group_commit import Destination, GroupCommit, Waiting
 from mailagent.store.tables import (
@@ -278,3 +278,16 @@ def _sent(store: Store, workspace_id: str) -> str:
 
     store.write_now(workspace_id, write)
     return recipient_id
+
+
+def test_a_single_use_token_is_good_for_one_content(
+    group: GroupCommit, spaces: tuple[str, str]
+) -> None:
+    token = new_id("tok")
+    given = mail(to("a@x", spaces[0]), replay_token=token)
+    (kept,) = group.commit([given])
+    (again,) = group.commit([given])
+    (copied,) = group.commit([mail(to("a@x", spaces[0]), raw=b"other", replay_token=token)])
+    assert isinstance(kept, Accepted)
+    assert again == Duplicate(kept.delivery_ids)
+    assert copied == Replayed()
