@@ -18,7 +18,13 @@ from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory
 from mailagent.outbound import CAPTURE, LOCAL, AccountState
 from mailagent.outgoing import Sends
-from mailagent.providers import Account, SigningKey, Surroundings, open_account
+from mailagent.providers import (
+    Account,
+    SigningKey,
+    Surroundings,
+    close_accounts,
+    open_account,
+)
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.settings import Settings
@@ -53,6 +59,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
     acceptor = GroupAcceptor(store, directory, secrets, on_accepted=lambda: wakeups.wake(["read"]))
     sandbox = Sandbox(allowed=("mailagent.reading",))
     processors = _Processors(settings)
+    accounts: Mapping[str, Sends] = {}
     try:
         await directory.refresh()
         accounts, states = await _accounts(settings, store, secrets, acceptor)
@@ -76,6 +83,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
         )
         yield Installation(settings, services, acceptor, wakeups)
     finally:
+        await close_accounts(accounts.values())
         await processors.close()
         await sandbox.close()
         wakeups.close()
@@ -93,13 +101,7 @@ class _Processors:
     def named(self, name: str) -> agents.Agent:
         name = name or self._settings.processor
         if name not in self._made:
-            key = self._settings.anthropic_api_key
-            given = {
-                "ANTHROPIC_API_KEY": key.get_secret_value() if key else "",
-                "ANTHROPIC_BASE_URL": self._settings.anthropic_base_url,
-                "ANTHROPIC_MODEL": self._settings.anthropic_model,
-            }
-            self._made[name] = agents.open_agent(name, given)
+            self._made[name] = agents.open_agent(name, self._settings.processor_settings)
         return self._made[name]
 
     async def close(self) -> None:

@@ -39,6 +39,8 @@ class Fault(Enum):
 
 Behaviour = str | Fault
 """A reply line (`451 4.3.0 later`), any garbage, or a fault."""
+Script = Mapping[str, Behaviour | list[Behaviour]]
+"""What to do at each point: always, or once for each entry of a list, which is used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Sink:
     """Keys of `script`: CONNECT, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, CONTENT (the reply to the
     final dot) and MIDWAY (what happens at the content's first bytes)."""
 
-    script: Mapping[str, Behaviour] = field(default_factory=dict)
+    script: Script = field(default_factory=dict)
     certificate: Certificate | None = None
     implicit_tls: bool = False
     users: Mapping[str, str] = field(default_factory=dict)
@@ -77,11 +79,13 @@ class Sink:
     taken: list[Taken] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     connections: int = 0
+    """How many there were."""
     port: int = 0
 
     async def __aenter__(self) -> Sink:
         self._closing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         context = self.certificate.server if self.certificate and self.implicit_tls else None
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, ssl=context, limit=64 * 1024 * 1024
@@ -106,12 +110,22 @@ class Sink:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self._writers.add(writer)
         try:
             await _Session(self, reader, writer).serve()
         except (OSError, EOFError, _Dropped):
             pass
         finally:
+            self._writers.discard(writer)
             writer.close()
+
+    async def hang_up(self, last_word: str = "") -> None:
+        """Close all connections, after a last word if there is one; returns when they are gone."""
+        tasks = tuple(self._tasks)
+        for writer in self._writers:
+            writer.write(last_word.encode())
+            writer.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def keep(self, mail: Taken) -> None:
         """Record a mail; durable on return when there is a log."""
@@ -160,6 +174,9 @@ class _Session:
                     await self.rcpt(line)
                 case "DATA":
                     await self.data()
+                case "RSET":
+                    self.rcpt_to = []
+                    await self.reply("RSET", "250 2.0.0 forgotten")
                 case "QUIT":
                     await self.say("221 2.0.0 bye")
                     return
@@ -182,7 +199,10 @@ class _Session:
 
     async def reply(self, point: str, usual: str) -> bool:
         """Answer as the script says; True when the answer was the usual one."""
-        match self.sink.script.get(point):
+        told = self.sink.script.get(point)
+        if isinstance(told, list):
+            told = told.pop(0) if told else None
+        match told:
             case None:
                 await self.say(usual)
                 return True

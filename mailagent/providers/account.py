@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from mailagent.errors import Misconfigured
 from mailagent.inbound import Acceptor
 from mailagent.outgoing import Sends
 
-__all__ = ["Account", "ProviderKind", "SigningKey", "SigningKeys", "Surroundings"]
+__all__ = ["Account", "Closes", "ProviderKind", "SigningKey", "SigningKeys", "Surroundings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +68,10 @@ class ProviderKind(Sends, Protocol):
     def open(cls, account: Account, surroundings: Surroundings) -> Self:
         """Raises Misconfigured. Connects to nothing."""
         ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A provider that keeps connections between two mails."""
+
+    async def close(self) -> None: ...

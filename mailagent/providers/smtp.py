@@ -1,10 +1,12 @@
 """How does a mail leave by SMTP, and what do a relay's replies mean for it?
 
-One connection and one recipient at a time, because each recipient has its own return path (VERP).
-MIME, DKIM and return path are the last act here. `smtp_conversation` speaks the commands,
-`smtp_answer` judges the replies. Source: RFC 5321 §3.3 (mail transaction), §4.1.2 (addresses).
+One recipient at a time, because each has its own return path (VERP); connections are used again.
+MIME, DKIM and return path are the last act here. `smtp_pool` keeps the connections,
+`smtp_conversation` speaks the commands, `smtp_answer` judges the replies. Source: RFC 5321 §3.3
+(mail transaction), §4.1.2 (addresses).
 
-What precedes RCPT concerns the account: it raises. From RCPT on the answer is the recipient's.
+What precedes RCPT concerns the account: it raises. From RCPT on the answer is the recipient's. A
+connection that died while nobody used it is found out at MAIL, before anything is at stake.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from typing import ClassVar, Self
 import idna
 
 from mailagent.authentication import dkim
-from mailagent.errors import Malformed, PermanentFailure
+from mailagent.errors import Malformed, PermanentFailure, TransientFailure
 from mailagent.mime import build
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused
 from mailagent.providers.account import Account, SigningKeys, Surroundings
-from mailagent.providers.relay import Relay, Tls
-from mailagent.providers.smtp_answer import Stage
+from mailagent.providers.relay import PoolLimits, Relay, Tls
+from mailagent.providers.smtp_answer import Answer, Stage
 from mailagent.providers.smtp_conversation import Conversation, Timeouts
+from mailagent.providers.smtp_pool import Loan, Pool
 
 __all__ = ["Smtp", "Timeouts"]
 
@@ -41,7 +44,7 @@ def _now() -> datetime:
 
 
 class Smtp:
-    """A relay that takes our mail, one recipient a connection."""
+    """A relay that takes our mail. An instance belongs to one event loop; `close` it there."""
 
     kind: ClassVar[str] = "smtp"
 
@@ -54,15 +57,20 @@ class Smtp:
         name: str = "smtp",
         timeouts: Timeouts | None = None,
         trust: ssl.SSLContext | None = None,
+        pool: PoolLimits | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
-        """`trust` checks the relay's certificate; None is the machine's own set of roots."""
+        """`trust` checks the relay's certificate; None is the machine's own set of roots.
+
+        `pool` stands in for what the relay's URL says of connections.
+        """
         self._relay = relay
         self._hostname = hostname
         self._signing_key = signing_key
         self._name = name
         self._timeouts = timeouts or Timeouts()
         self._trust = trust
+        self._pool = Pool(self._begin, pool or relay.pool, logs_in=relay.username is not None)
         self._now = now
 
     @classmethod
@@ -99,18 +107,14 @@ class Smtp:
         if mail_from is None:
             raise PermanentFailure("the return path is no address", code="5.1.7", about="message")
         content = await self._content(outgoing)
-        relay = Conversation(self._relay, self._timeouts)
-        try:
-            await relay.begin(self._hostname, await self._tls_context())
-            options = relay.options(
-                content,
-                smtputf8=build.needs_smtputf8(outgoing) or not (mail_from + rcpt_to).isascii(),
-            )
-            if isinstance(options, Refused):
-                return {recipient: options}
-            answer = await relay.command(Stage.MAIL, f"MAIL FROM:<{mail_from}>{options}")
+        smtputf8 = build.needs_smtputf8(outgoing) or not (mail_from + rcpt_to).isascii()
+        async with self._pool.lend() as loan:
+            answer = await self._mail(loan, mail_from, content, smtputf8=smtputf8)
+            if isinstance(answer, Refused):
+                return {recipient: answer}
             if not answer.positive:
                 raise answer.failure()
+            relay = loan.relay
             answer = await relay.command(Stage.RCPT, f"RCPT TO:<{rcpt_to}>")
             if answer.positive:
                 answer = await relay.command(Stage.DATA, "DATA")
@@ -118,8 +122,40 @@ class Smtp:
                     await committing(to)
                     answer = await relay.content(content)
             return {recipient: answer.outcome()}
-        finally:
+
+    async def close(self) -> None:
+        """Say goodbye to the relay; mails that are under way end by themselves."""
+        await self._pool.close()
+
+    async def _begin(self) -> Conversation:
+        relay = Conversation(self._relay, self._timeouts)
+        try:
+            await relay.begin(self._hostname, await self._tls_context())
+        except BaseException:
             relay.leave()
+            raise
+        return relay
+
+    async def _mail(
+        self, loan: Loan, mail_from: str, content: bytes, *, smtputf8: bool
+    ) -> Answer | Refused:
+        """Say MAIL; over a fresh connection where one that was kept has died since."""
+
+        async def said() -> Answer | Refused:
+            options = loan.relay.options(content, smtputf8=smtputf8)
+            if isinstance(options, Refused):
+                return options
+            return await loan.relay.mail(f"MAIL FROM:<{mail_from}>{options}")
+
+        if loan.reused:
+            try:
+                answer = await said()
+            except TransientFailure:
+                answer = None
+            if answer is not None and loan.relay.usable:
+                return answer
+            await loan.renew()
+        return await said()
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._trust is None and self._relay.tls is Tls.OPPORTUNISTIC:

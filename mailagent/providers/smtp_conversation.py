@@ -18,8 +18,10 @@ from mailagent.outgoing import Refused
 from mailagent.providers.relay import Relay, Tls
 from mailagent.providers.smtp_answer import Answer, Stage
 
-__all__ = ["Conversation", "Timeouts"]
+__all__ = ["Conversation", "LoginRejected", "Timeouts"]
 
+_CLOSING = 421
+_GOODBYE_SECONDS = 2.0
 _LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
@@ -36,6 +38,10 @@ class Timeouts:
     content: timedelta = timedelta(minutes=10)
 
 
+class LoginRejected(PermanentFailure):
+    """The relay refused user or password for good."""
+
+
 class Conversation:
     """One SMTP connection, spoken a command at a time.
 
@@ -47,6 +53,10 @@ class Conversation:
         self._relay = relay
         self._timeouts = timeouts
         self._in_content = False
+        self._in_transaction = False
+        self._closing = False
+        self.mails = 0
+        """How many were begun here."""
         self._smtp = aiosmtplib.SMTP(
             hostname=relay.host,
             port=relay.port,
@@ -104,7 +114,10 @@ class Conversation:
                     raise PermanentFailure(reason, about="account")
         except aiosmtplib.SMTPResponseException as error:
             # Some servers repeat what they were sent: their words are dropped here.
-            raise Answer(Stage.AUTH, error.code, "").failure() from None
+            failure = Answer(Stage.AUTH, error.code, "").failure()
+            if isinstance(failure, PermanentFailure):
+                raise LoginRejected(failure.reason, code=failure.code, about="account") from None
+            raise failure from None
 
     def options(self, content: bytes, *, smtputf8: bool) -> str | Refused:
         """The parameters of MAIL, or why this relay cannot carry the mail."""
@@ -123,15 +136,33 @@ class Conversation:
             options += f" SIZE={len(content)}"
         return options
 
+    @property
+    def usable(self) -> bool:
+        """Whether another mail may be tried over it, as far as can be told without asking."""
+        return self._smtp.is_connected and not self._in_content and not self._closing
+
+    async def mail(self, line: str) -> Answer:
+        """Begin a mail transaction. Raises TransientFailure when no readable reply comes."""
+        if self._in_transaction:
+            answer = await self.command(Stage.MAIL, "RSET")
+            if not answer.positive:
+                raise TransientFailure(f"the relay answered {answer} to RSET")
+        self.mails += 1
+        answer = await self.command(Stage.MAIL, line)
+        self._in_transaction = answer.positive
+        return answer
+
     async def command(self, stage: Stage, line: str) -> Answer:
         """Speak one command. Raises TransientFailure when no readable reply comes."""
         try:
             response = await self._smtp.execute_command(line.encode())
         except aiosmtplib.SMTPResponseException as error:
+            self._closing = True
             return Answer(stage, error.code, error.message)
         except (aiosmtplib.SMTPException, OSError) as error:
             raise TransientFailure(f"the relay broke off at {stage}: {_name(error)}") from error
         self._in_content = stage is Stage.DATA and response.code == 354
+        self._closing = response.code == _CLOSING
         return Answer(stage, response.code, response.message)
 
     async def content(self, content: bytes) -> Answer:
@@ -154,7 +185,8 @@ class Conversation:
         answer = Answer(Stage.CONTENT, response.code, response.message)
         if not answer.final:
             raise UncertainDelivery(f"the relay's reply to the content means nothing: {answer}")
-        self._in_content = False
+        self._in_content = self._in_transaction = False
+        self._closing = response.code == _CLOSING
         return answer
 
     def leave(self) -> None:
@@ -164,6 +196,13 @@ class Conversation:
         if protocol is not None and protocol.is_connected and not self._in_content:
             protocol.write(b"QUIT\r\n")
         self._smtp.close()
+
+    async def end(self) -> None:
+        """Say QUIT between two mails and wait a moment for the answer (RFC 5321 §4.1.1.10)."""
+        try:
+            await self._smtp.quit(timeout=_GOODBYE_SECONDS)
+        except (aiosmtplib.SMTPException, OSError):
+            self._smtp.close()
 
 
 def _name(error: BaseException) -> str:

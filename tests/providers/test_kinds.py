@@ -31,7 +31,8 @@ AROUND = Surroundings("mail.acme.example", Closed(), unsigned)
 
 def test_the_package_offers_these_names() -> None:
     assert set(providers.__all__) == {
-        *("KINDS", "Account", "SigningKey", "SigningKeys", "Surroundings", "open_account"),
+        *("KINDS", "Account", "SigningKey", "SigningKeys", "Surroundings"),
+        *("close_accounts", "open_account"),
     }
     assert {kind.kind for kind in KINDS} == {"capture", "local", "smtp"}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from mailagent.errors import Misconfigured
-from mailagent.providers.relay import Relay, Tls
+from mailagent.providers.relay import PoolLimits, Relay, Tls
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,19 @@ def test_a_wrong_url_is_named_by_its_setting_and_never_repeated(url: str) -> Non
         Relay.parse(url)
     assert error.value.setting == "SMTP_RELAY_URL"
     assert "hunter2" not in str(error.value)
+
+
+def test_a_url_says_how_connections_are_used() -> None:
+    relay = Relay.parse("smtps://relay.example?connections=2&mails=50&idle=5")
+    assert relay.pool == PoolLimits(connections=2, mails=50, idle=timedelta(seconds=5))
+
+
+@pytest.mark.parametrize(
+    "words", ["connections=0", "connections=101", "mails=0", "mails=many", "idle=-1", "idle=241"]
+)
+def test_a_wrong_number_is_refused_with_the_mend(words: str) -> None:
+    with pytest.raises(Misconfigured, match=f"{words.partition('=')[0]}= is a number from"):
+        Relay.parse(f"smtp://relay.example?{words}")
 
 
 def test_a_password_is_in_no_repr() -> None:

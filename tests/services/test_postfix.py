@@ -42,13 +42,21 @@ def postfix(certificate: tuple[Certificate, Path]) -> Iterator[Postfix]:
         yield running
 
 
-async def _send(provider: Smtp, to: Recipient) -> Sent | Refused | Later:
+async def _send(provider: Smtp, to: Recipient, *, times: int = 1) -> Sent | Refused | Later:
+    """Send some mails, at most three at a time, and close the account; the last outcome."""
     open_files = len(os.listdir("/proc/self/fd"))
-    outcomes = await provider.send(outgoing(), [to], committing=Commits())
-    # The provider leaves without waiting for the far side's goodbye; the loop must not.
+    at_once = asyncio.Semaphore(3)
+
+    async def one() -> Sent | Refused | Later:
+        async with at_once:
+            return (await provider.send(outgoing(), [to], committing=Commits()))[to]
+
+    outcomes = await asyncio.gather(*(one() for _ in range(times)))
+    await provider.close()
+    # The provider leaves without waiting for the socket's end; the loop must not.
     while len(os.listdir("/proc/self/fd")) > open_files:
         await asyncio.sleep(0.01)
-    return outcomes[to]
+    return outcomes[-1]
 
 
 @pytest.fixture
@@ -95,3 +103,30 @@ async def test_a_refusal_of_a_real_mta_is_the_recipients(provider: Smtp) -> None
 
     assert isinstance(refused, Refused)
     assert (refused.about, refused.code) == ("recipient", "5.1.1")
+
+
+async def test_many_mails_go_over_few_connections_of_a_real_mta(
+    provider: Smtp, postfix: Postfix
+) -> None:
+    outcome = await _send(provider, ALICE, times=30)
+
+    assert isinstance(outcome, Sent)
+    assert len(postfix.delivered(count=30)) == 30
+    # One more was the test's own, to see whether Postfix answers.
+    assert postfix.log().count(": connect from ") <= 4
+
+
+async def test_a_refused_recipient_leaves_nothing_behind_at_a_real_mta(
+    provider: Smtp, postfix: Postfix
+) -> None:
+    nobody = replace(ALICE, address="nobody@customer.example")
+    refused = await provider.send(outgoing(), [nobody], committing=Commits())
+    assert isinstance(refused[nobody], Refused)
+
+    assert isinstance(await _send(provider, ALICE), Sent)
+    (delivered,) = postfix.delivered(count=1)
+    assert b"Delivered-To: alice@customer.example" in delivered
+    # Postfix tells at the end of a connection what was said on it.
+    async with asyncio.timeout(10):
+        while "rset=1" not in postfix.log():
+            await asyncio.sleep(0.01)
