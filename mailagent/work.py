@@ -11,7 +11,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -92,16 +92,24 @@ def claim(
     *,
     rescue: bool = False,
     of: str | None = None,
+    mine: Collection[str] = (),
 ) -> list[Claim]:
     """Lease up to `limit` due rows, the longest due first; with `of`, of one workspace.
 
     With `rescue`, take over one row whose worker died instead: alone, so that the row which may
-    have killed it does not charge an attempt to its neighbours of a batch.
+    have killed it does not charge an attempt to its neighbours of a batch. Never one that is held
+    by a token in `mine`: a worker that could not renew knows that it lives.
     """
     token = new_id("clm")
     claimed = tx.rows(
         _claiming(queue, on_sqlite=tx.on_sqlite, rescue=rescue, fairly=of is not None),
-        {"most": 1 if rescue else limit, "claim_token": token, "of": of, **_times(tx)},
+        {
+            "most": 1 if rescue else limit,
+            "claim_token": token,
+            "of": of,
+            **({"mine": list(mine)} if rescue else {}),
+            **_times(tx),
+        },
     )
     return [Claim(row[0], row[1], token, row[2]) for row in claimed]
 
@@ -110,7 +118,11 @@ def claim(
 def _claiming(queue: Queue, *, on_sqlite: bool, rescue: bool, fairly: bool) -> Update:
     table, now = queue.table, _now(on_sqlite)
     free = (
-        and_(table.c.claimed_by.is_not(None), table.c.lease_until < now)
+        and_(
+            table.c.claimed_by.is_not(None),
+            table.c.lease_until < now,
+            table.c.claimed_by.not_in(bindparam("mine", expanding=True)),
+        )
         if rescue
         else table.c.claimed_by.is_(None)
     )
@@ -154,11 +166,17 @@ def _times(tx: Transaction) -> dict[str, datetime]:
 
 
 def claim_fairly(
-    tx: Transaction, queue: Queue, limit: int, *, cap: int, rescue: bool = False
+    tx: Transaction,
+    queue: Queue,
+    limit: int,
+    *,
+    cap: int,
+    rescue: bool = False,
+    mine: Collection[str] = (),
 ) -> list[Claim]:
     """Lease due rows round robin over workspaces, at most `cap` in hand for each of them."""
     if rescue:
-        return claim(tx, queue, 1, rescue=True)
+        return claim(tx, queue, 1, rescue=True, mine=mine)
     # Two nodes that count at the same time would both fill the same workspace's cap.
     tx.lock(f"claim {queue.name}")
     shares = tx.rows(_shares(queue, on_sqlite=tx.on_sqlite), _times(tx))
@@ -361,8 +379,9 @@ class Worker:
         try:
             claims: list[Claim] = []
             if time.monotonic() >= self._next_rescue:
+                mine = {one.token for one in self._running.values()}
                 claims = await self._store.write_unscoped(
-                    self._claimer, self._queue, 1, rescue=True
+                    self._claimer, self._queue, 1, rescue=True, mine=mine
                 )
                 if not claims:
                     self._next_rescue = time.monotonic() + POLL_EVERY

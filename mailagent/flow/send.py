@@ -7,6 +7,7 @@ side, or it is `unknown` and no machine sends it again. Suppression is checked h
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import bindparam, exists, or_, select, update
+from sqlalchemy.exc import OperationalError
 
 from mailagent import outbound
 from mailagent.errors import (
@@ -50,6 +52,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 _FIRST_RETRY = timedelta(seconds=30)
+_RECORD_AGAIN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ class _HandOver:
             refused = Refused(error.reason, error.about, error.code)
             said = dict.fromkeys(recipients, refused)
         except UncertainDelivery as error:
-            await self._write(_record_unknown, self._committed or recipients, error.reason)
+            await self._write_surely(_record_unknown, self._committed or recipients, error.reason)
             return False
         except LostClaim:
             raise
@@ -185,16 +188,24 @@ class _HandOver:
             log.exception("send.failed", outbound_id=self._claim.id, account=self._account)
             if not self._committed:
                 raise
-            await self._write(_record_unknown, self._committed, f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            await self._write_surely(_record_unknown, self._committed, reason)
             return False
         if last:
-            return await self._write(_record_last, recipients, said, self._services, self._claim)
-        await self._write(_record, recipients, said)
+            return await self._write_surely(
+                _record_last, recipients, said, self._services, self._claim
+            )
+        await self._write_surely(_record, recipients, said)
         return False
 
     async def _committing(self, recipients: Sequence[Recipient]) -> None:
-        await self._write(_commit_sending, self._claim, tuple(recipients))
-        self._committed = tuple(recipients)
+        to = tuple(recipients)
+        try:
+            await self._write(_commit_sending, self._claim, to)
+        except OperationalError:
+            await self._write_surely(_take_back, to)
+            raise
+        self._committed = to
 
     async def _write(
         self,
@@ -205,6 +216,23 @@ class _HandOver:
         return await self._services.store.write(
             self._claim.workspace_id, function, self._frame, *args, **kwargs
         )
+
+    async def _write_surely(
+        self,
+        function: Callable[Concatenate[Transaction, _Frame, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Write what only this process knows, however long the database is away.
+
+        Given up, it would be `unknown`: a mail that a person must look into.
+        """
+        while True:
+            try:
+                return await self._write(function, *args, **kwargs)
+            except OperationalError:
+                log.exception("send.not_recorded_yet", outbound_id=self._claim.id)
+                await asyncio.sleep(_RECORD_AGAIN.total_seconds())
 
     @property
     def _frame(self) -> _Frame:
@@ -251,6 +279,33 @@ def _commit_sending(
     if moved.rowcount != len(recipients):
         # Cancelled or taken since: the far side has seen nothing yet, and must not.
         raise LostClaim(f"send {frame.outbound_id}: a recipient is no longer queued")
+
+
+_TAKING_BACK = (
+    update(outbound_recipients)
+    .where(
+        outbound_recipients.c.id.in_(bindparam("recipients", expanding=True)),
+        outbound_recipients.c.state.in_([RecipientState.SENDING, RecipientState.UNKNOWN]),
+        exists().where(hand_overs.c.id == bindparam("hand_over")),
+    )
+    .values(state=RecipientState.QUEUED)
+)
+
+
+def _take_back(tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...]) -> None:
+    """Undo `_commit_sending`, which may be done although the database went away in its commit.
+
+    The far side has seen nothing yet, so it is not unknown. Only where this hand-over's own row is
+    there: without it, what is `sending` is another worker's.
+    """
+    ours = {"recipients": [one.id for one in recipients], "hand_over": frame.id}
+    if tx.execute(_TAKING_BACK, ours).rowcount == 0:
+        return
+    reason = "the database was away just before the content"
+    _end_hand_over(tx, frame, recipients, "later", reason)
+    if tx.value(_IS_SETTLED, {"outbound": frame.outbound_id}):
+        outbox.resettle(tx, frame.outbound_id)
+    note(tx, "send", f"{frame.account}: not begun", reason, outbound_id=frame.outbound_id)
 
 
 _IS_SETTLED = select(outbound_mails.c.state != "queued").where(
