@@ -24,12 +24,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import structlog
 import uvloop
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from backend import logs
 from mailagent.flow import directory
 from mailagent.settings import load
 from mailagent.store import documents
@@ -321,10 +321,7 @@ async def _run(given: Mapping[str, Any], change: Change | None) -> None:
 
 def main(change: Change | None = None) -> None:
     """Run the node that the command line describes until SIGTERM."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.configure(level=logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(json.loads(sys.argv[1]), change))
 
