@@ -24,7 +24,7 @@ from mailagent.errors import (
     TransientFailure,
     UncertainDelivery,
 )
-from mailagent.flow import outbox, people
+from mailagent.flow import outbox, people, suppression
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
 from mailagent.flow.services import FlowSettings, Services
@@ -500,8 +500,10 @@ _STOPPED = select(suppressions.c.address, suppressions.c.reason, suppressions.c.
 
 
 def _suppressed(tx: Transaction, to: Sequence[str]) -> Mapping[str, str]:
-    rows = tx.rows(_STOPPED, {"to": [one.lower() for one in to], "now": tx.now})
-    return {row.address: f"{row.reason}: {row.detail}" for row in rows}
+    assert tx.workspace_id is not None
+    forms = suppression.forms(tx.workspace_id, to)
+    rows = tx.rows(_STOPPED, {"to": list(forms), "now": tx.now})
+    return {forms[row.address]: f"{row.reason}: {row.detail}" for row in rows}
 
 
 def _set(tx: Transaction, recipient_id: str, state: RecipientState, reason: str) -> None:

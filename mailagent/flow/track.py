@@ -107,10 +107,12 @@ def record(
             .values(state=state, reason=event.detail[:500])
         )
         resettle(tx, outbound_id)
-    if proven and event.kind in _REASONS:
-        suppress(tx, recipient.address, _REASONS[event.kind], "auto", event.detail)
-    note(tx, "track", f"{recipient.address}: {event.kind}", event.detail, outbound_id=outbound_id)
-    return f"{recipient.address}: {event.kind}"
+    # A purge has taken the address of a mail that bounces late; the report may still name it.
+    address = recipient.address or event.recipient
+    if proven and address and event.kind in _REASONS:
+        suppress(tx, address, _REASONS[event.kind], "auto", event.detail)
+    note(tx, "track", f"{address}: {event.kind}", event.detail, outbound_id=outbound_id)
+    return f"{address}: {event.kind}"
 
 
 def suppress(tx: Transaction, address: str, reason: str, origin: str, detail: str) -> bool:

@@ -10,6 +10,7 @@ PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",  # the yes of a door must outlive a power cut
     "foreign_keys=ON",
+    "secure_delete=ON",  # what retention and purge free is overwritten; acceptance frees nothing
     # A checkpoint inside a commit costs that mail 7 ms. A server does it every second in a thread;
     # 128 MB of log are the bound where none runs.
     f"wal_autocheckpoint={_PAGES_BEFORE_CHECKPOINT}",

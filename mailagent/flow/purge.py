@@ -1,0 +1,239 @@
+"""How is everything of a person, a mail or a workspace removed, for good and while mail arrives?
+
+In batches, each a transaction of its own: found in a read, removed in a write, so that no door
+waits long. Killed, it is started again and goes on with what is left. What is being handed over at
+this moment is waited for, everything else in flight is ended first, and mail that comes after the
+start is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, text
+
+from mailagent.errors import Conflict, Malformed
+from mailagent.flow import purge_ends, removal
+from mailagent.flow.directory import normalised, without_tag
+from mailagent.flow.purge_search import Named, Person, Target, Whole, Window, came, went
+from mailagent.store.engine import Store
+from mailagent.store.tables import addresses, deliveries, outbound_mails
+from mailagent.store.transaction import Transaction
+
+__all__ = ["Named", "Person", "Purged", "Target", "Whole", "purge", "vacuum"]
+
+_AT_ONCE = 50
+_HANDED_OVER_WITHIN = 60.0
+"""Seconds: no hand-over takes longer unless its far side hangs."""
+_LOOK_AGAIN = 0.2
+_PAGES_MERGED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How much was removed, or by a dry run would be."""
+
+    received: int
+    sent: int
+    other_rows: int
+    """Ledger lines, events and the like beside those of the mails."""
+
+
+async def purge(
+    store: Store,
+    workspace_id: str,
+    target: Target,
+    *,
+    actor: str,
+    dry_run: bool = False,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Purged:
+    """Remove from one workspace all that `target` names; `tell` hears of each batch's mails.
+
+    Raises Malformed for an agent's own address; Conflict when mails were still being handed over
+    after a minute: all else is done then.
+    """
+    before = store.now()
+    if isinstance(target, Person):
+        await store.read(workspace_id, _is_no_agents, target)
+    run = _Run(store, workspace_id, f"asked by {actor}", dry_run, tell)
+
+    async def look_in(cursor: str) -> Window:
+        return await store.read(workspace_id, came, target, before, cursor)
+
+    async def look_out(cursor: str) -> Window:
+        return await store.read(workspace_id, went, target, before, cursor, run.gone)
+
+    async for ids in _windows(look_in):
+        await run.received(ids)
+    async for ids in _windows(look_out):
+        await run.sent(ids)
+    await run.wait()
+    other_rows = 0
+    if not isinstance(target, Named):
+        other_rows = await _ends(store, workspace_id, target, before, dry_run=dry_run)
+    if not dry_run:
+        while await store.write_unscoped(_merge_words):
+            pass
+    return Purged(len(run.received_ids), len(run.sent_ids), other_rows)
+
+
+def vacuum(store: Store) -> None:
+    """Rewrite the tables, so that no earlier form of a row stays in their free space.
+
+    They are locked meanwhile: doors answer "later".
+    """
+    with store.engine.connect() as connection:
+        if store.on_sqlite:
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            return
+        plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+        for table in removal.TABLES:
+            plain.execute(text(f"VACUUM FULL {table.name}"))
+
+
+class _Run:
+    """One purge: what it found so far, and what must wait for a hand-over to end."""
+
+    def __init__(
+        self,
+        store: Store,
+        workspace_id: str,
+        why: str,
+        dry_run: bool,
+        tell: Callable[[int], None],
+    ) -> None:
+        self._store, self._workspace_id, self._why = store, workspace_id, why
+        self._dry_run, self._tell = dry_run, tell
+        self.received_ids: set[str] = set()
+        self.sent_ids: set[str] = set()
+        self._waiting: list[str] = []
+
+    @property
+    def gone(self) -> set[str]:
+        """The ids of all mails that were found."""
+        return self.received_ids | self.sent_ids
+
+    async def received(self, ids: Sequence[str]) -> None:
+        """Remove deliveries with all that answered or told of them."""
+        for batch in _batches([one for one in ids if one not in self.received_ids]):
+            if self._dry_run:
+                with_them = await self._store.read(self._workspace_id, _belonging, batch)
+            else:
+                with_them = await self._store.write(
+                    self._workspace_id, _remove_received, batch, self._why
+                )
+            self.received_ids.update(batch)
+            self._tell(len(batch))
+            await self.sent(with_them)
+
+    async def sent(self, ids: Sequence[str]) -> None:
+        """Remove outbound mails; those in somebody's hands later, by `wait`."""
+        for batch in _batches([one for one in ids if one not in self.sent_ids]):
+            if not self._dry_run:
+                self._waiting += await self._store.write(
+                    self._workspace_id, _remove_sent, batch, self._why
+                )
+            self.sent_ids.update(batch)
+            self._tell(len(batch))
+
+    async def wait(self) -> None:
+        """Remove what was being handed over, as soon as that has ended. Raises Conflict."""
+        until = time.monotonic() + _HANDED_OVER_WITHIN
+        while self._waiting:
+            if time.monotonic() > until:
+                raise Conflict(
+                    f"{len(self._waiting)} mails are still being handed over, all others are "
+                    "removed: run it again in a minute"
+                )
+            await asyncio.sleep(_LOOK_AGAIN)
+            self._waiting = await self._store.write(
+                self._workspace_id, _remove_sent, self._waiting, self._why
+            )
+
+
+def _is_no_agents(tx: Transaction, person: Person) -> None:
+    local, domain = normalised(person.address)
+    known = select(addresses.c.id).where(
+        addresses.c.local_part == without_tag(local), addresses.c.domain == domain
+    )
+    if "@" not in person.address or tx.value(known) is not None:
+        raise Malformed("address", "must be that of somebody who writes to the agents, not theirs")
+
+
+def _remove_received(tx: Transaction, delivery_ids: Sequence[str], why: str) -> list[str]:
+    """Remove deliveries; returns what answered or told of them."""
+    removal.remove_received(tx, delivery_ids, "purge", why=why)
+    # Afterwards: from here on no turn can add to it.
+    return _belonging(tx, delivery_ids)
+
+
+def _belonging(tx: Transaction, delivery_ids: Sequence[str]) -> list[str]:
+    """Answers to these deliveries, and notices of them."""
+    of_them = select(deliveries.c.turn_id).where(deliveries.c.id.in_(delivery_ids))
+    turn_ids = [row.turn_id for row in tx.rows(of_them) if row.turn_id]
+    columns = outbound_mails.c
+    about = columns.answers_delivery_id.in_(delivery_ids) | columns.turn_id.in_(turn_ids)
+    rows = tx.rows(
+        select(columns.id).where(about, columns.content_removed_by.is_distinct_from("purge"))
+    )
+    return [row.id for row in rows]
+
+
+def _remove_sent(tx: Transaction, outbound_ids: Sequence[str], why: str) -> list[str]:
+    """Remove mails that nobody has in hand; returns the others."""
+    free = removal.let_go(tx, outbound_ids)
+    removal.remove_sent(tx, free, "purge", why=why)
+    return [one for one in outbound_ids if one not in free]
+
+
+async def _ends(
+    store: Store, workspace_id: str, target: Whole | Person, before: datetime, *, dry_run: bool
+) -> int:
+    count, after = 0, 0
+    while True:
+        found = await store.read(workspace_id, purge_ends.lines, target, before, after)
+        if found.ids and not dry_run:
+            await store.write(workspace_id, purge_ends.hush_lines, target, found.ids)
+        count += len(found.ids)
+        if found.next_cursor is None:
+            break
+        after = found.next_cursor
+    others = await store.read(workspace_id, purge_ends.others, target)
+    if not dry_run:
+        await store.write(workspace_id, purge_ends.remove_others, target, others)
+    return count + others.count
+
+
+def _merge_words(tx: Transaction) -> bool:
+    """Let SQLite's search index drop, a piece at a time, what it has only marked as removed.
+
+    Says whether there is more to merge. Source: SQLite FTS5, "The 'merge' Command".
+    """
+    if not tx.on_sqlite:
+        return False
+    changed = text("SELECT total_changes()")
+    merge = text(
+        "INSERT INTO message_words_index(message_words_index, rank) VALUES ('merge', :pages)"
+    )
+    before = tx.value(changed)
+    tx.execute(merge, {"pages": -_PAGES_MERGED})
+    return int(tx.value(changed)) - int(before) >= 2
+
+
+async def _windows(look: Callable[[str], Awaitable[Window]]) -> AsyncIterator[Sequence[str]]:
+    cursor: str | None = ""
+    while cursor is not None:
+        found = await look(cursor)
+        yield found.ids
+        cursor = found.next_cursor
+
+
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]

@@ -1,0 +1,139 @@
+"""What still names a person once their mails are gone, and what becomes of it?
+
+Lines of the ledger and events that belong to no mail of theirs, and who takes part where. A
+suppression stays, as a pseudonym: a purge is no reason to write to the address again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, literal, or_, select, true, update
+
+from mailagent.flow import removal
+from mailagent.flow.purge_search import Person, Whole, contains
+from mailagent.flow.suppression import is_pseudonym, pseudonym
+from mailagent.store.tables import (
+    answer_invitations,
+    events,
+    ledger,
+    participants,
+    suppressions,
+    turns,
+)
+from mailagent.store.transaction import Transaction
+
+__all__ = ["Lines", "hush_lines", "lines", "others", "remove_others"]
+
+_WINDOW = 2_000
+_SOMEBODY = "person:(removed)"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of the ledger in one window, and where the next one begins; None after the last."""
+
+    ids: Sequence[int]
+    next_cursor: int | None
+
+
+def lines(tx: Transaction, target: Whole | Person, before: datetime, after: int) -> Lines:
+    """The ledger's lines that say something of a target, in the window after an id."""
+    said = (ledger.c.what, ledger.c.why, ledger.c.actor)
+    window = [
+        row.id
+        for row in tx.rows(
+            select(ledger.c.id)
+            .where(ledger.c.id > after, ledger.c.at <= before)
+            .order_by(ledger.c.id)
+            .limit(_WINDOW)
+        )
+    ]
+    if not window:
+        return Lines((), None)
+    within = select(ledger.c.id, *said).where(ledger.c.id.between(window[0], window[-1]))
+    if isinstance(target, Person):
+        named = or_(*(contains(tx, one, target.lower) for one in said))
+        rows = [row for row in tx.rows(within.where(named)) if target.named_in(" ".join(row[1:]))]
+    else:
+        rows = list(tx.rows(within.where(removal.has_words())))
+    return Lines([row.id for row in rows], window[-1] if len(window) == _WINDOW else None)
+
+
+def hush_lines(tx: Transaction, target: Whole | Person, ids: Sequence[int]) -> None:
+    """Leave of these lines only our own words; of who acted, only when it was somebody else."""
+    removal.hush(tx, ledger.c.id.in_(ids))
+    if isinstance(target, Person):
+        by_them = func.lower(ledger.c.actor) == f"person:{target.lower}"
+        tx.execute(update(ledger).where(ledger.c.id.in_(ids), by_them).values(actor=_SOMEBODY))
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Ids of other rows that name a target."""
+
+    event_ids: Sequence[str]
+    turn_ids: Sequence[str]
+    suppressions: Sequence[tuple[str, str]]
+    """Id and address."""
+    invitation_ids: Sequence[str]
+    thread_ids: Sequence[str]
+    """Conversations that list the person as taking part."""
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        parts = (self.event_ids, self.turn_ids, self.suppressions, self.invitation_ids)
+        return sum(map(len, parts)) + len(self.thread_ids)
+
+
+def others(tx: Transaction, target: Whole | Person) -> Others:
+    """Rows beside mails and ledger that name a target."""
+    match target:
+        case Person():
+            who = target.lower
+            by_event = or_(
+                func.lower(events.c.recipient) == who,
+                events.c.outbound_id.is_(None) & contains(tx, events.c.raw, who),
+            )
+            by_turn = turns.c.sender == who
+            by_address = suppressions.c.address == who
+            by_invitation = func.lower(answer_invitations.c.person) == who
+            in_thread = participants.c.address == who
+        case Whole():
+            by_event, by_turn = events.c.outbound_id.is_(None), turns.c.sender != ""
+            by_address = by_invitation = true()
+            in_thread = literal(1) == 0  # they went with their conversations
+    stopped = tx.rows(select(suppressions.c.id, suppressions.c.address).where(by_address))
+    return Others(
+        [row.id for row in tx.rows(select(events.c.id).where(by_event))],
+        [row.id for row in tx.rows(select(turns.c.id).where(by_turn, turns.c.state != "running"))],
+        [(row.id, row.address) for row in stopped if not is_pseudonym(row.address)],
+        [row.id for row in tx.rows(select(answer_invitations.c.id).where(by_invitation))],
+        [row.thread_id for row in tx.rows(select(participants.c.thread_id).where(in_thread))],
+    )
+
+
+def remove_others(tx: Transaction, target: Whole | Person, found: Others) -> None:
+    """Take the target out of these rows."""
+    of_event = events.c.id.in_(found.event_ids)
+    tx.execute(update(events).where(of_event).values(recipient=None, detail="", raw={}))
+    removal.empty_turns(tx, found.turn_ids, "purge")
+    tx.execute(delete(answer_invitations).where(answer_invitations.c.id.in_(found.invitation_ids)))
+    if isinstance(target, Person):
+        tx.execute(
+            delete(participants).where(
+                participants.c.thread_id.in_(found.thread_ids),
+                participants.c.address == target.lower,
+            )
+        )
+    assert tx.workspace_id is not None
+    for id_, address in found.suppressions:
+        form = pseudonym(tx.workspace_id, address)
+        # One that was purged before, and stopped again since, stands there already.
+        tx.execute(delete(suppressions).where(suppressions.c.address == form))
+        tx.execute(
+            update(suppressions).where(suppressions.c.id == id_).values(address=form, detail="")
+        )
