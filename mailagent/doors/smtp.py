@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 import structlog
 
+from mailagent.doors.smtp_blocklists import Blocklists
 from mailagent.doors.smtp_census import Census, SmtpStats
 from mailagent.doors.smtp_content import BareNewlines
 from mailagent.doors.smtp_dialogue import SmtpDialogue
@@ -49,7 +50,8 @@ class SmtpDoor:
 
     `tls` is asked at each STARTTLS. `bare_newlines` is what becomes of a bare CR or LF: refused, or
     made CRLF. From `proxy_networks`, and only from there, a PROXY header is expected and names the
-    client. `shared_counts` makes the caps those of all processes on the port.
+    client. Who is on one of `blocklists` is refused at RCPT. `shared_counts` makes the caps those
+    of all processes on the port.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class SmtpDoor:
         tls: Callable[[], ssl.SSLContext] | None = None,
         bare_newlines: BareNewlines = "refuse",
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
+        blocklists: Blocklists | None = None,
         shared_counts: SharedCounts | None = None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -76,6 +79,7 @@ class SmtpDoor:
             tls=tls,
             bare_newlines=bare_newlines,
             proxy_networks=proxy_networks,
+            blocklists=blocklists,
             now=now,
         )
         self._server: asyncio.Server | None = None

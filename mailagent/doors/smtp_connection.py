@@ -61,6 +61,7 @@ class SmtpConnection(SMTP):
         self._input = bytearray()
         self._client_ip = ""
         self._admitted_ip: str | None = None
+        self._listing: asyncio.Task[Reply | None] | None = None
         self._tls: str | None = None
         self._errors = 0
         self._commands_since_mail = 0
@@ -200,6 +201,8 @@ class SmtpConnection(SMTP):
             self._hang_up(refusal.about(hostname=self._service.hostname))
             return False
         self._admitted_ip = self._client_ip
+        if self._service.blocklists is not None:
+            self._listing = self._service.blocklists.look_up(self._client_ip)
         return True
 
     async def _read(self) -> bytes:

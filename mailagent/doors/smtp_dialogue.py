@@ -16,6 +16,7 @@ import structlog
 import uuid_utils
 
 from mailagent.doors import smtp_replies as replies
+from mailagent.doors.smtp_blocklists import is_role
 from mailagent.doors.smtp_census import Held
 from mailagent.doors.smtp_connection import SmtpConnection
 from mailagent.doors.smtp_content import Content
@@ -196,6 +197,10 @@ class SmtpDialogue(SmtpConnection):
             return replies.TOO_MANY_RECIPIENTS
         if address.endswith("]"):
             return replies.NOT_OURS  # an address literal: no domain, so none of ours
+        if self._listing is not None and not is_role(address):
+            listed = await self._listing
+            if listed is not None:
+                return listed
         known = await self._service.directory.knows(address)
         if known is not Known.YES:
             return replies.REFUSALS[known]

@@ -97,6 +97,7 @@ SWITCHED_OFF = Reply(550, "5.2.1", "This address takes no mail at present", "RFC
 SENDER_NEEDS_UTF8 = Reply(550, "5.6.7", "This address needs SMTPUTF8 at MAIL", "RFC 6531 §3.5")
 RECIPIENT_NEEDS_UTF8 = Reply(553, "5.6.7", "This address needs SMTPUTF8 at MAIL", "RFC 6531 §3.5")
 TOO_BIG = Reply(552, "5.3.4", "The mail is too big, at most {size_bytes} octets", "RFC 1870 §6")
+LISTED = Reply(554, "5.7.1", "Your address is listed by {zone}", "RFC 5782 §2.1, RFC 3463 §3.8")
 LINE_OF_MAIL_TOO_LONG = Reply(
     554,
     "5.6.0",

@@ -9,6 +9,7 @@ from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 
 from mailagent.doors import smtp_replies as replies
+from mailagent.doors.smtp_blocklists import Blocklists
 from mailagent.doors.smtp_census import Census
 from mailagent.doors.smtp_content import BareNewlines
 from mailagent.doors.smtp_limits import SmtpLimits
@@ -30,6 +31,7 @@ class SmtpService:
     tls: Callable[[], ssl.SSLContext] | None
     bare_newlines: BareNewlines
     proxy_networks: Sequence[IPv4Network | IPv6Network]
+    blocklists: Blocklists | None
     now: Callable[[], datetime]
     banner: Reply = field(init=False)
     helo_ok: Reply = field(init=False)
