@@ -14,7 +14,9 @@ import base64
 import ipaddress
 import os
 import re
+import socket
 import ssl
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,6 +37,8 @@ class Fault(Enum):
 
     HANG = "say nothing, keep the connection"
     DROP = "close the connection"
+    CUT = "say half a reply, then close the connection"
+    RESET = "reset the connection"
 
 
 Behaviour = str | Fault
@@ -210,6 +214,16 @@ class _Session:
                 await self.sink._closing.wait()
                 raise _Dropped
             case Fault.DROP:
+                raise _Dropped
+            case Fault.CUT:
+                self.writer.write(usual[:2].encode())
+                await self.writer.drain()
+                raise _Dropped
+            case Fault.RESET:
+                # No time to linger: what was not sent is dropped, and a RST says so (socket(7)).
+                abrupt = struct.pack("ii", 1, 0)
+                connection = self.writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, abrupt)
                 raise _Dropped
             case reply:
                 assert isinstance(reply, str)
