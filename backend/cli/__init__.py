@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backend.cli import (
     agents,
+    backup,
     demo,
     doctor,
     documents,
@@ -42,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for _command in (
-    *(serve.serve, migrate.migrate, demo.demo, doctor.doctor),
+    *(serve.serve, migrate.migrate, backup.backup, backup.restore, demo.demo, doctor.doctor),
     *(people.sign_in_link, rules.explain),
     *(inbox.inbox, inbox.trace, inbox.reply, inbox.send, inbox.replay, outbound.send_test),
 ):

@@ -15,10 +15,18 @@ from backend.demo import demo_key
 from backend.installation import installation
 from mailagent.errors import Malformed
 from mailagent.flow.services import Services
+from mailagent.settings import Settings
 
-__all__ = ["text_given", "with_services"]
+__all__ = ["keyed", "text_given", "with_services"]
 
 T = TypeVar("T")
+
+
+def keyed(settings: Settings) -> Settings:
+    """The settings, with the demo's secret key where a demo ran and none is set."""
+    if settings.mailagent_secret_key is None and (key := demo_key(settings.mailagent_data)):
+        return settings.model_copy(update={"mailagent_secret_key": SecretStr(key)})
+    return settings
 
 
 def with_services(shell: Shell, work: Callable[[Services], Awaitable[T]]) -> T:
@@ -26,9 +34,7 @@ def with_services(shell: Shell, work: Callable[[Services], Awaitable[T]]) -> T:
 
     Raises Misconfigured.
     """
-    settings = shell.settings
-    if settings.mailagent_secret_key is None and (key := demo_key(settings.mailagent_data)):
-        settings = settings.model_copy(update={"mailagent_secret_key": SecretStr(key)})
+    settings = keyed(shell.settings)
 
     async def run() -> T:
         async with installation(settings) as shared:

@@ -10,9 +10,10 @@ from mailagent.store.tables import signing_keys
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
-__all__ = ["StoredKey", "add", "newest"]
+__all__ = ["PURPOSE", "StoredKey", "add", "newest"]
 
-_PURPOSE = "dkim key"
+PURPOSE = "dkim key"
+"""What the private halves are encrypted for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def add(tx: Transaction, secrets: Secrets, key: StoredKey) -> bool:
     row = {
         "domain": key.domain,
         "selector": key.selector,
-        "private_key": secrets.seal(key.private_pem, _PURPOSE),
+        "private_key": secrets.seal(key.private_pem, PURPOSE),
         "public_record": key.public_record,
         "created_at": tx.now,
     }
@@ -47,5 +48,5 @@ def newest(tx: Transaction, secrets: Secrets, domain: str) -> StoredKey | None:
     )
     if row is None:
         return None
-    private = secrets.unseal(row.private_key, _PURPOSE)
+    private = secrets.unseal(row.private_key, PURPOSE)
     return StoredKey(domain, row.selector, private, row.public_record)

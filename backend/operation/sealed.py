@@ -1,0 +1,33 @@
+"""Which columns hold what `MAILAGENT_SECRET_KEY` has encrypted?
+
+Whoever encrypts another column names it here: then a rotation of the key reaches it, and a restore
+knows whether the key at hand opens it. A test compares it with what the rows hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Table
+
+from backend import idempotency
+from mailagent.store import signing_keys
+from mailagent.store.tables import idempotency_keys
+from mailagent.store.tables import signing_keys as signing_key_rows
+
+__all__ = ["SEALED", "Sealed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One column of `Secrets.seal`'s results, and the purpose that they were made for."""
+
+    table: Table
+    column: str
+    purpose: str
+
+
+SEALED = (
+    Sealed(signing_key_rows, "private_key", signing_keys.PURPOSE),
+    Sealed(idempotency_keys, "answer", idempotency.PURPOSE),
+)
