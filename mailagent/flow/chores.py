@@ -1,16 +1,19 @@
 """What is due by the clock, and not by a mail?
 
 A row of `schedules` each, claimed like any other, so a chore starts once per due time whatever the
-number of nodes. A chore only makes rows due or drops what has ended; killed, it runs again.
+number of nodes; killed, it runs again. Short ones make rows due or drop what has ended, in the
+transaction that sets their next time. Long ones go from workspace to workspace in transactions of
+their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, true, update
 
+from mailagent.flow import digest, retention
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
@@ -18,7 +21,7 @@ from mailagent.store.tables import deliveries, idempotency_keys, schedules, sign
 from mailagent.store.transaction import Transaction
 from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish
 
-__all__ = ["CHORES", "SCHEDULES", "do_chore", "give_up", "plan"]
+__all__ = ["CHORES", "LONG_CHORES", "SCHEDULES", "do_chore", "give_up", "plan"]
 
 SCHEDULES = Queue("schedule", schedules, true())
 
@@ -67,22 +70,40 @@ CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
 }
 
 
+LONG_CHORES: Mapping[str, tuple[timedelta, Callable[[Services], Awaitable[None]]]] = {
+    "retention": (timedelta(hours=1), retention.keep_all),
+    "digest": (timedelta(days=1), digest.tell_owners),
+}
+
+
 def plan(tx: Transaction) -> None:
     """Make sure every chore has its row."""
-    for name, (every, _) in CHORES.items():
-        row = {"id": name, "every_seconds": int(every.total_seconds()), "not_before": tx.now}
+    for name, (every, _) in (*CHORES.items(), *LONG_CHORES.items()):
+        first = digest.next_time(tx.now) if name == "digest" else tx.now
+        row = {"id": name, "every_seconds": int(every.total_seconds()), "not_before": first}
         tx.insert_new(schedules, row, unique=["id"])
 
 
 async def do_chore(services: Services, claim: Claim) -> None:
-    """Run one due chore and set its next time, in one transaction."""
+    """Run one due chore and set its next time."""
+    if claim.id in LONG_CHORES:
+        _, chore = LONG_CHORES[claim.id]
+        await chore(services)
     await services.store.write_unscoped(_run, claim)
 
 
 def _run(tx: Transaction, claim: Claim) -> None:
-    every, chore = CHORES.get(claim.id, (timedelta(hours=1), lambda _: None))
-    chore(tx)
-    finish(tx, SCHEDULES, claim, not_before=tx.now + every)
+    if claim.id in CHORES:
+        _, chore = CHORES[claim.id]
+        chore(tx)
+    finish(tx, SCHEDULES, claim, not_before=_next_time(claim.id, tx.now))
+
+
+def _next_time(name: str, now: datetime) -> datetime:
+    if name == "digest":
+        return digest.next_time(now)  # at its hour, however late the last one was
+    known = CHORES.get(name) or LONG_CHORES.get(name)
+    return now + (known[0] if known else timedelta(hours=1))
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:

@@ -6,6 +6,7 @@ Where nobody can be reached, the mail stays `handed to a person`, and health say
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import func, select
@@ -20,7 +21,7 @@ from mailagent.store.tables import agents, memberships, outbound_mails, people, 
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 
-__all__ = ["hand_over", "notify", "reachable"]
+__all__ = ["hand_over", "notify", "owners", "reachable", "write"]
 
 _QUOTED = 10_000
 _MOST_AN_HOUR = 60
@@ -37,13 +38,7 @@ def reachable(tx: Transaction, agent_id: str | None) -> tuple[str, ...]:
     )
     if settings.get("escalation_address"):
         return (settings["escalation_address"],)
-    rows = tx.rows(
-        select(people.c.email)
-        .join(memberships, memberships.c.person_id == people.c.id)
-        .where(memberships.c.role == "owner")
-        .order_by(people.c.email)
-    )
-    return tuple(row[0] for row in rows)
+    return owners(tx)
 
 
 def hand_over(
@@ -87,10 +82,33 @@ def notify(
     to = reachable(tx, agent_id)
     if not to or _notices_this_hour(tx) >= _MOST_AN_HOUR:
         return ()
+    try:
+        write(tx, settings, to, subject, text, agent_id=agent_id, delivery_id=delivery_id)
+    except Malformed as error:
+        note(tx, "hand over", "the notice could not be made", str(error), delivery_id=delivery_id)
+        return ()
+    return to
+
+
+def write(
+    tx: Transaction,
+    settings: FlowSettings,
+    to: Sequence[str],
+    subject: str,
+    text: str,
+    *,
+    agent_id: str | None = None,
+    delivery_id: str | None = None,
+    name: str | None = None,
+) -> None:
+    """Queue one notice from `postmaster@` of the workspace, whatever else was told this hour.
+
+    `name` is the left part of its Message-ID. Raises Malformed.
+    """
     slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
     domain = f"{slug}.{settings.default_domain}"
     notice = Outgoing(
-        message_id=f"<{new_id('ntc')}@{domain}>",
+        message_id=f"<{name or new_id('ntc')}@{domain}>",
         date=tx.now,
         from_=Address(f"postmaster@{domain}", "mailagent"),
         to=tuple(Address(one) for one in to),
@@ -99,12 +117,18 @@ def notify(
         auto_submitted="auto-generated",
     )
     envelope = outbox.Envelope("notice", "mailagent", agent_id, answers_delivery_id=delivery_id)
-    try:
-        outbox.queue(tx, notice, envelope, expiry=timedelta(days=3))
-    except Malformed as error:
-        note(tx, "hand over", "the notice could not be made", str(error), delivery_id=delivery_id)
-        return ()
-    return to
+    outbox.queue(tx, notice, envelope, expiry=timedelta(days=3))
+
+
+def owners(tx: Transaction) -> tuple[str, ...]:
+    """The addresses of the workspace's owners."""
+    rows = tx.rows(
+        select(people.c.email)
+        .join(memberships, memberships.c.person_id == people.c.id)
+        .where(memberships.c.role == "owner")
+        .order_by(people.c.email)
+    )
+    return tuple(row[0] for row in rows)
 
 
 def _notices_this_hour(tx: Transaction) -> int:
