@@ -40,7 +40,7 @@ from mailagent.work import Wakeups, Worker
 from tests.dns_server import DnsServer, Zone
 from tests.smtp_sink import Sink, Taken
 
-__all__ = ["ANN", "DOMAIN", "House", "Mind", "Space", "keep_house", "mail"]
+__all__ = ["ANN", "DOMAIN", "House", "Mind", "Space", "keep_house", "longer_ago", "mail"]
 
 DOMAIN = "aexy.example"
 ANN = "ann@customer.example"
@@ -179,7 +179,7 @@ class House:
             self._clock.turned += by
         else:
             # Claims go by the database's clock, which nobody can turn: all that was is longer ago.
-            await self.store.write_unscoped(_longer_ago, by)
+            await self.store.write_unscoped(longer_ago, by)
         self._wakeups.wake(self.workers)
 
     def taken(self, recipient: str) -> list[Taken]:
@@ -194,7 +194,8 @@ class House:
         return found
 
 
-def _longer_ago(tx: Transaction, by: timedelta) -> None:
+def longer_ago(tx: Transaction, by: timedelta) -> None:
+    """Set every moment in the database back."""
     for table in t.metadata.sorted_tables:
         moments = [one for one in table.c if isinstance(one.type, Moment)]
         if moments:
