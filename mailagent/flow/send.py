@@ -263,6 +263,11 @@ _LEAVING = (
     .where(
         outbound_recipients.c.id.in_(bindparam("recipients", expanding=True)),
         outbound_recipients.c.state == RecipientState.QUEUED,
+        ~exists().where(
+            suppressions.c.workspace_id == outbound_recipients.c.workspace_id,
+            suppressions.c.address.in_(bindparam("to", expanding=True)),
+            or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now")),
+        ),
     )
     .values(state=RecipientState.SENDING, attempts=outbound_recipients.c.attempts + 1)
 )
@@ -273,12 +278,16 @@ def _commit_sending(
 ) -> None:
     holds(tx, SENDING, claim)
     _open_hand_over(tx, frame, recipients)
-    moved = tx.execute(
-        _LEAVING, {"recipients": [one.id for one in recipients], "account": frame.account}
-    )
-    if moved.rowcount != len(recipients):
-        # Cancelled or taken since: the far side has seen nothing yet, and must not.
-        raise LostClaim(f"send {frame.outbound_id}: a recipient is no longer queued")
+    assert tx.workspace_id is not None
+    leaving = {
+        "recipients": [one.id for one in recipients],
+        "to": list(suppression.forms(tx.workspace_id, [one.address for one in recipients])),
+        "now": tx.now,
+        "account": frame.account,
+    }
+    if tx.execute(_LEAVING, leaving).rowcount != len(recipients):
+        # Cancelled, suppressed or taken since: the far side has seen nothing yet, and must not.
+        raise LostClaim(f"send {frame.outbound_id}: a recipient may no longer be sent to")
 
 
 _TAKING_BACK = (
