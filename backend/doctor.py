@@ -18,7 +18,7 @@ from cryptography import x509
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from mailagent.agents import open_agent
+from mailagent.agents import open_agent, unpriced
 from mailagent.dns_answers import Absent, Found, Question, Unknown
 from mailagent.errors import MailagentError, Misconfigured, SandboxFailure
 from mailagent.providers.relay import Relay
@@ -187,16 +187,17 @@ async def _sandbox() -> Check:
 
 
 def _processor(settings: Settings) -> Check:
-    key = settings.anthropic_api_key
-    given = {
-        "ANTHROPIC_API_KEY": key.get_secret_value() if key else "",
-        "ANTHROPIC_BASE_URL": settings.anthropic_base_url,
-        "ANTHROPIC_MODEL": settings.anthropic_model,
-    }
+    given = settings.processor_settings
     try:
         open_agent(settings.processor, given)
+        model = unpriced(given).get(settings.processor)
     except MailagentError as error:
         return Check("agents", "wrong", settings.processor, str(error))
+    if model is not None:
+        return Check(
+            "agents", "ok", f"processor {settings.processor}; what {model} costs is not known",
+            "for caps in money, set ANTHROPIC_PRICE, as 3/15",
+        )  # fmt: skip
     note = "" if settings.processor == "builtin" else "; the key was not tried"
     return Check("agents", "ok", f"processor {settings.processor}{note}")
 

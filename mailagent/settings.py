@@ -67,6 +67,7 @@ class Settings(BaseModel):
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str = ""
     anthropic_model: str = ""
+    anthropic_price: str = ""
     mailagent_hostname: str = "localhost"
     mailagent_public_ips: str = ""
     mailagent_tls_cert: Path | None = None
@@ -133,6 +134,17 @@ class Settings(BaseModel):
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Who must begin an SMTP connection with a PROXY header; an address is a network of one."""
         return tuple(ip_network(word) for word in _words(self.mailagent_proxy_networks))
+
+    @property
+    def processor_settings(self) -> Mapping[str, str]:
+        """What an agent's processor is made from, by its environment variables' names."""
+        key = self.anthropic_api_key
+        return {
+            "ANTHROPIC_API_KEY": key.get_secret_value() if key else "",
+            "ANTHROPIC_BASE_URL": self.anthropic_base_url,
+            "ANTHROPIC_MODEL": self.anthropic_model,
+            "ANTHROPIC_PRICE": self.anthropic_price,
+        }
 
     @property
     def database(self) -> str:

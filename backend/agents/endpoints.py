@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from backend.access.dependencies import Access, require
+from backend.access.dependencies import Access, require, settings_of
 from backend.agents import aliases, service
 from backend.agents.schemas import AgentIn, AgentOut, AgentPatch, AliasIn
 from backend.agents.service import Agent
+from backend.caps import unpriced_by
 from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
@@ -41,10 +42,15 @@ async def get_agent(agent: str, access: Access = require("agent.read")) -> Agent
 
 @router.patch("/{agent}", response_model=AgentOut)
 async def update_agent(
-    agent: str, body: AgentPatch, access: Access = require("agent.manage")
+    request: Request, agent: str, body: AgentPatch, access: Access = require("agent.manage")
 ) -> Agent:
     """Change an agent; `email_enabled` false refuses its mail at the door."""
-    return await access.write(service.update_agent, agent, body.model_dump(exclude_unset=True))
+    return await access.write(
+        service.update_agent,
+        agent,
+        body.model_dump(exclude_unset=True),
+        unpriced=unpriced_by(settings_of(request)),
+    )
 
 
 @router.delete("/{agent}", status_code=204)

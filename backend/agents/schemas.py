@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +31,8 @@ class AgentPatch(BaseModel):
     instructions: str | None = None
     email_enabled: bool | None = None
     escalation_address: str | None = None
+    usd_a_day: Decimal | None = None
+    usd_a_month: Decimal | None = None
 
 
 class AddressOut(BaseModel):
@@ -51,6 +54,8 @@ class AgentOut(BaseModel):
     instructions: str
     email_enabled: bool
     escalation_address: str | None
+    usd_a_day: Decimal | None
+    usd_a_month: Decimal | None
     addresses: list[AddressOut]
     created_at: datetime
 

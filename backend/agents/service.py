@@ -13,10 +13,12 @@ from typing import Any
 
 from sqlalchemy import delete, or_, select, update
 
+from backend.caps import ALL_PRICED, Unpriced, checked_cap, demand_prices
 from backend.naming import checked_email, checked_local_part, checked_name, checked_text
 from backend.paging import Page, Window, page
 from mailagent.agents import KINDS
 from mailagent.errors import Conflict, Malformed, NotFound
+from mailagent.flow.budgets import WINDOWS
 from mailagent.flow.directory import changed
 from mailagent.store.tables import addresses, agents, rules, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
@@ -49,6 +51,10 @@ class Agent:
     email_enabled: bool
     escalation_address: str | None
     """Who hears of this agent's hand-overs; None: as the workspace says."""
+    usd_a_day: str | None
+    """What it may spend within 24 hours, in US dollars, beside the workspace's own cap."""
+    usd_a_month: str | None
+    """The same within 30 days."""
     created_at: datetime
     addresses: tuple[AgentAddress, ...]
     """The primary one first."""
@@ -123,24 +129,36 @@ def list_agents(tx: Transaction, window: Window) -> Page[Agent]:
     return Page(tuple(_made(tx, found.items)), found.next_cursor)
 
 
-def update_agent(tx: Transaction, reference: str, changes: Mapping[str, Any]) -> Agent:
-    """Change what `changes` names: name, processor, instructions, email_enabled,
-    escalation_address (None takes it away). Raises Malformed, NotFound.
+def update_agent(
+    tx: Transaction,
+    reference: str,
+    changes: Mapping[str, Any],
+    *,
+    unpriced: Unpriced = ALL_PRICED,
+) -> Agent:
+    """Change what `changes` names: name, processor, instructions, email_enabled, and of what None
+    takes away escalation_address, usd_a_day, usd_a_month.
+
+    Raises Malformed, NotFound; Conflict for a cap in money on a model without a known price.
     """
     tx.lock(f"agents {tx.workspace_id}")
     agent = get(tx, reference)
     values: dict[str, Any] = {}
+    kept = tx.value(select(agents.c.settings).where(agents.c.id == agent.id))
     for name, value in changes.items():
         if name not in _CHANGES:
             known = ", ".join(_CHANGES)
             raise Malformed(name[:80], f"cannot be changed: change one of {known}")
-        if name == "escalation_address":
-            kept = {} if value is None else {name: _CHANGES[name](name, value)}
-            values["settings"] = kept
+        if name in _SETTINGS:
+            kept[name] = None if value is None else _CHANGES[name](name, value)
+            values["settings"] = {one: set_ for one, set_ in kept.items() if set_ is not None}
         else:
             values[name] = _CHANGES[name](name, value)
     if values:
         tx.execute(update(agents).where(agents.c.id == agent.id).values(**values))
+    wanted = [name for name in (*WINDOWS, "processor") if changes.get(name) is not None]
+    if wanted and any(kept.get(name) is not None for name in WINDOWS):
+        demand_prices(tx, unpriced, agent.id)
     if "email_enabled" in values:
         changed(tx)
     return get(tx, agent.id)
@@ -205,7 +223,10 @@ _CHANGES: Mapping[str, Callable[[str, Any], Any]] = {
     "instructions": _instructions,
     "email_enabled": _switch,
     "escalation_address": _address,
+    "usd_a_day": checked_cap,
+    "usd_a_month": checked_cap,
 }
+_SETTINGS = frozenset({"escalation_address", *WINDOWS})
 
 
 def _made(tx: Transaction, rows: Sequence[AnyRow]) -> list[Agent]:
@@ -227,6 +248,8 @@ def _made(tx: Transaction, rows: Sequence[AnyRow]) -> list[Agent]:
             instructions=row.instructions,
             email_enabled=row.email_enabled,
             escalation_address=row.settings.get("escalation_address"),
+            usd_a_day=row.settings.get("usd_a_day"),
+            usd_a_month=row.settings.get("usd_a_month"),
             created_at=row.created_at,
             addresses=tuple(owned[row.id]),
         )

@@ -15,6 +15,7 @@ from backend.documents.endpoints import router as documents
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.endpoints import router as outbound
 from backend.rules.endpoints import router as rules
+from backend.spending.endpoints import router as spending
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
 from mailagent.settings import Settings
@@ -31,6 +32,7 @@ ROUTERS: Sequence[APIRouter] = (
     documents,
     inboxes,
     outbound,
+    spending,
 )
 
 _DESCRIPTION = """\

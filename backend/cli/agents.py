@@ -9,6 +9,7 @@ import typer
 from backend.agents import aliases, service
 from backend.agents.schemas import AgentOut
 from backend.agents.service import Agent
+from backend.caps import unpriced_by
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.paging import EVERYTHING
 
@@ -72,13 +73,23 @@ def set_(
     escalation_address: Annotated[
         str | None, typer.Option(help="Who hears of its hand-overs; empty: as the workspace says.")
     ] = None,
+    usd_a_day: Annotated[
+        str | None, typer.Option(help="US dollars it may spend in 24 hours; empty: no cap.")
+    ] = None,
+    usd_a_month: Annotated[
+        str | None, typer.Option(help="US dollars it may spend in 30 days; empty: no cap.")
+    ] = None,
     workspace: InWorkspace = None,
 ) -> None:
     """Change what is set for an agent."""
     given = {"name": name, "processor": processor, "instructions": instructions}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if escalation_address is not None:
-        changes["escalation_address"] = escalation_address or None
+    cleared = {
+        "escalation_address": escalation_address,
+        "usd_a_day": usd_a_day,
+        "usd_a_month": usd_a_month,
+    }
+    changes |= {key: value or None for key, value in cleared.items() if value is not None}
     _change(context.obj, workspace, agent, changes)
 
 
@@ -125,11 +136,17 @@ def remove(context: typer.Context, agent: Named, workspace: InWorkspace = None) 
 
 def _change(shell: Shell, workspace: str | None, agent: str, changes: dict[str, Any]) -> None:
     where = shell.workspace(workspace)
-    _show(shell, shell.write(where.id, service.update_agent, agent, changes))
+    unpriced = unpriced_by(shell.settings)
+    _show(shell, shell.write(where.id, service.update_agent, agent, changes, unpriced=unpriced))
 
 
 def _switch(agent: Agent) -> str:
     return "on" if agent.email_enabled else "off"
+
+
+def _cost(shell: Shell, agent: Agent) -> str:
+    model = unpriced_by(shell.settings).get(agent.processor)
+    return "counted" if model is None else f"not known: set ANTHROPIC_PRICE for {model}"
 
 
 def _show(shell: Shell, agent: Agent) -> None:
@@ -140,6 +157,9 @@ def _show(shell: Shell, agent: Agent) -> None:
         ("addresses", ", ".join(one.address for one in agent.addresses)),
         ("e-mail", _switch(agent)),
         ("processor", agent.processor or "(the installation's own)"),
+        ("cost of an answer", _cost(shell, agent)),
+        ("US dollars a day", agent.usd_a_day or "(no cap of its own)"),
+        ("US dollars in 30 days", agent.usd_a_month or "(no cap of its own)"),
         ("escalation address", agent.escalation_address or "(as the workspace says)"),
         ("instructions", agent.instructions or "(none)"),
     ]

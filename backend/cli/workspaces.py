@@ -6,8 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from backend.caps import unpriced_by
 from backend.cli.shell import Shell, table
 from backend.paging import EVERYTHING
+from backend.spending import service as spending
+from backend.spending.schemas import SpendingOut
+from backend.spending.service import Spending
 from backend.workspaces import members, service
 from backend.workspaces.schemas import WorkspaceOut
 from backend.workspaces.service import Workspace
@@ -75,6 +79,12 @@ def set_(
     turns_per_workspace: Annotated[
         str | None, typer.Option(help=f"Turns a day in all; {_CLEARS}.")
     ] = None,
+    usd_a_day: Annotated[
+        str | None, typer.Option(help=f"US dollars its agents may spend in 24 hours; {_CLEARS}.")
+    ] = None,
+    usd_a_month: Annotated[
+        str | None, typer.Option(help=f"US dollars its agents may spend in 30 days; {_CLEARS}.")
+    ] = None,
     catch_all: Annotated[
         str | None, typer.Option(help=f"Agent for mail that no address matches; {_CLEARS}.")
     ] = None,
@@ -85,11 +95,39 @@ def set_(
         "escalation_address": escalation_address,
         "turns_per_sender_a_day": _number(turns_per_sender),
         "turns_per_workspace_a_day": _number(turns_per_workspace),
+        "usd_a_day": usd_a_day,
+        "usd_a_month": usd_a_month,
         "catch_all_agent_id": catch_all,
     }
     changes = {name: value or None for name, value in given.items() if value is not None}
     changes |= {name: 0 for name, value in given.items() if value == 0}
-    _show(shell, shell.write(shell.workspace(workspace).id, service.update_settings, changes))
+    unpriced = unpriced_by(shell.settings)
+    where = shell.workspace(workspace).id
+    _show(shell, shell.write(where, service.update_settings, changes, unpriced=unpriced))
+
+
+@commands.command("spending")
+def show_spending(context: typer.Context, workspace: Named) -> None:
+    """Show what agents have spent on their models, beside their caps."""
+    shell: Shell = context.obj
+    found = shell.read(shell.workspace(workspace).id, spending.of_workspace)
+    rows = _spent("the workspace", found.workspace)
+    for agent in found.agents:
+        rows += _spent(agent.handle, agent)
+    shell.show(table(rows, empty=""), found, SpendingOut)
+
+
+def _spent(whose: str, spent: Spending) -> list[tuple[str, ...]]:
+    return [
+        (
+            whose,
+            words,
+            f"{window.spent_usd:.2f}",
+            "no cap" if window.cap_usd is None else f"of {window.cap_usd:f}",
+            f"{window.unpriced_turns} turns of unknown cost" if window.unpriced_turns else "",
+        )
+        for words, window in (("in 24 hours", spent.day), ("in 30 days", spent.month))
+    ]
 
 
 def _number(text: str | None) -> Any:
@@ -106,6 +144,8 @@ def _show(shell: Shell, workspace: Workspace) -> None:
         ("escalation address", settings.escalation_address or "(the owners)"),
         ("turns per sender a day", _or_default(settings.turns_per_sender_a_day)),
         ("turns per workspace a day", _or_default(settings.turns_per_workspace_a_day)),
+        ("US dollars a day", settings.usd_a_day or "(no cap)"),
+        ("US dollars in 30 days", settings.usd_a_month or "(no cap)"),
         ("catch-all", settings.catch_all_agent_id or "(none)"),
     ]
     shell.show(table(rows, empty=""), workspace, WorkspaceOut)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from backend.access.dependencies import Access, authenticated, require, services_of
+from backend.access.dependencies import (
+    Access,
+    authenticated,
+    require,
+    services_of,
+    settings_of,
+)
 from backend.access.permissions import ROLES
 from backend.access.principal import Principal
+from backend.caps import Unpriced, unpriced_by
 from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
@@ -67,17 +74,18 @@ async def get_workspace(access: Access = require("workspace.read")) -> Workspace
 
 @router.patch("/{ws}", response_model=WorkspaceOut)
 async def update_workspace(
-    body: WorkspacePatch, access: Access = require("workspace.update")
+    request: Request, body: WorkspacePatch, access: Access = require("workspace.update")
 ) -> Workspace:
     """Change the name or settings; the slug stands in addresses and stays."""
-    return await access.write(_update, body)
+    return await access.write(_update, body, unpriced_by(settings_of(request)))
 
 
-def _update(tx: Transaction, body: WorkspacePatch) -> Workspace:
+def _update(tx: Transaction, body: WorkspacePatch, unpriced: Unpriced) -> Workspace:
     if body.name is not None:
         service.rename(tx, body.name)
     if body.settings is not None:
-        service.update_settings(tx, body.settings.model_dump(exclude_unset=True))
+        changes = body.settings.model_dump(exclude_unset=True)
+        service.update_settings(tx, changes, unpriced=unpriced)
     return service.get(tx)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,6 +39,8 @@ class SettingsPatch(BaseModel):
     escalation_address: str | None = None
     turns_per_sender_a_day: int | None = None
     turns_per_workspace_a_day: int | None = None
+    usd_a_day: Decimal | None = None
+    usd_a_month: Decimal | None = None
     catch_all_agent_id: str | None = None
 
 
@@ -56,6 +59,8 @@ class WorkspaceSettingsOut(BaseModel):
     escalation_address: str | None
     turns_per_sender_a_day: int | None
     turns_per_workspace_a_day: int | None
+    usd_a_day: Decimal | None
+    usd_a_month: Decimal | None
     catch_all_agent_id: str | None
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 from sqlalchemy import or_, select, update
 
+from backend.caps import ALL_PRICED, Unpriced, checked_cap, demand_prices
 from backend.naming import checked_email, checked_name, checked_slug
 from backend.paging import Page, Window, page
 from mailagent.errors import Conflict, Malformed, NotFound
+from mailagent.flow.budgets import WINDOWS
 from mailagent.flow.directory import changed
 from mailagent.store.tables import agents, memberships, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
@@ -44,6 +46,10 @@ class WorkspaceSettings:
     """Who hears of hand-overs; None: the owners."""
     turns_per_sender_a_day: int | None = None
     turns_per_workspace_a_day: int | None = None
+    usd_a_day: str | None = None
+    """What its agents may spend within 24 hours, in US dollars; None: as much as they need."""
+    usd_a_month: str | None = None
+    """The same within 30 days."""
     catch_all_agent_id: str | None = None
     """Who gets mail that no address and no rule matches; None: it is refused at the door."""
 
@@ -112,10 +118,13 @@ def rename(tx: Transaction, name: str) -> Workspace:
     return get(tx)
 
 
-def update_settings(tx: Transaction, changes: Mapping[str, Any]) -> Workspace:
+def update_settings(
+    tx: Transaction, changes: Mapping[str, Any], *, unpriced: Unpriced = ALL_PRICED
+) -> Workspace:
     """Change the settings that `changes` names; None takes one back to the default.
 
-    `catch_all_agent_id` takes an agent's id or handle. Raises Malformed.
+    `catch_all_agent_id` takes an agent's id or handle. Raises Malformed; Conflict for a cap in
+    money while an agent's model has no known price.
     """
     tx.lock(f"workspace {tx.workspace_id}")
     kept = asdict(get(tx).settings)
@@ -124,6 +133,8 @@ def update_settings(tx: Transaction, changes: Mapping[str, Any]) -> Workspace:
             known = ", ".join(_SETTINGS)
             raise Malformed(name[:80], f"is no setting of a workspace: use one of {known}")
         kept[name] = None if value is None else _SETTINGS[name](tx, name, value)
+    if any(changes.get(name) is not None for name in WINDOWS):
+        demand_prices(tx, unpriced)
     _write(tx, settings={name: value for name, value in kept.items() if value is not None})
     changed(tx)
     return get(tx)
@@ -139,6 +150,10 @@ def _turns(_tx: Transaction, field: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST_TURNS:
         raise Malformed(field, f"must be a whole number from 0 to {_MOST_TURNS:,}")
     return value
+
+
+def _dollars(_tx: Transaction, field: str, value: Any) -> str:
+    return checked_cap(field, value)
 
 
 def _catch_all(tx: Transaction, field: str, value: Any) -> str:
@@ -157,6 +172,8 @@ _SETTINGS: Mapping[str, Callable[[Transaction, str, Any], Any]] = {
     "escalation_address": _address,
     "turns_per_sender_a_day": _turns,
     "turns_per_workspace_a_day": _turns,
+    "usd_a_day": _dollars,
+    "usd_a_month": _dollars,
     "catch_all_agent_id": _catch_all,
 }
 

@@ -31,6 +31,7 @@ __all__ = [
     "Turn",
     "Usage",
     "open_agent",
+    "unpriced",
 ]
 
 KINDS: tuple[type[AgentKind], ...] = (
@@ -46,3 +47,9 @@ def open_agent(kind: str, settings: Mapping[str, str]) -> AgentKind:
             return candidate.open(settings)
     known = ", ".join(candidate.kind for candidate in KINDS)
     raise Misconfigured("LLM_PROVIDER", f"{kind!r} is no agent: choose one of {known}")
+
+
+def unpriced(settings: Mapping[str, str]) -> Mapping[str, str]:
+    """Kinds of agent whose answers cost what nobody knows, each with its model's name."""
+    found = {kind.kind: kind.unpriced(settings) for kind in KINDS}
+    return {kind: model for kind, model in found.items() if model is not None}

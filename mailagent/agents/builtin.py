@@ -84,6 +84,11 @@ class Builtin:
     def open(cls, settings: Mapping[str, str]) -> Self:
         return cls()
 
+    @classmethod
+    def unpriced(cls, settings: Mapping[str, str]) -> str | None:
+        """It asks no model."""
+        return None
+
     async def close(self) -> None:
         """Nothing is held."""
 

@@ -54,12 +54,16 @@ class Claude:
         model: str = _MODEL,
         base_url: str = _BASE_URL,
         most_tokens: int = 16_000,
+        price: prices.Price | None = None,
     ) -> None:
-        """`most_tokens` bounds one answer, the model's own thinking included."""
+        """`most_tokens` bounds one answer, the model's own thinking included; `price` counts before
+        the listed ones.
+        """
         self._api_key = api_key
         self._model = model
         self._base_url = base_url
         self._most_tokens = most_tokens
+        self._price = price
         self._client: anthropic.AsyncAnthropic | None = None
 
     @classmethod
@@ -72,7 +76,15 @@ class Claude:
             key,
             model=settings.get("ANTHROPIC_MODEL") or _MODEL,
             base_url=settings.get("ANTHROPIC_BASE_URL") or _BASE_URL,
+            price=prices.parse(settings.get("ANTHROPIC_PRICE", "")),
         )
+
+    @classmethod
+    def unpriced(cls, settings: Mapping[str, str]) -> str | None:
+        if prices.parse(settings.get("ANTHROPIC_PRICE", "")) is not None:
+            return None
+        model = settings.get("ANTHROPIC_MODEL") or _MODEL
+        return model if prices.price_of(model) is None else None
 
     async def close(self) -> None:
         if self._client is not None:
@@ -176,7 +188,12 @@ class Claude:
         # A gateway that caches for us, or does not count, has prices that we do not know.
         cached = _count(answer, "cache_read_input") or _count(answer, "cache_creation_input")
         if input_tokens and output_tokens and not cached:
-            cost = prices.cost_usd(model, input_tokens=input_tokens, output_tokens=output_tokens)
+            cost = prices.cost_usd(
+                model,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                given=self._price,
+            )
         return Usage(input_tokens, output_tokens, model, cost)
 
 

@@ -1,7 +1,7 @@
 """What does a model's answer cost?
 
-US dollars a million tokens, from platform.claude.com "Pricing" as of November 2026. A model that is
-not listed has no known price, which is None and never 0.
+US dollars a million tokens, from platform.claude.com "Pricing" as of November 2026, or as whoever
+runs the installation says. A model of which neither tells has no known price: None, never 0.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-__all__ = ["cost_usd"]
+from mailagent.errors import Misconfigured
+
+__all__ = ["Price", "cost_usd", "parse", "price_of"]
 
 _MILLION = Decimal(1_000_000)
 _SNAPSHOT = re.compile(r"-\d{8}$")
+_GIVEN = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*/\s*(\d{1,6}(?:\.\d{1,6})?)")
 
 
 @dataclass(frozen=True, slots=True)
-class _Price:
+class Price:
+    """US dollars a million tokens."""
+
     input: Decimal
     output: Decimal
     long_input: Decimal | None = None
@@ -25,8 +30,8 @@ class _Price:
     """For prompts over 100,000 tokens, where they cost more."""
 
 
-def _price(*dollars: str) -> _Price:
-    return _Price(*map(Decimal, dollars))
+def _price(*dollars: str) -> Price:
+    return Price(*map(Decimal, dollars))
 
 
 _LONG_PROMPT_TOKENS = 100_000
@@ -50,13 +55,32 @@ _PRICES = {
 }
 
 
-def cost_usd(model: str, *, input_tokens: int, output_tokens: int) -> Decimal | None:
+def price_of(model: str) -> Price | None:
+    """The listed price of a model, named with or without its snapshot date."""
+    return _PRICES.get(_SNAPSHOT.sub("", model))
+
+
+def parse(text: str) -> Price | None:
+    """The price that `ANTHROPIC_PRICE` gives, `3/15`; None for none. Raises Misconfigured."""
+    if not text.strip():
+        return None
+    found = _GIVEN.fullmatch(text.strip())
+    if found is None:
+        raise Misconfigured(
+            "ANTHROPIC_PRICE", "is not like 3/15: US dollars a million tokens, question/answer"
+        )
+    return _price(found[1], found[2])
+
+
+def cost_usd(
+    model: str, *, input_tokens: int, output_tokens: int, given: Price | None = None
+) -> Decimal | None:
     """The price of one answer; None when the model's price is not known.
 
-    `model` is the name the service gave, with or without its snapshot date. Tokens that were read
+    `model` is the name the service gave; `given` counts before the list. Tokens that were read
     from or written to a cache are no part of it: we ask for no cache.
     """
-    price = _PRICES.get(_SNAPSHOT.sub("", model))
+    price = given or price_of(model)
     if price is None:
         return None
     long = input_tokens > _LONG_PROMPT_TOKENS

@@ -147,6 +147,14 @@ class AgentKind(Agent, Protocol):
         """Raises Misconfigured. Connects to nothing."""
         ...
 
+    @classmethod
+    def unpriced(cls, settings: Mapping[str, str]) -> str | None:
+        """The model that these settings name and whose price is not known; None: all costs are.
+
+        Raises Misconfigured.
+        """
+        ...
+
     async def close(self) -> None:
         """Give back connections."""
         ...

@@ -17,7 +17,7 @@ from sqlalchemy import Integer, bindparam, func, select, update
 
 from mailagent.agents import Passage, Profile, Step, Turn
 from mailagent.errors import Malformed, Misconfigured, NotFound, SandboxFailure, TransientFailure
-from mailagent.flow import outbox, people, threads
+from mailagent.flow import budgets, outbox, people, threads
 from mailagent.flow import reply as replying
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, standing
 from mailagent.flow.ledger import note
@@ -121,6 +121,8 @@ _SITUATION = (
         agents.c.name,
         agents.c.instructions,
         agents.c.processor,
+        agents.c.handle,
+        agents.c.settings.label("agent_settings"),
         workspaces.c.name.label("workspace_name"),
         workspaces.c.settings.label("workspace_settings"),
     )
@@ -263,7 +265,14 @@ def _spent(
         if began_at is not None:
             reason = f"{most} turns a day for {whose} are spent"
             return DeliveryState.HELD, reason, began_at + day
-    return None
+    money = budgets.exhausted(
+        tx,
+        workspace=own,
+        agent=thread.agent_settings or {},
+        agent_id=thread.agent_id,
+        handle=thread.handle,
+    )
+    return None if money is None else (DeliveryState.HELD, money.reason, money.until)
 
 
 def _stop(
@@ -428,6 +437,9 @@ def _keep(tx: Transaction, claim: Claim, turn_id: str, position: int, step: Step
             "at": tx.now,
         },
     )
+    if step.kind == "usage":
+        # At once, not at the turn's end: a cap in money counts what running turns have cost.
+        tx.execute(_TURN, {"turn": turn_id, **_usage(tx, turn_id)})
 
 
 class _Tools:

@@ -411,3 +411,21 @@ async def test_nothing_found_is_said_to_the_model() -> None:
 
 def _data(content: str) -> Any:
     return json.loads(content.removeprefix("<mail>\n").removesuffix("\n</mail>"))
+
+
+async def test_a_given_price_counts_before_the_listed_ones() -> None:
+    given = {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_PRICE": "3/15"}
+    for model in ("claude-sonnet-5-5", "claude-next-9"):
+        steps = Notebook()
+        answer = text("x", model=model)
+        async with ModelServer([answer]) as server:
+            agent = open_agent("claude", {**given, "ANTHROPIC_BASE_URL": server.url})
+            await agent.think(turn(mail(QUESTION), steps=steps), deadline=soon())
+            await agent.close()
+        assert steps.of_kind("usage")[0]["cost_usd"] == "0.0006"
+
+
+@pytest.mark.parametrize("wrong", ["3", "3/", "-1/2", "3/15/4", "three/15"])
+def test_a_price_that_is_none_is_named(wrong: str) -> None:
+    with pytest.raises(Misconfigured, match="ANTHROPIC_PRICE: is not like 3/15"):
+        open_agent("claude", {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_PRICE": wrong})

@@ -204,6 +204,8 @@ def test_settings_are_given_and_taken_back(acme: Terminal) -> None:
         "escalation_address": "boss@acme.example",
         "turns_per_sender_a_day": 0,
         "turns_per_workspace_a_day": None,
+        "usd_a_day": None,
+        "usd_a_month": None,
         "catch_all_agent_id": None,
     }
     wrong = acme("workspace", "set", "acme", "--turns-per-sender", "many")

@@ -1,0 +1,3 @@
+"""What have agents spent on their models, and what may they spend?"""
+
+__all__: list[str] = []
