@@ -17,6 +17,7 @@ from starlette.routing import Route
 from backend.acceptors import Acceptors
 from backend.access import keys
 from backend.access.permissions import expanded
+from backend.inboxes.filtering import besides_answered
 from backend.workspaces.service import operator_id
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_tls import Certificate
@@ -26,6 +27,7 @@ from mailagent.flow.states import NEEDS_A_PERSON
 from mailagent.store.engine import Store
 from mailagent.store.tables import deliveries, outbound_mails, outbound_recipients
 from mailagent.store.transaction import Transaction
+from mailagent.store.types import verbatim
 from mailagent.work import Worker
 
 __all__ = ["Health", "count", "routes"]
@@ -146,31 +148,36 @@ def _operators(tx: Transaction, secret: str) -> bool:
 
 def count(tx: Transaction) -> dict[str, dict[str, int]]:
     """What waits: deliveries in hand or with a person, outbound mails on their way or unknown."""
-    waiting = ["accepted", "routed", "thinking", *(str(state) for state in NEEDS_A_PERSON)]
+    # Each along a partial index: what is done with is never looked at.
+    table = deliveries.c
+    waiting = ["routed", "thinking", *NEEDS_A_PERSON]
     return {
         "deliveries_waiting": _by_state(
             tx,
-            select(deliveries.c.state, func.count())
-            .where(deliveries.c.state.in_(waiting), deliveries.c.archived_at.is_(None))
-            .group_by(deliveries.c.state),
+            select(table.state, func.count())
+            .where(table.state == verbatim("accepted"), table.archived_at.is_(None))
+            .group_by(table.state),
+            select(table.state, func.count())
+            .where(table.state.in_(waiting), besides_answered(), table.archived_at.is_(None))
+            .group_by(table.state),
         ),
         "outbound_waiting": _by_state(
             tx,
             select(outbound_mails.c.state, func.count())
-            .where(outbound_mails.c.state == "queued")
+            .where(outbound_mails.c.state == verbatim("queued"))
             .group_by(outbound_mails.c.state),
         ),
         "recipients_unknown": _by_state(
             tx,
             select(outbound_recipients.c.state, func.count())
-            .where(outbound_recipients.c.state == "unknown")
+            .where(outbound_recipients.c.state == verbatim("unknown"))
             .group_by(outbound_recipients.c.state),
         ),
     }
 
 
-def _by_state(tx: Transaction, statement: Any) -> dict[str, int]:
-    return {str(row[0]): int(row[1]) for row in tx.rows(statement)}
+def _by_state(tx: Transaction, *statements: Any) -> dict[str, int]:
+    return {str(row[0]): int(row[1]) for one in statements for row in tx.rows(one)}
 
 
 def _door_metrics(door: SmtpDoor | Acceptors, registry: CollectorRegistry) -> None:

@@ -11,33 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy import Select, or_, select
 
-from backend.inboxes.words import Status, states_of, status_of
-from backend.paging import Page, Window, page
+from backend.inboxes.filtering import Filter, selected
+from backend.inboxes.words import Status, status_of
+from backend.paging import Page, Window, before, ended, newest
 from mailagent.errors import NotFound
 from mailagent.flow.states import DeliveryState
+from mailagent.store import mail_search
 from mailagent.store.tables import deliveries, messages, outbound_mails
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["Filter", "Item", "Reply", "items_of", "listing", "one"]
+__all__ = ["Filter", "Item", "Reply", "items_of", "listing", "one", "search"]
 
 _PREVIEW = 200
+_FURTHER = (200, 1_000)
+"""So many found mails more are held against the rest of a filter, to fill a page."""
 _ANSWERS = ("reply", "person")
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which deliveries a list shows; None of a field shows all."""
-
-    agent_id: str | None = None
-    status: Status | None = None
-    state: DeliveryState | None = None
-    since: datetime | None = None
-    """Received at this time or later; aware."""
-    recipient: str | None = None
-    thread_id: str | None = None
-    archived: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +72,45 @@ class Item:
 
 def listing(tx: Transaction, which: Filter, window: Window) -> Page[Item]:
     """The deliveries of a window, newest first. Raises Malformed for a cursor that is not ours."""
-    statement = select(deliveries).where(*_conditions(which))
-    found = page(tx, statement, window, by=deliveries.c.id, newest_first=True)
+    table = deliveries.c
+    found = newest(tx, selected(which), window, at=table.received_at, id_=table.id)
     return Page(tuple(items_of(tx, found.items)), found.next_cursor)
+
+
+def search(tx: Transaction, which: Filter, words: str, window: Window) -> Page[Item]:
+    """The mails of `which.agent_id` that hold every one of `words` in subject, sender or text, the
+    last read first (see `store.mail_search`).
+
+    Raises Malformed for a query without a word, or a cursor that is not ours. Where other fields of
+    the filter leave little of what the words find, a page may be short and still have a next one.
+    """
+    assert which.agent_id is not None
+    last, rows = before(window), list[tuple[int, AnyRow]]()
+    # The words alone mostly fill a page; each further look reaches farther.
+    for most in (window.limit + 1, *_FURTHER):
+        found = mail_search.matching(tx, which.agent_id, words, limit=most, before=last)
+        rows += _found(tx, which, {one.message_ref: one.id for one in found})
+        last = found[-1].id if len(found) == most else None
+        if last is None or len(rows) > window.limit:
+            break
+    if len(rows) > window.limit:
+        rows = rows[: window.limit]
+        last = rows[-1][0]
+    return ended(items_of(tx, [row for _, row in rows]), last)
+
+
+def _found(tx: Transaction, which: Filter, numbers: Mapping[str, int]) -> list[tuple[int, AnyRow]]:
+    """The deliveries of the messages in `numbers` that pass the filter, highest number first."""
+    read = tx.rows(
+        select(messages.c.delivery_id, messages.c.id).where(messages.c.id.in_(list(numbers)))
+    )
+    of_delivery = {row.delivery_id: numbers[row.id] for row in read}
+    rows = [
+        (of_delivery[row.id], row)
+        for statement in selected(which)
+        for row in tx.rows(statement.where(deliveries.c.id.in_(list(of_delivery))))
+    ]
+    return sorted(rows, key=lambda one: -one[0])
 
 
 def one(tx: Transaction, delivery_id: str) -> Item:
@@ -129,44 +155,6 @@ def _item(
     )
 
 
-def _conditions(which: Filter) -> Iterable[ColumnElement[bool]]:
-    table = deliveries.c
-    if which.agent_id is not None:
-        yield table.agent_id == which.agent_id
-    if which.state is not None:
-        yield table.state == which.state
-    if which.since is not None:
-        yield table.received_at >= which.since
-    if which.recipient is not None:
-        yield table.recipient == which.recipient
-    if which.thread_id is not None:
-        yield table.thread_id == which.thread_id
-    if which.archived is not None:
-        yield table.archived_at.is_not(None) if which.archived else table.archived_at.is_(None)
-    if which.status is Status.ARCHIVED:
-        yield or_(table.archived_at.is_not(None), _stands(Status.ARCHIVED))
-    elif which.status is not None:
-        yield and_(table.archived_at.is_(None), _stands(which.status))
-
-
-def _stands(status: Status) -> ColumnElement[bool]:
-    """The delivery, or for a merged one the twin that it was merged into, has this status."""
-    states = states_of(status)
-    twin = deliveries.alias("twin")
-    of_twin = exists(
-        select(twin.c.id).where(
-            twin.c.workspace_id == deliveries.c.workspace_id,
-            twin.c.raw_id == deliveries.c.raw_id,
-            twin.c.agent_id == deliveries.c.agent_id,
-            twin.c.state.in_([one for one in states if one is not DeliveryState.MERGED]),
-        )
-    )
-    return or_(
-        deliveries.c.state.in_([one for one in states if one is not DeliveryState.MERGED]),
-        and_(deliveries.c.state == DeliveryState.MERGED, of_twin),
-    )
-
-
 def _twins(tx: Transaction, rows: Sequence[AnyRow]) -> dict[str, AnyRow]:
     """For each merged delivery the one that stands for it: same octets, same agent."""
     merged = [row for row in rows if row.state == DeliveryState.MERGED]
@@ -201,14 +189,18 @@ def _messages(tx: Transaction, delivery_ids: Iterable[str]) -> dict[str, AnyRow]
 
 def _replies(tx: Transaction, rows: Sequence[AnyRow]) -> dict[str, tuple[Reply, ...]]:
     """By delivery. A turn's one answer belongs to every mail of the turn."""
-    turns = {row.turn_id for row in rows if row.turn_id}
+    of_turn: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.turn_id:
+            of_turn[row.turn_id].append(row.id)
     ids = {row.id for row in rows}
     found: dict[str, list[Reply]] = defaultdict(list)
-    for answer in tx.rows(_answers(ids, turns)):
-        for row in rows:
-            of_turn = answer.turn_id is not None and row.turn_id == answer.turn_id
-            if of_turn or row.id == answer.answers_delivery_id:
-                found[row.id].append(_reply(answer))
+    for answer in tx.rows(_answers(ids, of_turn)):
+        asked = dict.fromkeys(of_turn.get(answer.turn_id, ()))
+        if answer.answers_delivery_id in ids:
+            asked[answer.answers_delivery_id] = None
+        for id_ in asked:
+            found[id_].append(_reply(answer))
     return {id_: tuple(answers) for id_, answers in found.items()}
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Table, or_, select
+from sqlalchemy import BindParameter, Select, Table, and_, bindparam, or_, select
 
 from backend.inboxes import telling
 from backend.inboxes.words import MEANINGS, next_steps
@@ -27,8 +29,10 @@ from mailagent.store.tables import (
     outbound_recipients,
     raw_messages,
     turns,
+    workspaces,
 )
 from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.store.types import verbatim
 
 __all__ = ["Ending", "Line", "Story", "locate", "story"]
 
@@ -92,37 +96,8 @@ def locate(tx: Transaction, id_: str) -> Located:
     """
     wanted = id_.strip()
     bracketed = f"<{wanted.strip('<>')}>"
-    came, went = deliveries.c, outbound_mails.c
-    of_provider = select(outbound_recipients.c.outbound_id).where(
-        or_(outbound_recipients.c.provider_id == wanted, outbound_recipients.c.id == wanted)
-    )
-    of_message = select(messages.c.delivery_id).where(messages.c.message_id == bracketed)
-    incoming = tx.rows(
-        select(came.workspace_id, came.id, came.received_at)
-        .where(
-            or_(
-                came.id == wanted,
-                came.thread_id == wanted,
-                came.source_id == wanted,
-                came.id.in_([row[0] for row in tx.rows(of_message)]),
-            )
-        )
-        .order_by(came.received_at.desc())
-        .limit(_MOST_MAILS)
-    )
-    outgoing = tx.rows(
-        select(went.workspace_id, went.id, went.created_at)
-        .where(
-            or_(
-                went.id == wanted,
-                went.thread_id == wanted,
-                went.message_id == bracketed,
-                went.id.in_([row[0] for row in tx.rows(of_provider)]),
-            )
-        )
-        .order_by(went.created_at.desc())
-        .limit(_MOST_MAILS)
-    )
+    incoming = _newest(tx, _CAME, wanted, bracketed)
+    outgoing = _newest(tx, _WENT, wanted, bracketed)
     newest = max((*incoming, *outgoing), key=lambda row: row[2], default=None)
     if newest is None:
         raise NotFound(f"no mail is known by {wanted}")
@@ -131,6 +106,58 @@ def locate(tx: Transaction, id_: str) -> Located:
         tuple(row.id for row in incoming if row.workspace_id == newest.workspace_id),
         tuple(row.id for row in outgoing if row.workspace_id == newest.workspace_id),
     )
+
+
+_WANTED: BindParameter[str] = bindparam("wanted")
+_BRACKETED: BindParameter[str] = bindparam("bracketed")
+_IN = select(deliveries.c.workspace_id, deliveries.c.id, deliveries.c.received_at.label("at"))
+_OUT = select(
+    outbound_mails.c.workspace_id, outbound_mails.c.id, outbound_mails.c.created_at.label("at")
+)
+_OF_RECIPIENT = _OUT.join(
+    outbound_recipients,
+    and_(
+        outbound_recipients.c.outbound_id == outbound_mails.c.id,
+        outbound_recipients.c.workspace_id == outbound_mails.c.workspace_id,
+    ),
+)
+_SMTP = verbatim("smtp")
+# One statement for each way to name a mail, so that each takes the index it is made for.
+_CAME = (
+    _IN.where(deliveries.c.id == _WANTED),
+    _IN.where(deliveries.c.thread_id == _WANTED),
+    _IN.where(deliveries.c.source == _SMTP, deliveries.c.source_id == _WANTED),
+    _IN.where(deliveries.c.source != _SMTP, deliveries.c.source_id == _WANTED),
+    _IN.join(messages, messages.c.delivery_id == deliveries.c.id).where(
+        messages.c.message_id == _BRACKETED
+    ),
+)
+_WENT = (
+    _OUT.where(outbound_mails.c.id == _WANTED),
+    _OUT.where(outbound_mails.c.thread_id == _WANTED),
+    # An index lookup for each workspace: the id is unique within one only.
+    _OUT.join(workspaces, workspaces.c.id == outbound_mails.c.workspace_id).where(
+        outbound_mails.c.message_id == _BRACKETED
+    ),
+    _OF_RECIPIENT.where(outbound_recipients.c.provider_id == _WANTED),
+    _OF_RECIPIENT.where(outbound_recipients.c.id == _WANTED),
+)
+
+
+def _newest(
+    tx: Transaction, ways: Sequence[Select[*tuple[Any, ...]]], wanted: str, bracketed: str
+) -> list[AnyRow]:
+    found = {
+        row.id: row
+        for way in ways
+        for row in tx.rows(_limited(way), {"wanted": wanted, "bracketed": bracketed})
+    }
+    return sorted(found.values(), key=lambda row: row.at, reverse=True)[:_MOST_MAILS]
+
+
+@cache
+def _limited(way: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    return way.order_by(way.selected_columns.at.desc()).limit(_MOST_MAILS)
 
 
 def story(tx: Transaction, id_: str) -> Story:

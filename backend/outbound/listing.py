@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
-from backend.paging import Page, Window, page
+from backend.paging import Page, Window, newest
 from mailagent.errors import NotFound
 from mailagent.flow.values import outgoing_from_json
 from mailagent.outgoing import Outgoing
 from mailagent.store.tables import events, hand_overs, outbound_mails, outbound_recipients
 from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.store.types import EPOCH, verbatim
 
 __all__ = [
     "Event",
@@ -134,17 +135,31 @@ _SHOWN = (
 def listing(tx: Transaction, which: Filter, window: Window) -> Page[Summary]:
     """The mails of a window, newest first. Raises Malformed for a cursor that is not ours."""
     columns = outbound_mails.c
-    statement = select(*_SHOWN)
-    for column, wanted in (
-        (columns.state, which.state),
-        (columns.agent_id, which.agent_id),
-        (columns.purpose, which.purpose),
-    ):
-        if wanted is not None:
-            statement = statement.where(column == wanted)
-    found = page(tx, statement, window, by=columns.id, newest_first=True)
+    found = newest(tx, [_selected(which)], window, at=columns.created_at, id_=columns.id)
     recipients = recipients_of(tx, [row.id for row in found.items])
     return found.map(lambda row: _summary(row, recipients.get(row.id, ())))
+
+
+def _selected(which: Filter) -> Select[*tuple[Any, ...]]:
+    """The mails of a filter, with the conditions of the partial indexes that find them."""
+    columns = outbound_mails.c
+    statement = select(*_SHOWN)
+    if which.agent_id is not None:
+        statement = statement.where(columns.agent_id == which.agent_id)
+    if which.purpose is not None:
+        statement = statement.where(columns.purpose == which.purpose)
+        if which.purpose != "reply":
+            statement = statement.where(columns.purpose != verbatim("reply"))
+    match which.state:
+        case None:
+            return statement
+        case "queued":
+            # The time says nothing but which index is meant: that of the few mails to send.
+            return statement.where(columns.state == verbatim("queued"), columns.not_before >= EPOCH)
+        case "sent" | "delivered":
+            return statement.where(columns.state == which.state)
+    usual = [verbatim(state) for state in ("queued", "sent", "delivered")]
+    return statement.where(columns.state == which.state, columns.state.not_in(usual))
 
 
 def get(tx: Transaction, outbound_id: str) -> OutboundMail:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, func, select, update
+from sqlalchemy import Integer, bindparam, func, literal_column, select, update
 
 from mailagent.agents import Passage, Profile, Step, Turn
 from mailagent.errors import Malformed, Misconfigured, NotFound, SandboxFailure, TransientFailure
@@ -43,7 +43,9 @@ from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish, holds
 
 __all__ = ["THINKING", "give_up", "think"]
 
-THINKING = Queue("think", thread_rows, thread_rows.c.ready)
+# Bare, as in its partial index: what SQLAlchemy makes of a boolean for SQLite (`ready = 1`) would
+# not take that index, and every claim would read all threads there are.
+THINKING = Queue("think", thread_rows, literal_column("threads.ready"))
 
 _ATTACHMENT_CHARACTERS = 100_000
 _NO_CAP = 1_000_000

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, create_engine, text
 
 from mailagent.errors import Misconfigured
+from mailagent.store import statistics
 from mailagent.store.engine import driver_url
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def upgrade_within(connection: Connection, revision: str) -> None:
     from alembic import command
 
     command.upgrade(_config(connection), revision)
+    if connection.dialect.name == "sqlite" and revision == "head":
+        statistics.tell(connection)
 
 
 def is_current(url: str) -> bool:

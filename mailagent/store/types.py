@@ -5,18 +5,28 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect
+from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, Dialect, String, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-__all__ = ["Json", "Moment", "microseconds"]
+__all__ = ["EPOCH", "Json", "Moment", "microseconds", "verbatim"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""No moment of ours is before it."""
 
 
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970 of an aware datetime: how SQLite keeps it."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def verbatim(word: str) -> ColumnElement[str]:
+    """A constant that stands in the statement itself, as it does in the condition of a partial
+    index: SQLite takes such an index for nothing less. Raises ValueError unless it is letters.
+    """
+    if not word.isalpha():
+        raise ValueError(f"{word!r} is not a plain word")
+    return literal_column(f"'{word}'", String())
 
 
 class Moment(TypeDecorator[datetime]):
@@ -40,7 +50,7 @@ class Moment(TypeDecorator[datetime]):
             return None
         if isinstance(value, datetime):
             return value.astimezone(UTC)
-        return _EPOCH + timedelta(microseconds=value)
+        return EPOCH + timedelta(microseconds=value)
 
 
 Json = JSON().with_variant(JSONB(), "postgresql")

@@ -1,0 +1,86 @@
+"""What does SQLite believe about our tables when it chooses an index?
+
+Without statistics it takes every indexed column for equally telling, so a statement on one thread
+may walk through all rows of its workspace: `workspace_id = …` stands in each of them. Real
+statistics would need ANALYZE again and again, and change plans overnight. So it is told, once, what
+is so in any large installation: https://sqlite.org/lang_analyze.html, "Fixed Results Of ANALYZE".
+PostgreSQL gathers its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from mailagent.store.tables import metadata
+
+__all__ = ["tell"]
+
+_MANY = 1_000_000
+_FEW = 1_000
+_FEW_ROWS = frozenset(
+    {
+        "addresses",
+        "agents",
+        "api_keys",
+        "documents",
+        "domains",
+        "memberships",
+        "passages",
+        "people",
+        "rules",
+        "schedules",
+        "sign_ins",
+        "signing_keys",
+        "suppressions",
+        "versions",
+        "workspaces",
+    }
+)
+"""Tables of what people set up; all others grow with the mail."""
+_VALUES = {
+    "workspace_id": 10,
+    "agent_id": 20,
+    "source": 2,
+    "state": 10,
+    "purpose": 4,
+    "archived_at": 10,
+    "sender": 20_000,
+    "from_address": 20_000,
+}
+"""How many different values a column has in a table that grows, where they are not nearly as many
+as its rows.
+"""
+_SAME = 4
+"""Rows that share a value elsewhere: the mails of a thread, the lines of a story."""
+_IN_PART = 10_000
+"""One row of so many is in a partial index: what is open, never what is done."""
+
+
+def tell(connection: Connection) -> None:
+    """Write the statistics of all our indexes; new connections will plan by them."""
+    connection.exec_driver_sql("ANALYZE sqlite_schema")
+    connection.exec_driver_sql("DELETE FROM sqlite_stat1")
+    for table in sorted(metadata.tables):
+        for _, name, is_unique, _, is_partial in connection.exec_driver_sql(
+            f"PRAGMA index_list('{table}')"
+        ).all():
+            columns = connection.exec_driver_sql(f"PRAGMA index_info('{name}')").all()
+            rows = _FEW if table in _FEW_ROWS else _MANY // (_IN_PART if is_partial else 1)
+            shared = _shared(rows, [column[2] for column in columns], unique=bool(is_unique))
+            connection.exec_driver_sql(
+                "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)",
+                (table, name, " ".join(map(str, (rows, *shared)))),
+            )
+
+
+def _shared(rows: int, columns: Sequence[str], *, unique: bool) -> list[int]:
+    """For each column, how many rows share its value and those of the columns before it."""
+    left, shared = rows, []
+    for column in columns:
+        left = max(left // _VALUES[column], 1) if column in _VALUES else min(left, _SAME)
+        shared.append(left)
+    if unique:
+        shared[-1] = 1
+    return shared
