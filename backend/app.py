@@ -29,6 +29,7 @@ from backend.health import Health, routes
 from backend.installation import Installation
 from backend.smtp import follow, make_certificate, make_door
 from backend.web import create_web
+from backend.webhooks import webhook_door
 from mailagent.doors.smtp import SmtpDoor, listening_socket
 from mailagent.doors.smtp_tls import Certificate
 from mailagent.doors.webhooks import webhook_app
@@ -85,7 +86,8 @@ async def serving(
     running = workers(services) if "worker" in parts else {}
     certificate = make_certificate(settings) if "smtp" in parts else None
     door = _door(shared, certificate, acceptors) if certificate else None
-    health = Health(services.store, running, door, certificate)
+    webhooks = webhook_door(shared) if "webhooks" in parts else None
+    health = Health(services.store, running, door, certificate, webhooks)
     tasks = [
         asyncio.create_task(services.directory.keep_fresh(shared.wakeups.event("directory"), stop)),
         asyncio.create_task(_checkpoints(services.store, stop)),
@@ -106,8 +108,10 @@ async def serving(
         if running:
             tasks.append(asyncio.create_task(_rehearse(services.sandbox)))
         ports: dict[str, int | None] = {"webhooks": None, "backend": None}
-        if "webhooks" in parts:
-            app = webhook_app(health.report, health.metrics, trusts=health.trusts)
+        if webhooks is not None:
+            app = webhook_app(
+                health.report, health.metrics, trusts=health.trusts, door=webhooks
+            )
             ports["webhooks"] = await _listen(
                 servers, app, host, settings.mailagent_port, "MAILAGENT_PORT"
             )

@@ -21,6 +21,7 @@ from backend.inboxes.filtering import besides_answered
 from backend.workspaces.service import operator_id
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_tls import Certificate
+from mailagent.doors.webhook_door import WebhookDoor
 from mailagent.doors.webhooks import HealthReport
 from mailagent.errors import Unauthentic
 from mailagent.flow.states import NEEDS_A_PERSON
@@ -45,9 +46,11 @@ class Health:
         workers: Mapping[str, Worker],
         door: SmtpDoor | Acceptors | None,
         certificate: Certificate | None = None,
+        webhooks: WebhookDoor | None = None,
     ) -> None:
         self._store, self._workers, self._door = store, workers, door
         self._certificate = certificate
+        self._webhooks = webhooks
         self._counts: dict[str, dict[str, int]] = {}
         self._counted_at = 0.0
 
@@ -78,6 +81,8 @@ class Health:
         if self._door is not None:
             parts["smtp_acceptors"] = self._door.listening
             parts["smtp_connections"] = self._door.stats().open_connections
+        if self._webhooks is not None:
+            parts["webhooks"] = self._webhooks.state()
         if self._certificate is not None:
             parts["smtp_certificate"] = {
                 "expires": self._certificate.expires.isoformat(),

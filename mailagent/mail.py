@@ -307,8 +307,16 @@ class EventKind(StrEnum):
     DELAYED = "delayed"
     BOUNCED_HARD = "bounced_hard"
     BOUNCED_SOFT = "bounced_soft"
+    BLOCKED = "blocked"
+    """Not taken for what the mail or its sender is, and no word about the address."""
+    REJECTED = "rejected"
+    """Taken by the provider, and not sent on by it: a virus, a suppression list of its own."""
     COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+    OPENED = "opened"
+    CLICKED = "clicked"
     UNKNOWN = "unknown"
+    """A word of the provider's that we do not know; kept as it came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -60,6 +61,7 @@ class Settings(BaseModel):
     postmark_server_token: SecretStr | None = None
     postmark_webhook_user: str = ""
     postmark_webhook_password: SecretStr | None = None
+    mailagent_open_webhooks: str = ""
     ses_sns_topic_arns: str = ""
     ses_s3_buckets: str = ""
     smtp_relay_url: SecretStr | None = None
@@ -77,6 +79,10 @@ class Settings(BaseModel):
     mailagent_resolver: str = ""
     mailagent_raw_store: str = ""
     mailagent_arc_sealers: str = ""
+    mailagent_dnsbl: str = ""
+    mailagent_rspamd_url: str = ""
+    mailagent_rspamd_password: SecretStr | None = None
+    mailagent_rspamd_away: Literal["accept", "wait"] = "accept"
 
     @field_validator("default_email_domain", "mailagent_hostname")
     @classmethod
@@ -103,6 +109,18 @@ class Settings(BaseModel):
             raise ValueError("must look like smtp://user:password@host:587")
         return value
 
+    @field_validator("mailagent_rspamd_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if value and not usable:
+            raise ValueError("is no address: write it like http://127.0.0.1:11333")
+        return value
+
     @field_validator("mailagent_raw_store")
     @classmethod
     def _raw_store(cls, value: str) -> str:
@@ -120,7 +138,7 @@ class Settings(BaseModel):
                 raise ValueError(f"{word!r} is no network: write it like 10.0.0.0/24") from None
         return value
 
-    @field_validator("mailagent_arc_sealers")
+    @field_validator("mailagent_arc_sealers", "mailagent_dnsbl")
     @classmethod
     def _listed_domains(cls, value: str) -> str:
         return " ".join(map(cls._domain, _words(value)))
@@ -129,6 +147,11 @@ class Settings(BaseModel):
     def arc_sealers(self) -> tuple[str, ...]:
         """Domains whose ARC seals count."""
         return tuple(_words(self.mailagent_arc_sealers))
+
+    @property
+    def dnsbl(self) -> tuple[str, ...]:
+        """Zones of the public lists that the SMTP door asks about a client."""
+        return tuple(_words(self.mailagent_dnsbl))
 
     @property
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from mailagent.errors import Misconfigured
 from mailagent.inbound import Inbound, Outcome
 from mailagent.mail import Event
 
@@ -29,7 +30,8 @@ class WebhookRequest:
     path: tuple[str, ...] = ()
     """What follows `/webhook/<provider>`, without our secret: `()`, or `("mime",)`."""
     secret_in_path: bool = False
-    """The URL carried `INBOUND_WEBHOOK_SECRET` (compared in constant time)."""
+    """The URL carried `INBOUND_WEBHOOK_SECRET`, or the operator opened this webhook: enough where
+    nothing of the provider's own is set. What is set is checked all the same."""
     client_ip: str | None = None
 
     def header(self, name: str) -> str:
@@ -58,17 +60,25 @@ class WebhookSettings:
 
 Answered = Outcome | Exception
 """What became of a request: the heaviest of its mails' outcomes, or why it was not read:
-`Unauthentic`, `Malformed`, `Misconfigured` (its secret is not set), `TransientFailure`."""
+`Unauthentic`, `Malformed`, `Misconfigured` (its secret is not set, or it came to the wrong
+address), `TransientFailure`; any other is a fault of ours, and "later"."""
 
 
 class Receives(Protocol):
     """A webhook that brings mail."""
 
+    @property
+    def missing(self) -> Misconfigured | None:
+        """The provider's own setting that would authenticate its requests and is not set; None
+        when one is set. Without it only a secret in the path will do."""
+        ...
+
     async def inbound(self, request: WebhookRequest) -> Sequence[Inbound]:
         """The mails of an authentic request; none for one that only confirms something.
 
-        Raises Misconfigured when nothing is set that could authenticate it, Unauthentic, Malformed,
-        TransientFailure.
+        Is called only with what may be authentic: `missing` is None or `secret_in_path` is set.
+        Raises Unauthentic, Malformed, TransientFailure; Misconfigured for a request that belongs to
+        another address, with a sentence for whoever set it up.
         """
         ...
 
@@ -80,10 +90,15 @@ class Receives(Protocol):
 class Reports(Protocol):
     """A webhook that tells what became of sent mail."""
 
+    @property
+    def missing(self) -> Misconfigured | None:
+        """As `Receives.missing`."""
+        ...
+
     async def events(self, request: WebhookRequest) -> Sequence[Event]:
         """The events of an authentic request. Raises as `Receives.inbound` does."""
         ...
 
-    def answer(self, answered: Answered | None) -> int:
-        """The HTTP status; None is "all events are stored"."""
+    def answer(self, answered: Answered) -> int:
+        """The HTTP status for what was not stored; what was is 200 everywhere."""
         ...

@@ -1,8 +1,7 @@
 """The HTTP door: provider webhooks, and how this process is.
 
-Every status on the webhook paths is ours to choose: SendGrid drops a mail for good on any 3xx or
-4xx, SNS does not retry a 4xx. No redirect, 404, 405, 413 or 422 of a framework may reach them, so
-this is a plain ASGI application with one function for all of them.
+No redirect, 404, 405, 413 or 422 of a framework may reach the webhook paths, so this is a plain
+ASGI application that hands all of them to `WebhookDoor`.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["HealthReport", "webhook_app"]
+from mailagent.doors.webhook_door import WebhookDoor
 
-log = structlog.get_logger()
+__all__ = ["HealthReport", "webhook_app"]
 
 _WEBHOOK_PREFIXES = ("/webhook/", "/webhooks/")
 
@@ -36,6 +34,7 @@ def webhook_app(
     metrics: Callable[[], Awaitable[bytes]],
     *,
     trusts: Callable[[str], Awaitable[bool]],
+    door: WebhookDoor,
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """The application of port 8001. `trusts` judges the Authorization of a remote caller."""
 
@@ -44,7 +43,8 @@ def webhook_app(
             return
         path: str = scope["path"]
         if path.startswith(_WEBHOOK_PREFIXES):
-            await _webhook(path, receive, send)
+            status, words = await door.handle(scope, receive)
+            await _answer(send, status, {"detail": words})
             return
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         trusted = _from_here(scope) or await trusts(authorization)
@@ -63,16 +63,6 @@ def webhook_app(
                 await _answer(send, 404, {"detail": "this port has /health, /metrics, /webhook/…"})
 
     return app
-
-
-async def _webhook(path: str, receive: Receive, send: Send) -> None:
-    # No provider is built in yet (docs/roadmap.md). 503 makes each of them keep the mail and come
-    # back; read to the end, because some take a reset connection for a lost cause.
-    provider = path.split("/")[2]
-    while (await receive()).get("more_body"):
-        pass
-    log.warning("webhook.not_set_up", provider=provider[:32], mend="docs/roadmap.md")
-    await _answer(send, 503, {"detail": f"the {provider[:32]} webhook is not set up here"})
 
 
 def _from_here(scope: Scope) -> bool:

@@ -1,13 +1,16 @@
-"""Which providers can carry mail? `KINDS` is the whole list: one file, one line here."""
+"""Which providers are there, and what can each do? `KINDS` is the list: one file, one line here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mailagent.errors import Misconfigured
 from mailagent.outgoing import Sends
 from mailagent.providers.account import (
     Account,
+    CanReceive,
+    CanReport,
+    CanSend,
     Closes,
     ProviderKind,
     SigningKey,
@@ -17,6 +20,7 @@ from mailagent.providers.account import (
 from mailagent.providers.capture import Capture
 from mailagent.providers.local import Local
 from mailagent.providers.smtp import Smtp
+from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 
 __all__ = [
     "KINDS",
@@ -26,9 +30,11 @@ __all__ = [
     "Surroundings",
     "close_accounts",
     "open_account",
+    "receivers",
+    "reporters",
 ]
 
-KINDS: tuple[type[ProviderKind], ...] = (
+KINDS: tuple[ProviderKind, ...] = (
     Capture,
     Local,
     Smtp,
@@ -37,11 +43,25 @@ KINDS: tuple[type[ProviderKind], ...] = (
 
 def open_account(account: Account, surroundings: Surroundings) -> Sends:
     """The provider that an account names. Raises Misconfigured; connects to nothing."""
-    for kind in KINDS:
-        if kind.kind == account.kind:
-            return kind.open(account, surroundings)
-    known = ", ".join(kind.kind for kind in KINDS)
+    able = {kind.kind: kind for kind in KINDS if isinstance(kind, CanSend)}
+    if account.kind in able:
+        return able[account.kind].open(account, surroundings)
+    known = ", ".join(able)
     raise Misconfigured("kind", f"{account.kind!r} is no provider: choose one of {known}")
+
+
+def receivers(settings: WebhookSettings, fetch: Fetch) -> Mapping[str, Receives]:
+    """Every webhook that brings mail, by kind."""
+    return {
+        kind.kind: kind.receiver(settings, fetch) for kind in KINDS if isinstance(kind, CanReceive)
+    }
+
+
+def reporters(settings: WebhookSettings, fetch: Fetch) -> Mapping[str, Reports]:
+    """Every webhook that tells what became of sent mail, by kind."""
+    return {
+        kind.kind: kind.reporter(settings, fetch) for kind in KINDS if isinstance(kind, CanReport)
+    }
 
 
 async def close_accounts(accounts: Iterable[Sends]) -> None:

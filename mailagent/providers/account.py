@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from mailagent.errors import Misconfigured
 from mailagent.inbound import Acceptor
 from mailagent.outgoing import Sends
+from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 
-__all__ = ["Account", "Closes", "ProviderKind", "SigningKey", "SigningKeys", "Surroundings"]
+__all__ = [
+    "Account",
+    "CanReceive",
+    "CanReport",
+    "CanSend",
+    "Closes",
+    "ProviderKind",
+    "SigningKey",
+    "SigningKeys",
+    "Surroundings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +70,34 @@ class Surroundings:
     signing_key: SigningKeys
 
 
-class ProviderKind(Sends, Protocol):
-    """A provider's class: `Sends`, its kind's name, and how it is made from an account."""
+class ProviderKind(Protocol):
+    """A provider's class: it has a name, and offers of the following what its service can do."""
 
-    kind: ClassVar[str]
+    @property
+    def kind(self) -> str: ...
 
-    @classmethod
-    def open(cls, account: Account, surroundings: Surroundings) -> Self:
+
+@runtime_checkable
+class CanSend(Protocol):
+    """A provider's class that makes a `Sends` from an account."""
+
+    def open(self, account: Account, surroundings: Surroundings, /) -> Sends:
         """Raises Misconfigured. Connects to nothing."""
         ...
+
+
+@runtime_checkable
+class CanReceive(Protocol):
+    """A provider's class that makes a `Receives`, which says itself what is not set."""
+
+    def receiver(self, settings: WebhookSettings, fetch: Fetch, /) -> Receives: ...
+
+
+@runtime_checkable
+class CanReport(Protocol):
+    """A provider's class that makes a `Reports`, as `CanReceive` does."""
+
+    def reporter(self, settings: WebhookSettings, fetch: Fetch, /) -> Reports: ...
 
 
 @runtime_checkable

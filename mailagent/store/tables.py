@@ -577,6 +577,36 @@ replay_tokens = Table(
     Index("ix_replay_tokens_at", "at"),
 )
 
+waiting_events = Table(
+    "waiting_events",
+    metadata,
+    # Of no workspace yet: an event may overtake the commit of its own send. One row for each id
+    # that it names its mail by.
+    Column("source", String(32), primary_key=True),
+    Column("source_event_id", String(255), primary_key=True),
+    Column("names", String(255), primary_key=True),
+    Column("event", Json, nullable=False),
+    Column("came_at", Moment, nullable=False),
+    Index("ix_waiting_events_names", "names"),
+    Index("ix_waiting_events_came_at", "came_at"),
+)
+
+unrouted_mails = Table(
+    "unrouted_mails",
+    metadata,
+    # Of no workspace: a webhook brought them for addresses that are nobody's. For the operator.
+    _id(),
+    Column("source", String(32), nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("mail_from", String(320)),
+    Column("recipients", Json, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    UniqueConstraint("source", "source_id"),
+    Index("ix_unrouted_mails_received_at", "received_at"),
+)
+
 # --- the house's own ------------------------------------------------------------------------
 
 schedules = Table(

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from mailagent.doors.webhook_door import WebhookDoor
 from mailagent.doors.webhooks import HealthReport, webhook_app
+from mailagent.inbound import Inbound
+from tests.doors.smtp_client import NOON, Shelf
 
 
 async def call(
@@ -30,7 +33,11 @@ async def call(
     async def trusts(authorization: str) -> bool:
         return authorization == "Bearer operator"
 
-    app = webhook_app(health, metrics, trusts=trusts)
+    async def remember(mail: Inbound) -> None:
+        raise AssertionError("no webhook here brings mail")
+
+    door = WebhookDoor(receivers={}, acceptor=Shelf(), remember=remember, now=lambda: NOON)
+    app = webhook_app(health, metrics, trusts=trusts, door=door)
     sent: list[Any] = []
     chunks = [body[:1000], body[1000:]]
 
