@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from mailagent.errors import MailagentError, Malformed, NotFound, SandboxFailure
 
@@ -69,6 +69,8 @@ class Sandbox:
         self._ending: set[asyncio.Task[None]] = set()
         self._confinement: tuple[str, ...] = ()
         self._closed = False
+        self.failures: dict[_Cause, int] = dict.fromkeys(get_args(_Cause), 0)
+        """How many jobs ended in a SandboxFailure, by its cause."""
 
     @property
     def confinement(self) -> tuple[str, ...]:
@@ -95,6 +97,20 @@ class Sandbox:
         is not allowed. A cancelled call kills its worker.
         """
         self._permit(job)
+        try:
+            return await self._run(job, blob, arguments, deadline)
+        except SandboxFailure as failure:
+            if not self._closed:
+                self.failures[failure.cause] += 1
+            raise
+
+    async def _run(
+        self,
+        job: str,
+        blob: bytes,
+        arguments: Mapping[str, JsonValue],
+        deadline: timedelta | None,
+    ) -> bytes:
         seconds = (self._deadline if deadline is None else deadline).total_seconds()
         request = json.dumps(
             {

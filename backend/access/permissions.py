@@ -22,6 +22,7 @@ PERMISSIONS: Mapping[str, str] = {
     "document.manage": "add and remove documents",
     "message.read": "read mail that came in",
     "message.send": "write and answer mail as an agent",
+    "mail.purge": "remove mail for good",
     "outbound.read": "see mail that goes out",
     "outbound.manage": "decide about mail that goes out, and about suppressions",
     "key.read": "see API keys (never their secrets)",

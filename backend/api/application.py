@@ -14,6 +14,7 @@ from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.endpoints import router as outbound
+from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
 from backend.spending.endpoints import router as spending
 from backend.workspaces.endpoints import router as workspaces
@@ -33,6 +34,7 @@ ROUTERS: Sequence[APIRouter] = (
     inboxes,
     outbound,
     spending,
+    purging,
 )
 
 _DESCRIPTION = """\

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from backend.inboxes.evidence import in_words
 from backend.inboxes.listing import Item, one
 from mailagent.errors import Malformed, NotFound, SandboxFailure
+from mailagent.flow import removal
 from mailagent.flow import threads as conversations
 from mailagent.flow.values import AUTHENTICATION, CONTENT, to_json
 from mailagent.mail import Attachment, Authentication, Content, Thread
@@ -117,14 +118,19 @@ def authentication_fields(evidence: Authentication) -> dict[str, Any]:
 
 def raw(tx: Transaction, delivery_id: str) -> Raw:
     """The octets of a delivery. Raises NotFound, also when they are no longer kept."""
-    content = tx.value(
-        select(raw_messages.c.content)
+    row = tx.row(
+        select(raw_messages.c.content, *removal.COLUMNS)
         .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
         .where(deliveries.c.id == delivery_id)
     )
-    if content is None:
-        raise NotFound(f"the octets of delivery {delivery_id} are not here")
-    return Raw(content, f"{delivery_id}.eml")
+    if row is None or row.content is None:
+        gone = removal.in_words(row) if row else None
+        raise NotFound(f"the octets of delivery {delivery_id} are not here{_because(gone)}")
+    return Raw(row.content, f"{delivery_id}.eml")
+
+
+def _because(gone: str | None) -> str:
+    return f": they were {gone}" if gone else ""
 
 
 async def attachment(
@@ -148,7 +154,8 @@ def _attachment(tx: Transaction, delivery_id: str, part: str) -> tuple[Attachmen
         .where(messages.c.delivery_id == delivery_id, attachments.c.part == part)
     )
     if row is None:
-        raise NotFound(f"delivery {delivery_id} has no attachment {part}")
+        gone = one(tx, delivery_id).content_removed
+        raise NotFound(f"delivery {delivery_id} has no attachment {part}{_because(gone)}")
     name = _NOT_IN_A_FILENAME.sub("_", row.filename).strip(". ")[:150] or "attachment"
     found = Attachment(part, name, row.content_type, row.size_bytes, row.sha256)
     return found, raw(tx, delivery_id)

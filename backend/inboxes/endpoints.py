@@ -23,6 +23,7 @@ from backend.inboxes.words import Status
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
 from mailagent.errors import NotFound
+from mailagent.flow.answers import answer
 from mailagent.flow.states import DeliveryState
 from mailagent.store.transaction import Transaction
 
@@ -178,7 +179,7 @@ def _answer(
 ) -> SentOut:
     if of is not None:
         _of_agent(tx, of, delivery)
-    return SentOut(id=handling.answer(tx, access.services, delivery, text, author=access.actor))
+    return SentOut(id=answer(tx, access.services, delivery, text, author=access.actor))
 
 
 def _archive(

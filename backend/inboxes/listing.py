@@ -17,6 +17,7 @@ from backend.inboxes.filtering import Filter, selected
 from backend.inboxes.words import Status, status_of
 from backend.paging import Page, Window, before, ended, newest
 from mailagent.errors import NotFound
+from mailagent.flow.removal import in_words
 from mailagent.flow.states import DeliveryState
 from mailagent.store import mail_search
 from mailagent.store.tables import deliveries, messages, outbound_mails
@@ -66,6 +67,8 @@ class Item:
     held_until: datetime | None
     archived_at: datetime | None
     kind: str | None
+    content_removed: str | None
+    """`removed by retention on 2026-11-21`, or by `purge`; None while the content is there."""
     replies: tuple[Reply, ...]
     priority: str = "normal"
 
@@ -151,6 +154,7 @@ def _item(
         held_until=row.held_until,
         archived_at=row.archived_at,
         kind=message.kind if message else None,
+        content_removed=in_words(row),
         replies=replies.get(counts_as.id, ()),
     )
 

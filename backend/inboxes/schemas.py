@@ -53,6 +53,7 @@ class ItemOut(BaseModel):
     received_at: datetime
     held_until: datetime | None
     archived_at: datetime | None
+    content_removed: str | None
     message_id: str | None
     thread_id: str | None
     replies: list[ReplyOut]
@@ -269,6 +270,7 @@ def _fields(item: Item) -> dict[str, Any]:
         "received_at": item.received_at,
         "held_until": item.held_until,
         "archived_at": item.archived_at,
+        "content_removed": item.content_removed,
         "message_id": item.message_id,
         "thread_id": item.thread_id,
         "replies": [ReplyOut.of(one) for one in item.replies],

@@ -18,6 +18,7 @@ from sqlalchemy import BindParameter, Select, Table, and_, bindparam, or_, selec
 from backend.inboxes import telling
 from backend.inboxes.words import MEANINGS, next_steps
 from mailagent.errors import NotFound
+from mailagent.flow.removal import in_words
 from mailagent.flow.states import DeliveryState
 from mailagent.store.tables import (
     deliveries,
@@ -273,6 +274,8 @@ def _ending(row: AnyRow) -> Ending:
     means = MEANINGS[DeliveryState(row.state)]
     if row.held_until is not None:
         means = f"{means}; it goes on by itself at {row.held_until:%Y-%m-%d %H:%M} UTC"
+    if gone := in_words(row):
+        return Ending(row.id, row.state, row.reason, f"{means}; its content was {gone}", ())
     return Ending(row.id, row.state, row.reason, means, next_steps(row.state, row.id))
 
 

@@ -15,6 +15,7 @@ from backend.outbound.listing import Summary, get
 from mailagent.errors import Conflict, NotFound
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import resettle
+from mailagent.flow.removal import in_words
 from mailagent.flow.states import RecipientState
 from mailagent.store.tables import outbound_mails, outbound_recipients
 from mailagent.store.transaction import AnyRow, Transaction
@@ -78,6 +79,7 @@ def send_again(tx: Transaction, id_: str, *, actor: str, expiry: timedelta) -> S
     `id_` as in `declare_sent`; the mail gets at least `expiry` from now. Raises as that.
     """
     recipients = _unknown(tx, id_)
+    _must_have_content(tx, recipients[0].outbound_id)
     moved = _move(
         tx,
         [one.id for one in recipients],
@@ -111,6 +113,12 @@ def _unknown(tx: Transaction, id_: str) -> Sequence[AnyRow]:
     if not waiting:
         raise Conflict(f"{id_} is {rows[0].state}, not unknown: there is nothing to decide")
     return waiting
+
+
+def _must_have_content(tx: Transaction, outbound_id: str) -> None:
+    row = tx.row(select(outbound_mails).where(outbound_mails.c.id == outbound_id))
+    if row is not None and (gone := in_words(row)):
+        raise Conflict(f"{outbound_id} cannot be sent again: its content was {gone}")
 
 
 def _move(

@@ -7,12 +7,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from backend.inboxes import contents, handling
-from backend.inboxes.handling import ANSWERABLE, REPLAYABLE
+from backend.inboxes.handling import REPLAYABLE
 from backend.inboxes.story import Story, story
 from backend.web.rendering import render
 from backend.web.session import Site, Visitor, form_of, visitor
 from backend.workspaces import service as workspaces
 from mailagent.errors import NotFound
+from mailagent.flow.answers import ANSWERABLE, answer
 from mailagent.store.tables import deliveries
 from mailagent.store.transaction import Transaction
 
@@ -40,7 +41,7 @@ async def show(site: Site, request: Request) -> Response:
         download=f"/api/v1/workspaces/{workspace.slug}/deliveries/{delivery_id}",
         may_write="message.send" in who.principal.grants[workspace_id],
         can_answer=item.state in ANSWERABLE and detail.content is not None,
-        can_replay=item.state in REPLAYABLE and not item.replies,
+        can_replay=(item.state in REPLAYABLE and not item.replies and item.content_removed is None),
     )
 
 
@@ -49,7 +50,7 @@ async def reply(site: Site, request: Request) -> Response:
     workspace_id, who, fields = await _form(site, request)
     await site.services.store.write(
         workspace_id,
-        handling.answer,
+        answer,
         site.services,
         request.path_params["id"],
         fields.get("text", "").replace("\r\n", "\n"),

@@ -41,6 +41,7 @@ class SettingsPatch(BaseModel):
     turns_per_workspace_a_day: int | None = None
     usd_a_day: Decimal | None = None
     usd_a_month: Decimal | None = None
+    retention_days: int | None = None
     catch_all_agent_id: str | None = None
 
 
@@ -61,6 +62,7 @@ class WorkspaceSettingsOut(BaseModel):
     turns_per_workspace_a_day: int | None
     usd_a_day: Decimal | None
     usd_a_month: Decimal | None
+    retention_days: int | None
     catch_all_agent_id: str | None
 
 

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _MOST_TURNS = 1_000_000
+_MOST_DAYS = 36_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class WorkspaceSettings:
     """What its agents may spend within 24 hours, in US dollars; None: as much as they need."""
     usd_a_month: str | None = None
     """The same within 30 days."""
+    retention_days: int | None = None
+    """After how many days a mail that is over loses its content; None: never."""
     catch_all_agent_id: str | None = None
     """Who gets mail that no address and no rule matches; None: it is refused at the door."""
 
@@ -156,6 +159,12 @@ def _dollars(_tx: Transaction, field: str, value: Any) -> str:
     return checked_cap(field, value)
 
 
+def _days(_tx: Transaction, field: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_DAYS:
+        raise Malformed(field, f"must be a whole number of days from 1 to {_MOST_DAYS:,}")
+    return value
+
+
 def _catch_all(tx: Transaction, field: str, value: Any) -> str:
     found: str | None = tx.value(
         select(agents.c.id).where(
@@ -174,6 +183,7 @@ _SETTINGS: Mapping[str, Callable[[Transaction, str, Any], Any]] = {
     "turns_per_workspace_a_day": _turns,
     "usd_a_day": _dollars,
     "usd_a_month": _dollars,
+    "retention_days": _days,
     "catch_all_agent_id": _catch_all,
 }
 

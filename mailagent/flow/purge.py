@@ -42,6 +42,13 @@ class Purged:
     other_rows: int
     """Ledger lines, events and the like beside those of the mails."""
 
+    def __add__(self, other: Purged) -> Purged:
+        return Purged(
+            self.received + other.received,
+            self.sent + other.sent,
+            self.other_rows + other.other_rows,
+        )
+
 
 async def purge(
     store: Store,

@@ -40,6 +40,7 @@ from mailagent.store.tables import (
 from mailagent.store.transaction import AnyRow, Transaction
 
 __all__ = [
+    "COLUMNS",
     "TABLES",
     "By",
     "empty_turns",
@@ -56,6 +57,8 @@ By = Literal["retention", "purge"]
 _OUR_WORDS = (*DeliveryState, *RecipientState, "driven again", "content removed")
 """What a ledger line may still say after a purge: words that are the same for every mail."""
 
+COLUMNS = (deliveries.c.content_removed_at, deliveries.c.content_removed_by)
+"""Of a delivery, what `in_words` tells."""
 TABLES = (
     *(raw_messages, deliveries, messages, message_words, attachments, threads, participants),
     *(anchors, turns, turn_steps, outbound_mails, outbound_recipients, hand_overs, events, ledger),

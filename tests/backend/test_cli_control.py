@@ -206,6 +206,7 @@ def test_settings_are_given_and_taken_back(acme: Terminal) -> None:
         "turns_per_workspace_a_day": None,
         "usd_a_day": None,
         "usd_a_month": None,
+        "retention_days": None,
         "catch_all_agent_id": None,
     }
     wrong = acme("workspace", "set", "acme", "--turns-per-sender", "many")

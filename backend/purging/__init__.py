@@ -1,0 +1,3 @@
+"""Removing mail for good, asked for by API."""
+
+__all__: list[str] = []
