@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import structlog
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.routing import Match, Mount
 from starlette.types import Scope
 
@@ -219,7 +220,11 @@ async def _checkpoints(store: Store, stop: asyncio.Event) -> None:
     while store.on_sqlite and not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _CHECKPOINT_EVERY)
-        await asyncio.to_thread(store.checkpoint)
+        try:
+            await asyncio.to_thread(store.checkpoint)
+        except SQLAlchemyError as error:
+            # A full disk has room again one day: until then the log only grows.
+            log.warning("store.checkpoint_failed", error=type(error).__name__)
 
 
 def stop_on_signals(stop: asyncio.Event, tell: Callable[[], None]) -> None:
