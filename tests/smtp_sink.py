@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-__all__ = ["Certificate", "Fault", "Sink", "Taken", "make_certificate"]
+__all__ = ["Behaviour", "Certificate", "Fault", "Sink", "Taken", "make_certificate"]
 
 
 class Fault(Enum):

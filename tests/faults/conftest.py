@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mailagent.store.migrations import upgrade
-from tests.databases import PostgresDatabases, PostgresServer
-from tests.faults.report import Report
+from tests.databases import DATABASES, PostgresDatabases, PostgresServer
+from tests.faults.report import LONG, Report
 
 _REPORT = pytest.StashKey[Report]()
 
@@ -19,6 +19,14 @@ _REPORT = pytest.StashKey[Report]()
 def faults(request: pytest.FixtureRequest) -> Report:
     """The report of this test run."""
     return request.config.stash.setdefault(_REPORT, Report())
+
+
+@pytest.fixture(params=DATABASES if LONG else DATABASES[:1])
+def some_database_url(request: pytest.FixtureRequest) -> str:
+    """The address of a fresh, migrated database; of each kind in the long form, else SQLite."""
+    fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    url: str = request.getfixturevalue(fixture)
+    return url
 
 
 @pytest.fixture(scope="session")

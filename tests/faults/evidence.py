@@ -112,13 +112,15 @@ def judge(
     *,
     maybe_unknown: Collection[str] = frozenset(),
     may_wait_for_a_person: Callable[[Any], bool] = lambda delivery: False,
+    other_ends: Collection[str] = frozenset(),
 ) -> Verdict:
     """Hold a settled run to what we promise.
 
     `acknowledged` is sender → raw mail, one mail for each sender. `maybe_unknown` are the
     recipients (ids) whose hand-over had begun when a process was killed or a relay fell silent: all
     others must have an outcome. `may_wait_for_a_person` says of a delivery whether its end with
-    a person is right; every other mail that came in must be answered, once.
+    a person is right; every other mail that came in must be answered, once. `other_ends` are states
+    of a reply that are right besides sent and unknown.
     """
     came = evidence.rows(_deliveries())
     kept = {(row.mail_from, row.content) for row in came}
@@ -142,8 +144,7 @@ def judge(
     went = evidence.rows(select(outbound_recipients))
     said = {row.address for row in went if row.state == RecipientState.SENT}
     unknown = [row.id for row in went if row.state == RecipientState.UNKNOWN]
-    elsewhere = Counter(row.state for row in went)
-    del elsewhere[RecipientState.SENT], elsewhere[RecipientState.UNKNOWN]
+    right = {RecipientState.SENT, RecipientState.UNKNOWN, *other_ends}
     promises: dict[str, Collection[Any]] = {
         "acknowledged and lost": lost,
         "sent or answered twice": twice,
@@ -152,7 +153,7 @@ def judge(
         "neither final nor waiting with a reason": silent,
         "recorded as sent, never taken": said - set(by_recipient),
         "unknown, though no process died in its hand-over": set(unknown) - set(maybe_unknown),
-        "a reply that is neither sent nor unknown": elsewhere,
+        "a reply with another end": sorted({row.state for row in went} - right),
     }
     counts = Counts(
         acknowledged=len(acknowledged),
