@@ -12,14 +12,17 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from typing import Literal
 
+import httpx
 from cryptography import x509
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from mailagent.agents import open_agent, unpriced
 from mailagent.dns_answers import Absent, Found, Question, Unknown
+from mailagent.doors.smtp_blocklists import is_listing, question
 from mailagent.errors import MailagentError, Misconfigured, SandboxFailure
 from mailagent.providers.relay import Relay
 from mailagent.resolver import Resolver
@@ -67,6 +70,10 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
     yield _processor(settings)
     yield await asyncio.to_thread(_sending, settings)
     async for check in _dns(settings):
+        yield check
+    if settings.mailagent_rspamd_url:
+        yield await _spam_filter(settings)
+    async for check in _block_lists(settings):
         yield check
     yield Check(
         "webhooks", "not tested", "provider webhooks are not built yet", "see docs/roadmap.md"
@@ -237,3 +244,34 @@ async def _dns(settings: Settings) -> AsyncIterator[Check]:
                 )  # fmt: skip
             case Unknown(reason):
                 yield Check(f"MX of {name}", "not tested", f"DNS does not tell: {reason}")
+
+
+async def _spam_filter(settings: Settings) -> Check:
+    url = settings.mailagent_rspamd_url.rstrip("/")
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            said = (await client.get(f"{url}/ping")).text.strip()[:40]
+    except httpx.HTTPError as error:
+        said = type(error).__name__
+    if said == "pong":
+        return Check("spam filter", "ok", f"{url} answers")
+    return Check(
+        "spam filter", "wrong", f"{url}/ping: {said!r}", "check MAILAGENT_RSPAMD_URL; mail goes on"
+    )
+
+
+async def _block_lists(settings: Settings) -> AsyncIterator[Check]:
+    resolver = Resolver(settings.mailagent_resolver or None)
+    for zone in settings.dnsbl:
+        name = f"block list {zone}"
+        # RFC 5782 §5: every list has this entry, so that one can see whether it answers.
+        match await resolver.ask(question(IPv4Address("127.0.0.2"), zone)):
+            case Found(records) if any(map(is_listing, records)):
+                yield Check(name, "ok", "has its test entry")
+            case Unknown(reason):
+                yield Check(name, "not tested", f"DNS does not tell: {reason}")
+            case Found() | Absent():
+                yield Check(
+                    name, "wrong", "its test entry (127.0.0.2) is not listed",
+                    "check MAILAGENT_DNSBL; lists refuse public resolvers: run one of your own",
+                )  # fmt: skip

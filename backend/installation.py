@@ -27,6 +27,7 @@ from mailagent.providers import (
 )
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
+from mailagent.screening import Rspamd
 from mailagent.settings import Settings
 from mailagent.store import signing_keys
 from mailagent.store.engine import Store
@@ -60,6 +61,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
     sandbox = Sandbox(allowed=("mailagent.reading",))
     processors = _Processors(settings)
     accounts: Mapping[str, Sends] = {}
+    screener = _screener(settings)
     try:
         await directory.refresh()
         accounts, states = await _accounts(settings, store, secrets, acceptor)
@@ -76,19 +78,30 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
                 trusted_networks=_LOOPBACK if demo else (),
                 default_processor=settings.processor,
                 arc_sealers=settings.arc_sealers,
+                screening_waits=settings.mailagent_rspamd_away == "wait",
             ),
             accounts=accounts,
             account_states=states,
             processor=processors.named,
+            screener=screener,
         )
         yield Installation(settings, services, acceptor, wakeups)
     finally:
         await close_accounts(accounts.values())
+        if screener is not None:
+            await screener.close()
         await processors.close()
         await sandbox.close()
         wakeups.close()
         acceptor.close()
         store.close()
+
+
+def _screener(settings: Settings) -> Rspamd | None:
+    if not settings.mailagent_rspamd_url:
+        return None
+    password = settings.mailagent_rspamd_password
+    return Rspamd(settings.mailagent_rspamd_url, password.get_secret_value() if password else "")
 
 
 class _Processors:

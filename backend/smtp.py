@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 
 from mailagent.doors.smtp import SmtpDoor
+from mailagent.doors.smtp_blocklists import Blocklists
 from mailagent.doors.smtp_shared_counts import SharedCounts
 from mailagent.doors.smtp_tls import Certificate
 from mailagent.inbound import Acceptor, Directory
+from mailagent.resolver import Resolver
 from mailagent.settings import Settings
 
 __all__ = ["follow", "make_certificate", "make_door"]
@@ -41,8 +43,17 @@ def make_door(
         hostname=settings.mailagent_hostname,
         tls=certificate.context,
         proxy_networks=settings.proxy_networks,
+        blocklists=_blocklists(settings),
         shared_counts=shared_counts,
     )
+
+
+def _blocklists(settings: Settings) -> Blocklists | None:
+    if not settings.dnsbl:
+        return None
+    # Its own resolver: a flood of strangers must not stand before the questions about mail.
+    resolver = Resolver(settings.mailagent_resolver or None)
+    return Blocklists(settings.dnsbl, resolver, spared=settings.proxy_networks)
 
 
 async def follow(certificate: Certificate, stop: asyncio.Event) -> None:

@@ -56,6 +56,10 @@ def test_several_keys_stand_between_commas_or_on_lines_the_newest_first(tmp_path
         ("MAILGUN_REGION", "asia", "'us' or 'eu'"),
         ("MAILAGENT_PROXY_NETWORKS", "10.0.0.0/24, 10.0.0.1/8", "write it like 10.0.0.0/24"),
         ("MAILAGENT_ARC_SEALERS", "lists.example, .", "write it like aexy.email"),
+        ("MAILAGENT_DNSBL", "https://zen.example.org", "write it like aexy.email"),
+        ("MAILAGENT_RSPAMD_URL", "127.0.0.1:11333", "http://127.0.0.1:11333"),
+        ("MAILAGENT_RSPAMD_URL", "http://[::1", "http://127.0.0.1:11333"),
+        ("MAILAGENT_RSPAMD_AWAY", "bounce", "'accept' or 'wait'"),
         ("MAILAGENT_RAW_STORE", "s3://bucket", "leave it empty"),
     ],
 )

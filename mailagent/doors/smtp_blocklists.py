@@ -25,7 +25,7 @@ from mailagent.dns_answers import Answer, Found, Question
 from mailagent.doors import smtp_replies as replies
 from mailagent.doors.smtp_replies import Reply
 
-__all__ = ["Blocklists", "Looks", "is_role", "question"]
+__all__ = ["Blocklists", "Looks", "is_listing", "is_role", "question"]
 
 _log = structlog.get_logger(__name__)
 
@@ -84,7 +84,7 @@ class Blocklists:
                 answer = await self._dns.ask(question(address, zone))
         except TimeoutError:
             return False
-        return isinstance(answer, Found) and any(map(_is_listing, answer.records))
+        return isinstance(answer, Found) and any(map(is_listing, answer.records))
 
 
 def question(address: IPv4Address | IPv6Address, zone: str) -> Question:
@@ -101,7 +101,8 @@ def is_role(address: str) -> bool:
     return address.rpartition("@")[0].lower() in _ROLES or address.lower() == "postmaster"
 
 
-def _is_listing(record: str) -> bool:
+def is_listing(record: str) -> bool:
+    """Whether an A record of a list says yes."""
     try:
         answered = IPv4Address(record)
     except ValueError:

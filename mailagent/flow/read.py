@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, select
 
 from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
-from mailagent.flow import people, threads, track
+from mailagent.flow import people, screening, threads, track
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
@@ -27,6 +27,7 @@ from mailagent.flow.values import ORIGIN, READING, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Kind, Mail
 from mailagent.reading import Reading, answers_to_json
+from mailagent.screening import NotScreened, Screened
 from mailagent.store import mail_search
 from mailagent.store.tables import attachments, deliveries, messages, raw_messages
 from mailagent.store.transaction import AnyRow, Transaction
@@ -70,7 +71,13 @@ async def read(services: Services, claim: Claim) -> None:
     if _dns_was_silent(reading.authentication) and claim.attempts + 1 < _DNS_TRIES:
         await services.store.write(claim.workspace_id, _wait_for_dns, claim)
         return
-    await services.store.write(claim.workspace_id, _record, services, claim, row, origin, reading)
+    screened = await screening.screen(services, row, origin, raw, reading.kind)
+    if screening.may_wait(services, row, screened):
+        await services.store.write(claim.workspace_id, _wait_for_screening, claim)
+        return
+    await services.store.write(
+        claim.workspace_id, _record, services, claim, row, origin, reading, screened
+    )
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
@@ -154,6 +161,12 @@ def _wait_for_dns(tx: Transaction, claim: Claim) -> None:
     note(tx, "read", "waits for DNS", "a DNS answer could not be had", delivery_id=claim.id)
 
 
+def _wait_for_screening(tx: Transaction, claim: Claim) -> None:
+    again = tx.now + screening.AGAIN
+    finish(tx, READING_QUEUE, claim, attempts=claim.attempts, not_before=again)
+    note(tx, "read", "waits to be screened", "the spam filter is away", delivery_id=claim.id)
+
+
 async def _quarantine(services: Services, claim: Claim, reason: str) -> None:
     await services.store.write(claim.workspace_id, _write_quarantine, claim, reason)
 
@@ -170,12 +183,15 @@ def _record(
     row: AnyRow,
     origin: Origin,
     reading: Reading,
+    screened: Screened | NotScreened | None,
 ) -> None:
     """The second transaction: message, class, agent, thread, next state."""
     assert reading.authentication is not None
     kind, why_kind = reading.kind, reading.why_kind
     if kind is Kind.PERSON and origin.provider_verdicts.get("spam", "").upper() == "FAIL":
         kind, why_kind = Kind.SPAM, "the delivering provider took it for spam"
+    if screened is not None and (objection := screening.tell(tx, screened, row.id)):
+        kind, why_kind = Kind.SPAM, objection
     mail = Mail(
         delivery_id=row.id,
         workspace_id=row.workspace_id,

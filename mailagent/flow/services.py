@@ -13,6 +13,7 @@ from mailagent.outbound import AccountState
 from mailagent.outgoing import Sends
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
+from mailagent.screening import Screens
 from mailagent.store.engine import Store
 from mailagent.tokens import Secrets
 
@@ -30,6 +31,8 @@ class FlowSettings:
     """Mail from here is not judged and is answered: the demo's loopback, nothing else."""
     arc_sealers: tuple[str, ...] = ()
     """Domains whose ARC seals may turn a DMARC fail into a pass."""
+    screening_waits: bool = False
+    """Whether mail waits, up to an hour, for a spam filter that is away."""
     turn_deadline: timedelta = timedelta(minutes=5)
     send_expiry: timedelta = timedelta(hours=72)
     turns_per_sender_a_day: int = 50
@@ -67,3 +70,5 @@ class Services:
     """The accounts that a person has set, in the order of preference."""
     processor: Callable[[str], Agent]
     """The agent processor of a name. Raises Misconfigured when it cannot work."""
+    screener: Screens | None = None
+    """The operator's spam filter, where there is one."""

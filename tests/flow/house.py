@@ -28,9 +28,16 @@ from mailagent.inbound import Accepted, Envelope, Inbound, Origin, Outcome
 from mailagent.mail import Address
 from mailagent.outbound import CAPTURE, LOCAL, AccountState
 from mailagent.outgoing import Handoff, Outgoing, Reply, Silence
-from mailagent.providers import Account, SigningKey, Surroundings, open_account
+from mailagent.providers import (
+    Account,
+    SigningKey,
+    Surroundings,
+    close_accounts,
+    open_account,
+)
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
+from mailagent.screening import Screens
 from mailagent.store import tables as t
 from mailagent.store.engine import Store
 from mailagent.store.transaction import AnyRow, Transaction
@@ -407,8 +414,10 @@ async def _unsigned(_: str) -> SigningKey | None:
 
 
 @asynccontextmanager
-async def keep_house(url: str) -> AsyncIterator[House]:
-    """Start everything on a migrated database, and stop it."""
+async def keep_house(
+    url: str, *, screener: Screens | None = None, **settings: Any
+) -> AsyncIterator[House]:
+    """Start everything on a migrated database, and stop it; `settings` are `FlowSettings`'."""
     script: dict[str, Any] = {}
     clock, agents, secrets = _Clock(), _Scripted(), Secrets(["test-key-" * 5])
     store = Store(url, now=clock.now)
@@ -441,10 +450,12 @@ async def keep_house(url: str) -> AsyncIterator[House]:
                     ui_url="https://mail.example",
                     replies_per_thread_an_hour=3,
                     default_processor="scripted",
+                    **settings,
                 ),
                 accounts={one.name: open_account(one, around) for one in accounts},
                 account_states=(AccountState("smtp"),),
                 processor=lambda _: agents,
+                screener=screener,
             )
             running, stop = workers(services), asyncio.Event()
             tasks = [
@@ -456,6 +467,7 @@ async def keep_house(url: str) -> AsyncIterator[House]:
             finally:
                 stop.set()
                 await asyncio.wait_for(asyncio.gather(*tasks), _DEADLINE)
+                await close_accounts(services.accounts.values())
                 await sandbox.close()
                 wakeups.close()
                 acceptor.close()

@@ -1,0 +1,56 @@
+"""The doctor says of each guard that was set whether it answers, and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.doctor import Check, examine
+from mailagent.settings import load
+from tests.dns_server import DnsServer
+from tests.rspamd_server import RspamdServer
+
+
+@pytest.fixture
+def dns() -> Iterator[DnsServer]:
+    with DnsServer() as running:
+        yield running
+
+
+async def found(about: str, dns: DnsServer, folder: Path, **environ: str) -> list[Check]:
+    """The findings whose name begins so."""
+    given = {"MAILAGENT_RESOLVER": dns.address, "MAILAGENT_DATA": str(folder), **environ}
+    settings = load(given, env_file=None)
+    return [check async for check in examine(settings) if check.name.startswith(about)]
+
+
+async def test_nothing_is_said_of_guards_that_are_not_set(dns: DnsServer, tmp_path: Path) -> None:
+    assert await found("block list", dns, tmp_path) == []
+    assert await found("spam filter", dns, tmp_path) == []
+
+
+async def test_each_block_list_is_asked_for_its_test_entry(dns: DnsServer, tmp_path: Path) -> None:
+    dns.add(
+        {
+            "2.0.0.127.well.example": {"A": ["127.0.0.2", "127.0.0.4"]},
+            "2.0.0.127.refusing.example": {"A": ["127.255.255.254"]},
+        }
+    )
+    dns.failing("2.0.0.127.failing.example")
+    zones = "well.example refusing.example gone.example failing.example"
+    checks = await found("block list", dns, tmp_path, MAILAGENT_DNSBL=zones)
+    assert [one.verdict for one in checks] == ["ok", "wrong", "wrong", "not tested"]
+    assert "run one of your own" in checks[1].mend
+
+
+async def test_the_spam_filter_is_pinged(dns: DnsServer, tmp_path: Path) -> None:
+    async with RspamdServer(answers=b"pong\r\n") as filter_:
+        (well,) = await found("spam filter", dns, tmp_path, MAILAGENT_RSPAMD_URL=filter_.url)
+        filter_.answers = b"<html>"
+        (odd,) = await found("spam filter", dns, tmp_path, MAILAGENT_RSPAMD_URL=filter_.url)
+    (gone,) = await found("spam filter", dns, tmp_path, MAILAGENT_RSPAMD_URL=filter_.url)
+    assert [well.verdict, odd.verdict, gone.verdict] == ["ok", "wrong", "wrong"]
+    assert filter_.asked[0].path == "/ping"
+    assert "MAILAGENT_RSPAMD_URL" in gone.mend
