@@ -26,6 +26,7 @@ from starlette.types import Scope
 
 from backend.acceptors import Acceptors
 from backend.api import PREFIX, create_api
+from backend.gauges import Machine
 from backend.health import Health, routes
 from backend.installation import Installation
 from backend.smtp import follow, make_certificate, make_door
@@ -88,7 +89,8 @@ async def serving(
     certificate = make_certificate(settings) if "smtp" in parts else None
     door = _door(shared, certificate, acceptors) if certificate else None
     webhooks = webhook_door(shared) if "webhooks" in parts else None
-    health = Health(services.store, running, door, certificate, webhooks)
+    machine = Machine(services.sandbox, settings.mailagent_data)
+    health = Health(services.store, running, door, certificate, webhooks, machine)
     tasks = [
         asyncio.create_task(services.directory.keep_fresh(shared.wakeups.event("directory"), stop)),
         asyncio.create_task(_checkpoints(services.store, stop)),

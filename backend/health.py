@@ -17,6 +17,7 @@ from starlette.routing import Route
 from backend.acceptors import Acceptors
 from backend.access import keys
 from backend.access.permissions import expanded
+from backend.gauges import Machine, oldest_seconds
 from backend.inboxes.filtering import besides_answered
 from backend.workspaces.service import operator_id
 from mailagent.doors.smtp import SmtpDoor
@@ -24,6 +25,7 @@ from mailagent.doors.smtp_tls import Certificate
 from mailagent.doors.webhook_door import WebhookDoor
 from mailagent.doors.webhooks import HealthReport
 from mailagent.errors import Unauthentic
+from mailagent.flow import waiting
 from mailagent.flow.states import NEEDS_A_PERSON
 from mailagent.store.engine import Store
 from mailagent.store.tables import deliveries, outbound_mails, outbound_recipients
@@ -47,10 +49,11 @@ class Health:
         door: SmtpDoor | Acceptors | None,
         certificate: Certificate | None = None,
         webhooks: WebhookDoor | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self._store, self._workers, self._door = store, workers, door
         self._certificate = certificate
-        self._webhooks = webhooks
+        self._webhooks, self._machine = webhooks, machine
         self._counts: dict[str, dict[str, int]] = {}
         self._counted_at = 0.0
 
@@ -102,8 +105,10 @@ class Health:
 
     async def metrics(self) -> bytes:
         """The same numbers in Prometheus's text format."""
-        await self.report()
+        told = await self.report()
         registry = CollectorRegistry()
+        up = Gauge("mailagent_database_up", "1 while the database answers", registry=registry)
+        up.set(told.parts["database"] == "ok")
         for name, counts in self._counts.items():
             gauge = Gauge(f"mailagent_{name}", f"{name} by state", ["state"], registry=registry)
             for state, number in counts.items():
@@ -115,6 +120,8 @@ class Health:
             _door_metrics(self._door, registry)
         if self._certificate is not None:
             _certificate_metrics(self._certificate, registry)
+        if self._machine is not None:
+            self._machine.register(registry)
         return generate_latest(registry)
 
 
@@ -155,15 +162,17 @@ def count(tx: Transaction) -> dict[str, dict[str, int]]:
     """What waits: deliveries in hand or with a person, outbound mails on their way or unknown."""
     # Each along a partial index: what is done with is never looked at.
     table = deliveries.c
-    waiting = ["routed", "thinking", *NEEDS_A_PERSON]
+    open_ = ["routed", "thinking", *NEEDS_A_PERSON]
     return {
+        "waiting_for_a_person": waiting.count(tx),
+        "oldest_seconds": oldest_seconds(tx),
         "deliveries_waiting": _by_state(
             tx,
             select(table.state, func.count())
             .where(table.state == verbatim("accepted"), table.archived_at.is_(None))
             .group_by(table.state),
             select(table.state, func.count())
-            .where(table.state.in_(waiting), besides_answered(), table.archived_at.is_(None))
+            .where(table.state.in_(open_), besides_answered(), table.archived_at.is_(None))
             .group_by(table.state),
         ),
         "outbound_waiting": _by_state(
