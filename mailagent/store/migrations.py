@@ -91,16 +91,27 @@ class Standing:
 
 
 def upgrade(url: str) -> None:
-    """Bring the tables of the database at `url` to this version; nothing happens when they are."""
+    """Bring the tables of the database at `url` to this version; nothing happens when they are.
+
+    All steps or none: what fails or is killed on the way has changed nothing.
+    """
     with _connected(url) as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_lock(:n)").bindparams(n=_LOCK))
-            connection.commit()
+            connection.execute(text("SELECT pg_advisory_xact_lock(:n)").bindparams(n=_LOCK))
         else:
-            # Of use on a new file only, and before its first table.
-            connection.exec_driver_sql("PRAGMA page_size=8192")
+            _begin_on_sqlite(connection)
         upgrade_within(connection, "head")
         connection.commit()
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    # The driver's own transactions would commit each statement that makes a table.
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.isolation_level = None
+    # Of use on a new file only, and before its first table.
+    connection.exec_driver_sql("PRAGMA page_size=8192")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def upgrade_within(connection: Connection, revision: str) -> None:

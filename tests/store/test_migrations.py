@@ -5,9 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from mailagent.store.engine import Store, driver_url
 from mailagent.store.migrations import is_current, upgrade
@@ -16,6 +18,20 @@ from mailagent.store.tables import metadata, workspaces
 
 def test_an_empty_database_is_not_current_until_it_is_upgraded(empty_database_url: str) -> None:
     assert not is_current(empty_database_url)
+    upgrade(empty_database_url)
+    assert is_current(empty_database_url)
+
+
+def test_an_upgrade_that_fails_on_its_way_has_changed_nothing(empty_database_url: str) -> None:
+    engine = create_engine(driver_url(empty_database_url))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE turn_steps (foreign_to_us INTEGER)"))
+    with pytest.raises(DBAPIError):
+        upgrade(empty_database_url)
+    assert inspect(engine).get_table_names() == ["turn_steps"]
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE turn_steps"))
+    engine.dispose()
     upgrade(empty_database_url)
     assert is_current(empty_database_url)
 
