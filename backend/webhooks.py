@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import SecretStr
 
 from backend.installation import Installation
 from mailagent.doors.webhook_door import WebhookDoor
-from mailagent.flow import unrouted
+from mailagent.flow import events, unrouted
 from mailagent.inbound import Inbound
-from mailagent.providers import receivers
+from mailagent.mail import Event
+from mailagent.providers import receivers, reporters
 from mailagent.providers.fetch import https_get
 from mailagent.settings import Settings
 from mailagent.webhook import WebhookSettings
@@ -24,9 +27,14 @@ def webhook_door(shared: Installation) -> WebhookDoor:
     async def remember(mail: Inbound) -> None:
         await store.write_unscoped(unrouted.remember, mail)
 
+    async def record(told: Sequence[Event]) -> None:
+        await store.write_unscoped(events.take, told)
+
     return WebhookDoor(
         receivers=receivers(settings, https_get),
         acceptor=shared.acceptor,
+        reporters=reporters(settings, https_get),
+        record=record,
         remember=remember,
         now=store.now,
         secret=settings.value("INBOUND_WEBHOOK_SECRET"),

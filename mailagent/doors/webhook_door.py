@@ -38,14 +38,14 @@ class WebhookDoor:
 
     receivers: Mapping[str, Receives]
     """By provider kind; served at `/webhook/<kind>`."""
+    reporters: Mapping[str, Reports]
+    """Served at `/webhooks/email/<kind>`."""
     acceptor: Acceptor
+    record: Callable[[Sequence[Event]], Awaitable[None]]
+    """Merges events into the mails that they are about."""
     remember: Callable[[Inbound], Awaitable[None]]
     """Keeps a mail for nobody we know, for the operator alone."""
     now: Callable[[], datetime]
-    reporters: Mapping[str, Reports] = field(default_factory=dict)
-    """Served at `/webhooks/email/<kind>`."""
-    record: Callable[[Sequence[Event]], Awaitable[None]] | None = None
-    """Merges events into the mails that they are about; there where reporters are."""
     secret: str = field(default="", repr=False)
     """`INBOUND_WEBHOOK_SECRET`."""
     open: frozenset[str] = frozenset()
@@ -146,7 +146,6 @@ class WebhookDoor:
         return hook.of.answer(outcome), type(outcome).__name__.lower()
 
     async def _store(self, reporter: Reports, request: WebhookRequest) -> None:
-        assert self.record is not None
         await self.record(await reporter.events(request))
 
     async def _keep(self, receiver: Receives, request: WebhookRequest) -> Outcome | None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, true, update
 
-from mailagent.flow import digest, retention, unrouted
+from mailagent.flow import digest, events, retention, unrouted
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
@@ -68,6 +68,7 @@ CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "forget_sign_ins": (timedelta(hours=6), forget_sign_ins),
     "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),
+    "forget_events": (timedelta(hours=6), events.forget),
 }
 
 

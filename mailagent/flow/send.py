@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
-from sqlalchemy import bindparam, exists, or_, select, update
+from sqlalchemy import bindparam, case, exists, or_, select, update
 from sqlalchemy.exc import OperationalError
 
 from mailagent import outbound
@@ -24,7 +24,7 @@ from mailagent.errors import (
     TransientFailure,
     UncertainDelivery,
 )
-from mailagent.flow import outbox, people, suppression
+from mailagent.flow import events, outbox, people, suppression
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
 from mailagent.flow.services import FlowSettings, Services
@@ -368,10 +368,17 @@ def _record_last(
 
 
 _RECIPIENT = update(outbound_recipients).where(outbound_recipients.c.id == bindparam("recipient"))
-_UNANSWERED = _RECIPIENT.where(
-    outbound_recipients.c.state.in_(
-        [RecipientState.QUEUED, RecipientState.SENDING, RecipientState.UNKNOWN]
-    )
+_IS_UNANSWERED = outbound_recipients.c.state.in_(
+    [RecipientState.QUEUED, RecipientState.SENDING, RecipientState.UNKNOWN]
+)
+_UNANSWERED = _RECIPIENT.where(_IS_UNANSWERED)
+_TAKEN = _RECIPIENT.values(
+    # An event may have told more already; by what name, none has.
+    state=case((_IS_UNANSWERED, RecipientState.SENT), else_=outbound_recipients.c.state),
+    reason=case((_IS_UNANSWERED, bindparam("response")), else_=outbound_recipients.c.reason),
+    provider_id=bindparam("named"),
+    account=bindparam("by"),
+    sent_at=bindparam("at"),
 )
 
 
@@ -380,16 +387,19 @@ def _record_one(
 ) -> str:
     match outcome:
         case Sent():
-            values = {
-                "state": RecipientState.SENT,
-                "reason": outcome.response[:500],
-                "provider_id": outcome.provider_id,
-                "account": frame.account,
-                "sent_at": tx.now,
+            taken = {
+                "response": outcome.response[:500],
+                "named": outcome.provider_id,
+                "by": frame.account,
+                "at": tx.now,
             }
+            tx.execute(_TAKEN, {"recipient": recipient.id, **taken})
             ids = [*outcome.message_ids, *([outcome.provider_id] if outcome.provider_id else [])]
             if frame.row.agent_id and frame.row.thread_id and ids:
                 anchor(tx, frame.row.agent_id, frame.row.thread_id, ids)
+            if ids and frame.account not in (outbound.LOCAL, outbound.CAPTURE):
+                events.catch_up(tx, frame.outbound_id, ids)
+            return str(RecipientState.SENT)
         case Refused(about="account") | Later():
             # A rejected login is the operator's to mend, and no reason to lose the mail.
             retry_at = outcome.retry_at if isinstance(outcome, Later) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from mailagent.flow.directory import normalised
 from mailagent.flow.ledger import note
@@ -23,12 +23,20 @@ from mailagent.tokens import Secrets, new_id
 __all__ = ["from_mail", "record", "suppress"]
 
 _STATES = {
-    EventKind.DELIVERED: RecipientState.DELIVERED,
     EventKind.DELAYED: RecipientState.DELAYED,
+    EventKind.DELIVERED: RecipientState.DELIVERED,
+    # Nobody opens, follows or unsubscribes from what has not arrived.
+    EventKind.OPENED: RecipientState.DELIVERED,
+    EventKind.CLICKED: RecipientState.DELIVERED,
+    EventKind.UNSUBSCRIBED: RecipientState.DELIVERED,
+    EventKind.REJECTED: RecipientState.REFUSED,
+    EventKind.BLOCKED: RecipientState.BOUNCED,
     EventKind.BOUNCED_SOFT: RecipientState.BOUNCED,
     EventKind.BOUNCED_HARD: RecipientState.BOUNCED,
     EventKind.COMPLAINED: RecipientState.COMPLAINED,
 }
+"""What each kind makes of a recipient, the lighter kinds first."""
+_HEAVINESS = {kind: weight for weight, kind in enumerate(_STATES)}
 _WEIGHT = {
     state: weight
     for weight, state in enumerate(
@@ -38,12 +46,17 @@ _WEIGHT = {
             RecipientState.SENT,
             RecipientState.DELAYED,
             RecipientState.DELIVERED,
+            RecipientState.REFUSED,
             RecipientState.BOUNCED,
             RecipientState.COMPLAINED,
         )
     )
 }
-_REASONS = {EventKind.BOUNCED_HARD: "permanent_bounce", EventKind.COMPLAINED: "complaint"}
+_REASONS = {
+    EventKind.BOUNCED_HARD: "permanent_bounce",
+    EventKind.COMPLAINED: "complaint",
+    EventKind.UNSUBSCRIBED: "unsubscribed",
+}
 
 
 def from_mail(
@@ -99,20 +112,40 @@ def record(
         return f"{event.kind} again"
     if recipient is None:
         return f"{event.kind} for a recipient that the report does not name"
-    state = _STATES.get(event.kind)
-    if state is not None and _WEIGHT[state] > _WEIGHT.get(RecipientState(recipient.state), -1):
-        tx.execute(
-            update(outbound_recipients)
-            .where(outbound_recipients.c.id == recipient.id)
-            .values(state=state, reason=event.detail[:500])
-        )
-        resettle(tx, outbound_id)
+    _merge(tx, outbound_id, recipient)
     # A purge has taken the address of a mail that bounces late; the report may still name it.
     address = recipient.address or event.recipient
     if proven and address and event.kind in _REASONS:
         suppress(tx, address, _REASONS[event.kind], "auto", event.detail)
     note(tx, "track", f"{address}: {event.kind}", event.detail, outbound_id=outbound_id)
     return f"{address}: {event.kind}"
+
+
+_TOLD = (
+    select(events.c.kind, events.c.at, events.c.source_event_id, events.c.detail)
+    .where(events.c.outbound_id == bindparam("outbound"))
+    .where(events.c.recipient_id == bindparam("recipient"))
+)
+
+
+def _merge(tx: Transaction, outbound_id: str, recipient: AnyRow) -> None:
+    """Give the recipient what all its events together say, so that their order cannot matter."""
+    told = tx.rows(_TOLD, {"outbound": outbound_id, "recipient": recipient.id})
+    telling = [row for row in told if row.kind in _HEAVINESS]
+    if not telling:
+        return
+    heaviest = max(
+        telling, key=lambda row: (_HEAVINESS[EventKind(row.kind)], row.at, row.source_event_id)
+    )
+    state = _STATES[EventKind(heaviest.kind)]
+    if _WEIGHT[state] < _WEIGHT.get(RecipientState(recipient.state), -1):
+        return
+    tx.execute(
+        update(outbound_recipients)
+        .where(outbound_recipients.c.id == recipient.id)
+        .values(state=state, reason=heaviest.detail[:500])
+    )
+    resettle(tx, outbound_id)
 
 
 def suppress(tx: Transaction, address: str, reason: str, origin: str, detail: str) -> bool:

@@ -24,6 +24,7 @@ from mailagent.inbound import (
     Replayed,
     Unrouted,
 )
+from mailagent.mail import Event, EventKind
 from mailagent.webhook import Answered, WebhookRequest
 
 SECRET = "s3cret-of-the-path"
@@ -52,6 +53,12 @@ class Carrier:
             Inbound(Envelope("ann@x.example", (to,)), b"raw", "carrier", to, Origin(NOW))
             for to in said["to"]
         ]
+
+    async def events(self, request: WebhookRequest) -> Sequence[Event]:
+        said = json.loads(request.body)
+        if said.get("key") == "wrong":
+            raise Unauthentic("the signature does not hold")
+        return [Event("carrier", "e1", EventKind.DELIVERED, NOW, "ann@x.example")]
 
     def answer(self, answered: Answered) -> int:
         match answered:
@@ -96,6 +103,7 @@ class Asked:
     carrier: Carrier = field(default_factory=Carrier)
     keeper: Keeper = field(default_factory=Keeper)
     unrouted: list[Inbound] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
     open: frozenset[str] = frozenset()
     secret: str = SECRET
     bodies: Bodies = field(default_factory=Bodies)
@@ -104,9 +112,14 @@ class Asked:
         async def remember(mail: Inbound) -> None:
             self.unrouted.append(mail)
 
+        async def record(told: Sequence[Event]) -> None:
+            self.told += told
+
         self.door = WebhookDoor(
             receivers={"carrier": self.carrier},
+            reporters={"carrier": self.carrier},
             acceptor=self.keeper,
+            record=record,
             remember=remember,
             now=lambda: NOW,
             secret=self.secret,
@@ -225,6 +238,19 @@ async def test_of_a_repeated_header_the_last_counts() -> None:
     asked = Asked()
     await asked.post("/webhook/carrier", {"to": ["a"]})
     assert asked.carrier.seen[0].header("X-One") == "2"
+
+
+async def test_events_are_stored_before_they_are_said_yes_to() -> None:
+    asked = Asked()
+    assert await asked.post("/webhooks/email/carrier", {}) == (200, "all is kept")
+    assert [event.source_event_id for event in asked.told] == ["e1"]
+    assert (await asked.post("/webhooks/email/carrier", {"key": "wrong"}))[0] == 403
+
+    async def fail(told: Sequence[Event]) -> None:
+        raise OSError("the database is away")
+
+    asked.door.record = fail
+    assert (await asked.post(f"/webhooks/email/carrier/{SECRET}", {}))[0] == 503
 
 
 async def test_a_failure_to_remember_is_later() -> None:

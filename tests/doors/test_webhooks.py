@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mailagent.doors.webhook_door import WebhookDoor
 from mailagent.doors.webhooks import HealthReport, webhook_app
 from mailagent.inbound import Inbound
+from mailagent.mail import Event
 from tests.doors.smtp_client import NOON, Shelf
 
 
@@ -36,7 +38,17 @@ async def call(
     async def remember(mail: Inbound) -> None:
         raise AssertionError("no webhook here brings mail")
 
-    door = WebhookDoor(receivers={}, acceptor=Shelf(), remember=remember, now=lambda: NOON)
+    async def record(told: Sequence[Event]) -> None:
+        raise AssertionError("no webhook here brings events")
+
+    door = WebhookDoor(
+        receivers={},
+        reporters={},
+        acceptor=Shelf(),
+        record=record,
+        remember=remember,
+        now=lambda: NOON,
+    )
     app = webhook_app(health, metrics, trusts=trusts, door=door)
     sent: list[Any] = []
     chunks = [body[:1000], body[1000:]]
