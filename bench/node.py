@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGENT",
+    "DOCUMENT",
     "DOMAIN",
     "QUESTION",
     "SECRET_KEY",
@@ -61,7 +62,7 @@ SECRET_KEY = "for-benchmarks-and-fault-runs-never-an-installation"
 DOMAIN = "bench.test"
 AGENT = f"hello@demo.{DOMAIN}"
 QUESTION = "What are your opening hours on Monday?"
-_DOCUMENT = "# Opening hours\n\nWe are open Monday to Friday from 9 to 17, closed on Saturday."
+DOCUMENT = "# Opening hours\n\nWe are open Monday to Friday from 9 to 17, closed on Saturday."
 _NO_CAP = 10**9
 
 
@@ -112,7 +113,7 @@ def _furnish(tx: Any, processor: str) -> str:
             "created_at": tx.now,
         },
     )
-    documents.add(inside, "opening-hours.md", _DOCUMENT)
+    documents.add(inside, "opening-hours.md", DOCUMENT)
     directory.changed(tx)
     return workspace_id
 

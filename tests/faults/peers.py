@@ -7,6 +7,7 @@ import smtplib
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -121,9 +122,20 @@ class Writers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Write no more; what is under way is finished."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+    def wait_for(self, more: int, seconds: float) -> None:
+        """Until so many more mails are acknowledged. Raises AssertionError."""
+        end, awaited = time.monotonic() + seconds, len(self.acknowledged) + more
+        while len(self.acknowledged) < awaited:
+            assert time.monotonic() < end, f"no mail was taken for {seconds} s: {self.refusals}"
+            time.sleep(0.02)
 
     def _write(self, thread: int) -> None:
         number = 0

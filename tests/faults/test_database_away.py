@@ -121,9 +121,9 @@ def test_while_postgresql_is_away_mail_waits_and_the_node_comes_back_by_itself(
     ):
         with Writers(node.port, threads=3) as writers:
             for outage in outages:
-                some_more(evidence, writers)
+                writers.wait_for(10, SETTLE_SECONDS)
                 outage(Way(postgres_to_stop, proxy))
-            some_more(evidence, writers)
+            writers.wait_for(10, SETTLE_SECONDS)
         evidence.wait_until_settled(SETTLE_SECONDS)
         assert node.alive
         assert set(writers.refusals) <= {451}
@@ -132,12 +132,6 @@ def test_while_postgresql_is_away_mail_waits_and_the_node_comes_back_by_itself(
         counts = entry.concludes(verdict, told, rounds=len(outages))
     if the_answer_to_a_commit_is_lost in outages:
         assert counts.duplicates  # the writer of a mail that was kept without a 250 sent it again
-
-
-def some_more(evidence: Evidence, writers: Writers) -> None:
-    """Wait until mail is acknowledged again."""
-    awaited = len(writers.acknowledged) + 10
-    evidence.wait_until(lambda: len(writers.acknowledged) >= awaited, SETTLE_SECONDS)
 
 
 def folder_of(server: PostgresServer) -> Path:

@@ -106,11 +106,11 @@ def test_on_a_full_disk_mail_is_told_to_come_later_and_goes_on_when_there_is_roo
         with Node(tmp_path, url, relay_port=sink.port) as node:
             with Writers(node.port, threads=3) as writers:
                 for _ in range(ROUNDS):
-                    some_more(evidence, writers)
+                    writers.wait_for(10, SETTLE_SECONDS)
                     room.fill(node)
                     some_refused(evidence, writers)
                     room.free(node)
-                    some_more(evidence, writers)
+                    writers.wait_for(10, SETTLE_SECONDS)
                 # Its log is still moved into the file, from time to time.
                 before = database.stat().st_mtime_ns
                 evidence.wait_until(lambda: database.stat().st_mtime_ns > before, SETTLE_SECONDS)
@@ -120,12 +120,6 @@ def test_on_a_full_disk_mail_is_told_to_come_later_and_goes_on_when_there_is_roo
             told = f"{room.name}; 451 given {writers.refusals[451]} times"
             verdict = judge(evidence, writers.acknowledged, sink.log)
             entry.concludes(verdict, told, rounds=ROUNDS)
-
-
-def some_more(evidence: Evidence, writers: Writers) -> None:
-    """Wait until mail is acknowledged again."""
-    awaited = len(writers.acknowledged) + 10
-    evidence.wait_until(lambda: len(writers.acknowledged) >= awaited, SETTLE_SECONDS)
 
 
 def some_refused(evidence: Evidence, writers: Writers) -> None:

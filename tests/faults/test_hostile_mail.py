@@ -47,7 +47,7 @@ def test_what_breaks_its_reader_is_quarantined_and_its_neighbours_are_answered(
                 raw = mail(sender, subject=word)
                 assert write(node.port, sender, raw)
                 acknowledged[sender] = raw
-            evidence.wait_until(lambda: len(writers.acknowledged) >= NEIGHBOURS, SETTLE_SECONDS)
+            writers.wait_for(NEIGHBOURS, SETTLE_SECONDS)
         evidence.wait_until_settled(SETTLE_SECONDS)
         assert node.alive
         verdict = judge(
