@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from mailagent.store.transaction import AnyRow
 from tests.flow.test_bounces import arf, dsn
 from tests.properties.outside import Offered
 
-__all__ = ["REPORTS", "SENDERS", "Letter", "letter", "report"]
+__all__ = ["REPORTS", "SENDERS", "Letter", "follow_up", "letter", "report"]
 
+_MESSAGE_ID = re.compile(rb"Message-ID: (<\d+@customer\.example>)")
 _REPORTS = {
     "is gone": ("failed", "5.1.1"),
     "is full": ("failed", "5.2.2"),
@@ -56,6 +58,16 @@ def letter(
         f"Message-ID: <{number}@customer.example>\r\n{refers}{header}\r\n{text}\r\n"
     )
     return Letter(raw.encode(), to, address, ip, f"letter-{number}")
+
+
+def follow_up(number: int, before: Letter) -> Letter:
+    """A second mail by the writer of `before`, to the same, in answer to it."""
+    old = _MESSAGE_ID.search(before.raw)
+    own = f"Message-ID: <{number}@customer.example>".encode()
+    raw = before.raw
+    if old is not None:
+        raw = b"In-Reply-To: " + old[1] + b"\r\n" + raw.replace(old[0], own)
+    return replace(before, raw=raw, source="webhook", source_id=f"letter-{number}")
 
 
 def report(number: int, of: Offered, says: str, *, to: str | None = None) -> Letter:

@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from backend.inboxes import handling
 from backend.outbound import deciding, suppressions, writing
 from mailagent.errors import Conflict, NotFound
+from mailagent.flow import answers
 from mailagent.inbound import Accepted, Duplicate
 from mailagent.mail import Address
 from mailagent.store import tables as t
@@ -27,7 +28,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import renew
 from tests.properties.fate import Fate, Frozen
 from tests.properties.house import QUEUES, InHand, QuietHouse, Space
-from tests.properties.letters import REPORTS, SENDERS, Letter, letter, report
+from tests.properties.letters import REPORTS, SENDERS, Letter, follow_up, letter, report
 from tests.properties.outside import AGENTS, FAR_SIDES, mark
 
 __all__ = ["Installation"]
@@ -35,9 +36,11 @@ __all__ = ["Installation"]
 T = TypeVar("T")
 
 _PERSON = "person:owner"
+_STORY = ("read", "think", "send")
 _WAITS = tuple(map(timedelta, (0, 0, 0, 0, 1, 4), (1, 9, 40, 4_000, 0, 0)))
 _HEADERS = {
     "": "",
+    "is of one part": "Content-Type: text/plain\r\n",
     "from a machine": "Auto-Submitted: auto-replied\r\n",
     "answers go elsewhere": "Reply-To: else@elsewhere.example\r\n",
     "has many parts and no end": "Content-Type: multipart/mixed; boundary=x\r\n",
@@ -45,8 +48,9 @@ _HEADERS = {
 _ANY = st.integers(0, 10_000)
 """Picks one of a list that is known when the rule runs; 0 picks the newest."""
 
-_stops = st.none() | st.integers(0, 9)
+_stops = st.none() | st.integers(0, 5) | st.integers(0, 9)
 _mostly = st.sampled_from((True, True, True, False))
+_senders = st.sampled_from(("ann", "ann", "ben", *SENDERS))
 _spaces = st.integers(0, 1)
 
 
@@ -71,7 +75,7 @@ class Installation(RuleBasedStateMachine):
 
     @rule(
         space=_spaces,
-        sender=st.sampled_from(tuple(SENDERS)),
+        sender=_senders,
         to=st.lists(st.sampled_from(("hello", "hi", "desk", "postmaster")), min_size=1, max_size=3),
         also_elsewhere=st.sampled_from((False, False, True)),
         header=st.sampled_from(tuple(_HEADERS)),
@@ -97,10 +101,17 @@ class Installation(RuleBasedStateMachine):
         else:
             assert isinstance(self._hand_in(before), Duplicate)
 
+    @precondition(lambda self: self.letters)
+    @rule(which=_ANY)
+    def a_writer_adds_something(self, which: int) -> None:
+        """To a mail that perhaps is being read, or thought about, or answered."""
+        before = _pick(self.letters, which)
+        self._come(follow_up(self._number, before))
+
     @precondition(lambda self: self.house.far.offered)
     @rule(
         which=_ANY,
-        sender=st.sampled_from(tuple(SENDERS)),
+        sender=_senders,
         by_token=st.booleans(),
         to_the_other=st.sampled_from((False, False, True)),
     )
@@ -225,7 +236,7 @@ class Installation(RuleBasedStateMachine):
     def a_person_answers(self, which: int) -> None:
         if delivery := self._pick_row(select(t.deliveries), which):
             slug = next(one.slug for one in self.house.spaces if one.id == delivery.workspace_id)
-            self._decide(delivery.workspace_id, handling.answer, self.house.services, delivery.id,
+            self._decide(delivery.workspace_id, answers.answer, self.house.services, delivery.id,
                          f"I see to it. {mark(slug)}", author=_PERSON)  # fmt: skip
 
     @rule(which=_ANY)
@@ -252,16 +263,25 @@ class Installation(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            for one in self.frozen:
-                self._run(one.thaw())
-            self._run(self.house.come_to_rest())
-            self._run(self.house.check_at_rest())
+            self._end()
         finally:
             self._runner.close()
             self.house.close()
             self._logs.__exit__(None, None, None)
 
     # --- how -----------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Half of the frozen processes die; the others wake when their work was done by others."""
+        asleep = self.frozen[1::2]
+        for one in self.frozen[::2]:
+            self._run(one.die())
+        self._run(self.house.come_to_rest())
+        for one in asleep:
+            self._run(one.thaw())
+            self._run(self.house.check())
+        self._run(self.house.come_to_rest())
+        self._run(self.house.check_at_rest())
 
     @property
     def _number(self) -> int:
@@ -293,10 +313,14 @@ class Installation(RuleBasedStateMachine):
         )
 
     def _work_next(self, queue: str, fate: Fate) -> None:
-        """One row: that of a dead worker, else the longest due."""
-        claim = self.house.claim
-        for one in self._run(claim(queue, rescue=True)) or self._run(claim(queue)):
-            self._work(one, fate)
+        """One row: that of a dead worker, else the longest due; if need be what leads to one."""
+        for before in (*_STORY[: _STORY.index(queue)], None):
+            claim = self.house.claim
+            if due := self._run(claim(queue, rescue=True)) or self._run(claim(queue)):
+                self._work(due[0], fate)
+                return
+            if before is not None:
+                self.all_is_worked_well(before)
 
     def _work(self, one: InHand, fate: Fate) -> None:
         frozen = self._run(self.house.work(one, fate))

@@ -156,6 +156,7 @@ _ALWAYS: Mapping[str, Any] = {
     "came twice from one source": _twice(
         _D.source, _D.source_id, _D.recipient, where=literal(True)
     ),
+    "was read twice": _twice(t.messages.c.delivery_id, where=literal(True)),
     "ended without a reason": select(_D.id).where(_D.state.in_(FINAL), _D.reason == ""),
     "was answered without an answer": select(_D.id)
     .outerjoin(
@@ -203,13 +204,13 @@ def _broken(tx: Transaction, promises: Mapping[str, Any]) -> list[str]:
 
 
 def _taken_for_two(tx: Transaction) -> list[str]:
-    """The same mail for the same recipient within a day, and both go their way."""
+    """The same mail for the same recipient within a day, and the agent has thought about both."""
     m = t.messages.c
     same = (m.workspace_id, func.lower(m.recipient), m.message_id, m.content_sha256)
     rows = tx.rows(
         select(m.delivery_id, m.at, *same)
         .join(t.deliveries, _D.id == m.delivery_id)
-        .where(_D.state != DeliveryState.DUPLICATE, m.message_id.is_not(None))
+        .where(_D.turn_id.is_not(None), m.message_id.is_not(None))
         .order_by(*same, m.at)
     )
     return [
