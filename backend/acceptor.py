@@ -25,6 +25,7 @@ import uvloop
 
 from backend import logs
 from backend.smtp import follow, make_certificate, make_door
+from backend.tracing import open_traces
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_shared_counts import SharedCounts
 from mailagent.flow.accept import GroupAcceptor
@@ -63,6 +64,8 @@ async def _accept(orders: Orders) -> None:
     store = Store(settings.database)
     directory = StoreDirectory(store, secrets, default_domain=settings.default_email_domain)
     acceptor = GroupAcceptor(store, directory, secrets, on_accepted=lambda: _say(MAIL))
+    traces = open_traces(settings)
+    told = traces.acceptor(acceptor) if traces else acceptor
     certificate = make_certificate(settings)
     counts = SharedCounts(
         orders.processes,
@@ -73,7 +76,7 @@ async def _accept(orders: Orders) -> None:
     stop = _told_to_stop()
     try:
         await directory.refresh()
-        door = make_door(settings, acceptor, directory, certificate, shared_counts=counts)
+        door = make_door(settings, told, directory, certificate, shared_counts=counts)
         beside = [
             asyncio.create_task(directory.keep_fresh(asyncio.Event(), stop)),
             asyncio.create_task(follow(certificate, stop)),
@@ -88,6 +91,8 @@ async def _accept(orders: Orders) -> None:
     finally:
         await asyncio.to_thread(acceptor.close)
         await asyncio.to_thread(store.close)
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
 
 def _told_to_stop() -> asyncio.Event:

@@ -36,7 +36,7 @@ from mailagent.doors.smtp import SmtpDoor, listening_socket
 from mailagent.doors.smtp_tls import Certificate
 from mailagent.doors.webhooks import webhook_app
 from mailagent.errors import MailagentError, Misconfigured
-from mailagent.flow import chores, workers
+from mailagent.flow import chores, unwatched, workers
 from mailagent.sandbox import Sandbox
 from mailagent.store.engine import Store
 
@@ -85,7 +85,8 @@ async def serving(
     sys.setswitchinterval(0.0005)
     await services.store.write_unscoped(chores.plan)
     shared.wakeups.listen()
-    running = workers(services) if "worker" in parts else {}
+    watched = shared.traces.watched if shared.traces else unwatched
+    running = workers(services, watched) if "worker" in parts else {}
     certificate = make_certificate(settings) if "smtp" in parts else None
     door = _door(shared, certificate, acceptors) if certificate else None
     webhooks = webhook_door(shared) if "webhooks" in parts else None

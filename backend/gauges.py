@@ -11,31 +11,37 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, Metric
 from sqlalchemy import func, select
 
+from backend.inboxes.filtering import besides_answered
 from mailagent.flow.states import DeliveryState
 from mailagent.sandbox import Sandbox
 from mailagent.store.tables import deliveries, outbound_mails
 from mailagent.store.transaction import Transaction
+from mailagent.store.types import verbatim
 
 __all__ = ["Machine", "oldest_seconds"]
 
-_IN_HAND = (DeliveryState.ACCEPTED, DeliveryState.ROUTED, DeliveryState.THINKING)
+_READ = (DeliveryState.ROUTED, DeliveryState.THINKING)
 
 
 def oldest_seconds(tx: Transaction) -> dict[str, int]:
     """For how long the oldest mail has been in each state that we go on with by ourselves."""
-    came = (
-        select(deliveries.c.state, func.min(deliveries.c.received_at))
-        .where(deliveries.c.state.in_(_IN_HAND), deliveries.c.archived_at.is_(None))
-        .group_by(deliveries.c.state)
+    # Each along a partial index, as health's counts.
+    state, since = deliveries.c.state, func.min(deliveries.c.received_at)
+    read = select(state, since).where(
+        state.in_(_READ), besides_answered(), deliveries.c.archived_at.is_(None)
     )
-    went = select(outbound_mails.c.state, func.min(outbound_mails.c.created_at)).where(
-        outbound_mails.c.state == "queued"
-    )
-    since = {row[0]: row[1] for row in (*tx.rows(came), *tx.rows(went.group_by("state")))}
-    states = (*_IN_HAND, "queued")
+    oldest = {
+        "accepted": tx.value(select(since).where(state == verbatim("accepted"))),
+        **dict.fromkeys(_READ),
+        **{row[0]: row[1] for row in tx.rows(read.group_by(state))},
+        "queued": tx.value(
+            select(func.min(outbound_mails.c.created_at)).where(
+                outbound_mails.c.state == verbatim("queued")
+            )
+        ),
+    }
     return {
-        str(one): int((tx.now - since[one]).total_seconds()) if one in since else 0
-        for one in states
+        str(name): int((tx.now - at).total_seconds()) if at else 0 for name, at in oldest.items()
     }
 
 

@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
+from backend.tracing import open_traces
 from mailagent import agents
 from mailagent.authentication import dkim
 from mailagent.flow import FlowSettings, Services
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory
+from mailagent.inbound import Acceptor
 from mailagent.outbound import CAPTURE, LOCAL, AccountState
 from mailagent.outgoing import Sends
 from mailagent.providers import (
@@ -34,6 +37,9 @@ from mailagent.store.engine import Store
 from mailagent.tokens import Secrets
 from mailagent.work import Wakeups
 
+if TYPE_CHECKING:
+    from backend.traces import Traces
+
 __all__ = ["Installation", "installation"]
 
 _SELECTOR = "mailagent1"
@@ -46,8 +52,9 @@ class Installation:
 
     settings: Settings
     services: Services
-    acceptor: GroupAcceptor
+    acceptor: Acceptor
     wakeups: Wakeups
+    traces: Traces | None = None
 
 
 @asynccontextmanager
@@ -62,9 +69,11 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
     processors = _Processors(settings)
     accounts: Mapping[str, Sends] = {}
     screener = _screener(settings)
+    traces = open_traces(settings)
+    door: Acceptor = traces.acceptor(acceptor) if traces else acceptor
     try:
         await directory.refresh()
-        accounts, states = await _accounts(settings, store, secrets, acceptor)
+        accounts, states = await _accounts(settings, store, secrets, door)
         services = Services(
             store=store,
             sandbox=sandbox,
@@ -85,7 +94,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             processor=processors.named,
             screener=screener,
         )
-        yield Installation(settings, services, acceptor, wakeups)
+        yield Installation(settings, services, door, wakeups, traces)
     finally:
         await close_accounts(accounts.values())
         if screener is not None:
@@ -95,6 +104,8 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
         wakeups.close()
         acceptor.close()
         store.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
 
 def _screener(settings: Settings) -> Rspamd | None:
@@ -123,7 +134,7 @@ class _Processors:
 
 
 async def _accounts(
-    settings: Settings, store: Store, secrets: Secrets, acceptor: GroupAcceptor
+    settings: Settings, store: Store, secrets: Secrets, acceptor: Acceptor
 ) -> tuple[Mapping[str, Sends], tuple[AccountState, ...]]:
     """The provider accounts that settings name, with capture and local delivery always there."""
     default_domain = settings.default_email_domain

@@ -21,7 +21,7 @@ from tests.network import refuse_foreign_connections
 _OURS = (
     *("MAILAGENT_", "BACKEND_", "AEXY_", "DATABASE_URL", "DEFAULT_EMAIL_", "EMAIL_PROVIDER_"),
     *("PUBLIC_URL", "WEBHOOK_PUBLIC_URL", "INBOUND_WEBHOOK_", "SMTP_RELAY_", "LLM_PROVIDER"),
-    *("AWS_", "SES_", "SENDGRID_", "MAILGUN_", "POSTMARK_", "ANTHROPIC_"),
+    *("AWS_", "SES_", "SENDGRID_", "MAILGUN_", "POSTMARK_", "ANTHROPIC_", "OTEL_"),
 )
 _FOR_TESTS = ("MAILAGENT_TEST_", "MAILAGENT_CORPORA")
 

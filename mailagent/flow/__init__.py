@@ -16,20 +16,26 @@ from mailagent.flow import chores, outbox, read, send, think
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.work import Claim, Worker, claim_fairly
 
-__all__ = ["FlowSettings", "Services", "workers"]
+__all__ = ["FlowSettings", "Services", "Step", "unwatched", "workers"]
 
 _READS_AT_ONCE = 8
 _SENDS_AT_ONCE = 10
 
 
-def workers(services: Services) -> dict[str, Worker]:
-    """A worker for each queue, by the queue's name."""
+Step = Callable[[Services, Claim], Awaitable[None]]
+
+
+def unwatched(step: Step) -> Step:
+    """The step alone."""
+    return step
+
+
+def workers(services: Services, watched: Callable[[Step], Step] = unwatched) -> dict[str, Worker]:
+    """A worker for each queue, by the queue's name. `watched` may put something around a step."""
     settings = services.settings
 
-    def bound(
-        step: Callable[[Services, Claim], Awaitable[None]],
-    ) -> Callable[[Claim], Awaitable[None]]:
-        return partial(step, services)
+    def bound(step: Step) -> Callable[[Claim], Awaitable[None]]:
+        return partial(watched(step), services)
 
     return {
         "read": Worker(

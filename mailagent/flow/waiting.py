@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, literal, select
 from mailagent.flow.states import DeliveryState
 from mailagent.store.tables import deliveries, outbound_mails
 from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.store.types import verbatim
 
 __all__ = ["KINDS", "count", "newest"]
 
@@ -36,7 +37,11 @@ _HEARD = (
 def _received(state: DeliveryState, *also: ColumnElement[bool]) -> Select[Any]:
     columns = deliveries.c
     return select(columns.id, columns.received_at.label("since"), columns.reason).where(
-        columns.state == state, columns.archived_at.is_(None), *also
+        columns.state == state,
+        # As the partial index says it, so that SQLite takes it.
+        columns.state.not_in([verbatim("accepted"), verbatim("answered")]),
+        columns.archived_at.is_(None),
+        *also,
     )
 
 
@@ -47,7 +52,10 @@ _WAITING: Mapping[str, Select[Any]] = {
         outbound_mails.c.id,
         outbound_mails.c.created_at.label("since"),
         literal("nobody knows whether it was taken").label("reason"),
-    ).where(outbound_mails.c.state == "unknown"),
+    ).where(
+        outbound_mails.c.state == "unknown",
+        outbound_mails.c.state.not_in([verbatim(one) for one in ("queued", "sent", "delivered")]),
+    ),
     "unreached": _received(DeliveryState.HANDED_TO_A_PERSON, ~_HEARD),
 }
 _COUNTS = {
