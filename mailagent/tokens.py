@@ -22,11 +22,20 @@ from uuid_utils.compat import uuid7
 
 from mailagent.errors import Misconfigured, Unauthentic
 
-__all__ = ["Secrets", "hash_secret", "new_id", "new_key", "new_reply_key", "new_secret"]
+__all__ = [
+    "Secrets",
+    "hash_secret",
+    "key_of_answer",
+    "new_id",
+    "new_key",
+    "new_reply_key",
+    "new_secret",
+]
 
 _KEY_IDS = "abcdefghijklmnopqrstuvwxyz234567"
 _REPLY_MAC_CHARS = 12  # 60 bits: a guess costs a mail, and a hit proves a thread, never a person
 _VERP_MAC_CHARS = 16
+_ANSWER_MAC_CHARS = 16
 _FORM_MAC_CHARS = 52  # all 256 bits
 
 
@@ -146,6 +155,20 @@ class Secrets:
         """The thread's reply key, or None when the token is not ours: then it is a plain tag."""
         return self._read("reply", token.lower(), agent_address.lower(), _REPLY_MAC_CHARS)
 
+    def answer_token(self, reply_key: str, delivery_id: str, person: str) -> str:
+        """33 characters with which one person may answer one mail: `reply_key` names the row.
+
+        Fits behind `postmaster+h.` into a local part. It proves which notice is answered; that the
+        person answers it, the mail itself must prove.
+        """
+        bound_to = f"{delivery_id}|{person.lower()}"
+        return self._sign("answer", reply_key, bound_to, _ANSWER_MAC_CHARS)
+
+    def read_answer_token(self, token: str, delivery_id: str, person: str) -> bool:
+        """Whether the token was made for this mail and this person."""
+        bound_to = f"{delivery_id}|{person.lower()}"
+        return self._read("answer", token.lower(), bound_to, _ANSWER_MAC_CHARS) is not None
+
     def verp_token(self, recipient_id: str) -> str:
         """The opaque part of `b.<token>@return.<domain>` for one envelope recipient."""
         return self._sign("verp", _base32(_uuid_of(recipient_id).bytes), "", _VERP_MAC_CHARS)
@@ -178,6 +201,11 @@ def _key_id(key: str) -> str:
 
 def _uuid_of(prefixed: str) -> uuid.UUID:
     return uuid.UUID(hex=prefixed.rpartition("_")[2])
+
+
+def key_of_answer(token: str) -> str:
+    """The reply key that an answer token claims: where to look for what it is bound to."""
+    return token.lower()[1:-_ANSWER_MAC_CHARS]
 
 
 def new_reply_key() -> str:

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.errors import Misconfigured, Unauthentic
-from mailagent.tokens import Secrets, hash_secret, new_id, new_key, new_reply_key, new_secret
+from mailagent.tokens import (
+    Secrets,
+    hash_secret,
+    key_of_answer,
+    new_id,
+    new_key,
+    new_reply_key,
+    new_secret,
+)
 
 _OLD, _NEW = "old-key-" * 6, "new-key-" * 6
 _ADDRESS = "hello@shop.aexy.example"
@@ -150,3 +158,17 @@ def test_two_installations_with_one_key_have_one_check_value() -> None:
     rotated = Secrets([_NEW, _OLD])
     assert rotated.check_value(secrets.current_id) == secrets.check_value(secrets.current_id)
     assert rotated.check_value(rotated.current_id) != secrets.check_value(secrets.current_id)
+
+
+def test_an_answer_token_is_one_persons_for_one_mail() -> None:
+    key, mail = new_reply_key(), new_id("dlv")
+    token = secrets.answer_token(key, mail, "Eva@Shop.example")
+
+    assert key_of_answer(token.upper()) == key
+    assert secrets.read_answer_token(token.upper(), mail, "eva@shop.example")
+    assert not secrets.read_answer_token(token, mail, "bob@shop.example")
+    assert not secrets.read_answer_token(token, new_id("dlv"), "eva@shop.example")
+    assert not secrets.read_answer_token(token[:-1] + "?", mail, "eva@shop.example")
+    assert Secrets([_NEW, _OLD]).read_answer_token(token, mail, "eva@shop.example")
+    assert not Secrets([_NEW]).read_answer_token(token, mail, "eva@shop.example")
+    assert len("postmaster+h." + token) <= 64

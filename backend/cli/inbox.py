@@ -24,6 +24,7 @@ from backend.outbound.schemas import QueuedOut
 from backend.outbound.writing import Draft
 from backend.paging import Window
 from mailagent.errors import Malformed, NotFound
+from mailagent.flow.answers import answer
 from mailagent.flow.directory import normalised, without_tag
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
@@ -84,7 +85,7 @@ def reply(
 
     async def work(services: Services) -> str:
         return await services.store.write(
-            workspace_id, handling.answer, services, delivery_id, written, author=_ACTOR
+            workspace_id, answer, services, delivery_id, written, author=_ACTOR
         )
 
     sent = SentOut(id=with_services(shell, work))

@@ -1,7 +1,8 @@
 """Which person answers for an agent's mail, and how do they hear of it?
 
-A hand-over goes by mail to the agent's escalation address, else the workspace's, else its owners.
-Where nobody can be reached, the mail stays `handed to a person`, and health says so.
+A hand-over goes by mail to the agent's escalation address, else the workspace's, else its owners;
+to each of them in a notice of their own, which they can answer (`flow.answer_by_mail`). Where
+nobody can be reached, the mail stays `handed to a person`, and health says so.
 """
 
 from __future__ import annotations
@@ -14,15 +15,36 @@ from sqlalchemy import func, select
 from mailagent.errors import Malformed
 from mailagent.flow import outbox
 from mailagent.flow.ledger import note
-from mailagent.flow.services import FlowSettings
+from mailagent.flow.services import FlowSettings, Services
 from mailagent.mail import Address, Mail
 from mailagent.outgoing import Outgoing
-from mailagent.store.tables import agents, memberships, outbound_mails, people, workspaces
+from mailagent.store.tables import (
+    agents,
+    answer_invitations,
+    memberships,
+    outbound_mails,
+    people,
+    workspaces,
+)
 from mailagent.store.transaction import Transaction
-from mailagent.tokens import new_id
+from mailagent.tokens import new_id, new_reply_key
 
-__all__ = ["hand_over", "notify", "owners", "reachable", "write"]
+__all__ = [
+    "ABOVE_THIS",
+    "ANSWERING",
+    "ANSWER_TAG",
+    "hand_over",
+    "notify",
+    "owners",
+    "reachable",
+    "tell",
+    "write",
+]
 
+ANSWERING, ANSWER_TAG = "postmaster", "+h."
+"""The local part of a notice's Reply-To, and the mark before its token."""
+ABOVE_THIS = "--- Write your answer above this line ---"
+_ANSWERABLE_FOR = timedelta(days=14)
 _QUOTED = 10_000
 _MOST_AN_HOUR = 60
 
@@ -42,20 +64,11 @@ def reachable(tx: Transaction, agent_id: str | None) -> tuple[str, ...]:
 
 
 def hand_over(
-    tx: Transaction, settings: FlowSettings, mail: Mail, agent_id: str | None, reason: str
+    tx: Transaction, services: Services, mail: Mail, agent_id: str | None, reason: str
 ) -> None:
-    """Tell a person that this mail waits for them, with the mail's text and how to answer."""
-    author = mail.content.from_[0].address if mail.content.from_ else "(no From)"
-    quoted = "\n".join(f"> {line}" for line in mail.content.text[:_QUOTED].splitlines())
-    link = f"{settings.ui_url}/deliveries/{mail.delivery_id}"
-    text = (
-        f"A mail to {mail.recipient} waits for a person.\n\n"
-        f"Why: {reason}\nFrom: {author}\nSubject: {mail.content.subject}\n\n{quoted}\n\n"
-        f"Answer it in its thread, from the agent's address:\n"
-        f"  mailagent reply {mail.delivery_id}\n  {link}\n"
-    )
-    subject = f"Needs you: {mail.content.subject or '(no subject)'}"
-    told = notify(tx, settings, agent_id, subject, text, delivery_id=mail.delivery_id)
+    """Tell people that this mail waits for them, each in a notice that they can answer."""
+    to = reachable(tx, agent_id) if _may_tell(tx) else ()
+    told = [one for one in to if _invite(tx, services, mail, agent_id, one, reason)]
     note(
         tx,
         "hand over",
@@ -63,6 +76,57 @@ def hand_over(
         reason,
         delivery_id=mail.delivery_id,
     )
+
+
+def _invite(
+    tx: Transaction,
+    services: Services,
+    mail: Mail,
+    agent_id: str | None,
+    person: str,
+    reason: str,
+) -> bool:
+    """Queue the notice of one person; whether it could be made."""
+    settings = services.settings
+    key, expires_at = new_reply_key(), tx.now + _ANSWERABLE_FOR
+    token = services.secrets.answer_token(key, mail.delivery_id, person)
+    author = mail.content.from_[0].address if mail.content.from_ else "(no From)"
+    quoted = "\n".join(f"> {line}" for line in mail.content.text[:_QUOTED].splitlines())
+    text = (
+        f"{ABOVE_THIS}\n\nA mail to {mail.recipient} waits for a person.\n\n"
+        f"Why: {reason}\nFrom: {author}\nSubject: {mail.content.subject}\n\n{quoted}\n\n"
+        f"Reply to this mail: what you write above the quote, and your files, go to\n{author}\n"
+        f"in its thread, from the agent's address. That works once, from {person}\n"
+        f"only, until {expires_at:%Y-%m-%d %H:%M} UTC. Or answer it here:\n"
+        f"  mailagent reply {mail.delivery_id}\n"
+        f"  {settings.ui_url}/deliveries/{mail.delivery_id}\n"
+    )
+    try:
+        write(
+            tx,
+            settings,
+            (person,),
+            f"Needs you: {mail.content.subject or '(no subject)'}",
+            text,
+            agent_id=agent_id,
+            delivery_id=mail.delivery_id,
+            reply_to=Address(f"{ANSWERING}{ANSWER_TAG}{token}@{_domain(tx, settings)}"),
+        )
+    except Malformed as error:
+        _not_made(tx, error, mail.delivery_id)
+        return False
+    tx.insert(
+        answer_invitations,
+        {
+            "id": new_id("inv"),
+            "delivery_id": mail.delivery_id,
+            "person": person.lower(),
+            "reply_key": key,
+            "created_at": tx.now,
+            "expires_at": expires_at,
+        },
+    )
+    return True
 
 
 def notify(
@@ -80,14 +144,38 @@ def notify(
     to flood its people.
     """
     to = reachable(tx, agent_id)
-    if not to or _notices_this_hour(tx) >= _MOST_AN_HOUR:
+    if not to or not _may_tell(tx):
         return ()
     try:
         write(tx, settings, to, subject, text, agent_id=agent_id, delivery_id=delivery_id)
     except Malformed as error:
-        note(tx, "hand over", "the notice could not be made", str(error), delivery_id=delivery_id)
+        _not_made(tx, error, delivery_id)
         return ()
     return to
+
+
+def tell(
+    tx: Transaction,
+    settings: FlowSettings,
+    person: str,
+    subject: str,
+    text: str,
+    *,
+    delivery_id: str,
+) -> bool:
+    """Queue one notice to one person, about a mail of theirs; whether it was."""
+    if not _may_tell(tx):
+        return False
+    try:
+        write(tx, settings, (person,), subject, text, delivery_id=delivery_id)
+    except Malformed as error:
+        _not_made(tx, error, delivery_id)
+        return False
+    return True
+
+
+def _not_made(tx: Transaction, error: Malformed, delivery_id: str | None) -> None:
+    note(tx, "hand over", "the notice could not be made", str(error), delivery_id=delivery_id)
 
 
 def write(
@@ -100,13 +188,13 @@ def write(
     agent_id: str | None = None,
     delivery_id: str | None = None,
     name: str | None = None,
+    reply_to: Address | None = None,
 ) -> None:
     """Queue one notice from `postmaster@` of the workspace, whatever else was told this hour.
 
     `name` is the left part of its Message-ID. Raises Malformed.
     """
-    slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
-    domain = f"{slug}.{settings.default_domain}"
+    domain = _domain(tx, settings)
     notice = Outgoing(
         message_id=f"<{name or new_id('ntc')}@{domain}>",
         date=tx.now,
@@ -114,6 +202,7 @@ def write(
         to=tuple(Address(one) for one in to),
         subject=subject[:300],
         text=text,
+        reply_to=() if reply_to is None else (reply_to,),
         auto_submitted="auto-generated",
     )
     envelope = outbox.Envelope("notice", "mailagent", agent_id, answers_delivery_id=delivery_id)
@@ -131,13 +220,20 @@ def owners(tx: Transaction) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
-def _notices_this_hour(tx: Transaction) -> int:
+def _domain(tx: Transaction, settings: FlowSettings) -> str:
+    slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
+    return f"{slug}.{settings.default_domain}"
+
+
+def _may_tell(tx: Transaction) -> bool:
+    # What several people are told of one mail is one notice.
+    about = func.coalesce(outbound_mails.c.answers_delivery_id, outbound_mails.c.id)
     statement = (
-        select(func.count())
+        select(func.count(about.distinct()))
         .select_from(outbound_mails)
         .where(
             outbound_mails.c.purpose == "notice",
             outbound_mails.c.created_at > tx.now - timedelta(hours=1),
         )
     )
-    return int(tx.value(statement))
+    return int(tx.value(statement)) < _MOST_AN_HOUR

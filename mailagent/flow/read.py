@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, select
 
 from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
-from mailagent.flow import people, screening, threads, track
+from mailagent.flow import answer_by_mail, people, screening, threads, track
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
@@ -26,6 +26,7 @@ from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import ORIGIN, READING, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Kind, Mail
+from mailagent.outgoing import OutgoingAttachment
 from mailagent.reading import Reading, answers_to_json
 from mailagent.screening import NotScreened, Screened
 from mailagent.store import mail_search
@@ -75,8 +76,10 @@ async def read(services: Services, claim: Claim) -> None:
     if screening.may_wait(services, row, screened):
         await services.store.write(claim.workspace_id, _wait_for_screening, claim)
         return
+    answers = row.place == "role" and answer_by_mail.is_answer(row.recipient)
+    along = await answer_by_mail.files(services, raw, reading.content) if answers else ()
     await services.store.write(
-        claim.workspace_id, _record, services, claim, row, origin, reading, screened
+        claim.workspace_id, _record, services, claim, row, origin, reading, screened, along
     )
 
 
@@ -184,6 +187,7 @@ def _record(
     origin: Origin,
     reading: Reading,
     screened: Screened | NotScreened | None,
+    along: tuple[OutgoingAttachment, ...],
 ) -> None:
     """The second transaction: message, class, agent, thread, next state."""
     assert reading.authentication is not None
@@ -206,7 +210,7 @@ def _record(
     # One after the other for one workspace: a twin that is read at the same moment must be seen.
     tx.lock(f"inbox {tx.workspace_id}")
     note(tx, "read", f"{mail.kind} mail", f"{mail.why_kind}; {_in_words(mail)}", delivery_id=row.id)
-    end = _before_routing(tx, services, mail, row, origin, reading)
+    end = _before_routing(tx, services, mail, row, origin, reading, along)
     agent_id: str | None = row.agent_id
     thread_id: str | None = None
     if end is None:
@@ -240,6 +244,7 @@ def _before_routing(
     row: AnyRow,
     origin: Origin,
     reading: Reading,
+    along: tuple[OutgoingAttachment, ...],
 ) -> _End | None:
     """What ends a mail's way before any agent is looked for; None lets it go on."""
     if origin.provider_verdicts.get("virus", "").upper() == "FAIL":
@@ -257,13 +262,16 @@ def _before_routing(
         return _End(DeliveryState.RECORDED, "mail to a return address that reports nothing")
     if disowned := forged(mail):
         return _End(DeliveryState.QUARANTINED, disowned)
+    if row.place == "role" and answer_by_mail.is_answer(row.recipient):
+        taken = answer_by_mail.take(tx, services, mail, along)
+        return _End(taken.state, taken.reason)
     if row.place == "role":
         if mail.kind is not Kind.PERSON:
             return _End(
                 DeliveryState.RECORDED, f"automatic mail to a role address: {mail.why_kind}"
             )
         reason = f"mail for {row.recipient.partition('@')[0]} goes to the owners"
-        people.hand_over(tx, services.settings, mail, None, reason)
+        people.hand_over(tx, services, mail, None, reason)
         return _End(DeliveryState.HANDED_TO_A_PERSON, reason)
     return None
 
@@ -296,7 +304,7 @@ def _next_order(
         case Hold(reason):
             return _End(DeliveryState.HELD, reason)
         case AskPerson(reason):
-            people.hand_over(tx, services.settings, mail, agent_id, reason)
+            people.hand_over(tx, services, mail, agent_id, reason)
             return _End(DeliveryState.HANDED_TO_A_PERSON, reason)
         case MayAnswer(_, why):
             threads.set_ready(tx, thread_id)

@@ -145,7 +145,7 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     holds(tx, THINKING, claim)
     thread = tx.row(_SITUATION, {"thread": claim.id})
     assert thread is not None
-    turn = _left_turn(tx, claim.id) or _new_turn(tx, services.settings, thread)
+    turn = _left_turn(tx, claim.id) or _new_turn(tx, services, thread)
     if turn is None:
         finish(tx, THINKING, claim, ready=False)
         return None
@@ -197,7 +197,7 @@ def _left_turn(tx: Transaction, thread_id: str) -> _Running | None:
     )
 
 
-def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> _Running | None:
+def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running | None:
     """Open a turn for what waits in the thread; None when nothing may be thought now."""
     waiting = [row.id for row in tx.rows(_WAITING, {"thread": thread.id})]
     if not waiting:
@@ -207,12 +207,12 @@ def _new_turn(tx: Transaction, settings: FlowSettings, thread: AnyRow) -> _Runni
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
-    spent = _spent(tx, settings, thread, sender)
+    spent = _spent(tx, services.settings, thread, sender)
     if spent is not None:
-        _stop(tx, settings, thread, newest, waiting, *spent)
+        _stop(tx, services, thread, newest, waiting, *spent)
         return None
     turn_id = new_id("trn")
-    processor = thread.processor or settings.default_processor
+    processor = thread.processor or services.settings.default_processor
     tx.insert(
         turns,
         {
@@ -279,7 +279,7 @@ def _spent(
 
 def _stop(
     tx: Transaction,
-    settings: FlowSettings,
+    services: Services,
     thread: AnyRow,
     newest: Mail,
     waiting: Sequence[str],
@@ -303,7 +303,7 @@ def _stop(
         .where(same, deliveries.c.state == state, deliveries.c.id.not_in(waiting))
     )
     if not told_before:
-        people.hand_over(tx, settings, newest, thread.agent_id, reason)
+        people.hand_over(tx, services, newest, thread.agent_id, reason)
 
 
 # --- closing ----------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def _close(
             state, reason = DeliveryState.HANDED_TO_A_PERSON, why
             if notice:
                 _reply(tx, services, claim, opened, Reply(notice))
-            people.hand_over(tx, services.settings, last, opened.agent_id, why)
+            people.hand_over(tx, services, last, opened.agent_id, why)
     tx.execute(_OF_TURN, {"turn": opened.turn_id, "state": state, "reason": reason[:500]})
     for mail in opened.mails:
         note(tx, "decide", str(state), reason, delivery_id=mail.delivery_id)
@@ -362,7 +362,7 @@ def _reply(
         case Hold(reason):
             return DeliveryState.HELD, reason
         case AskPerson(reason):
-            people.hand_over(tx, services.settings, last, agent_id, reason)
+            people.hand_over(tx, services, last, agent_id, reason)
             return DeliveryState.HANDED_TO_A_PERSON, reason
         case MayAnswer(to, why):
             sender = replying.sender_of(tx, agent_id, written_to=last.recipient)
@@ -380,7 +380,7 @@ def _reply(
             try:
                 outbox.queue(tx, outgoing, envelope, expiry=services.settings.send_expiry)
             except Malformed as error:
-                people.hand_over(tx, services.settings, last, agent_id, str(error))
+                people.hand_over(tx, services, last, agent_id, str(error))
                 return DeliveryState.HANDED_TO_A_PERSON, f"the answer cannot be sent: {error}"
             return DeliveryState.ANSWERED, why
 
