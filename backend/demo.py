@@ -37,6 +37,7 @@ __all__ = [
     "address",
     "answered",
     "demo_key",
+    "key_file",
     "prepare",
     "question",
     "send",
@@ -114,9 +115,14 @@ def settings_for(settings: Settings, *, hosted: bool) -> Settings:
     return settings.model_copy(update=changes)
 
 
+def key_file(data: Path) -> Path:
+    """Where the demo keeps its key in this data folder."""
+    return data / _KEY_FILE
+
+
 def demo_key(data: Path) -> str | None:
     """The key that the demo made for this data folder; None where no demo ran."""
-    file = data / _KEY_FILE
+    file = key_file(data)
     return file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
 
@@ -124,7 +130,7 @@ def _demo_key(data: Path) -> str:
     if (found := demo_key(data)) is not None:
         return found
     key = secrets.token_urlsafe(48)
-    file = data / _KEY_FILE
+    file = key_file(data)
     file.touch(mode=0o600)
     file.write_text(key, encoding="utf-8")
     return key

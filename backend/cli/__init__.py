@@ -27,6 +27,7 @@ from backend.cli import (
     outbound,
     people,
     rules,
+    secret,
     serve,
     workspaces,
 )
@@ -55,6 +56,7 @@ for _name, _commands in (
     ("rule", rules.commands),
     ("document", documents.commands),
     ("key", keys.commands),
+    ("secret", secret.commands),
     ("unknown", outbound.unknown),
     ("suppressions", outbound.suppressions_),
 ):

@@ -39,14 +39,14 @@ class Shell:
     """One command line, from its environment to its output; every command's `context.obj`."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        self.environ = environ
         self.json = False
         self._opened: Store | None = None
 
     @cached_property
     def settings(self) -> Settings:
         """The installation's settings. Raises Misconfigured."""
-        return load(self._environ)
+        return load(self.environ)
 
     @property
     def store(self) -> Store:
