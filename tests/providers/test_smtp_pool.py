@@ -155,6 +155,15 @@ async def test_a_relay_that_is_dying_is_not_tried_a_third_time(death: Behaviour)
     assert sink.connections == 2
 
 
+async def test_a_relay_that_went_away_altogether_is_a_transient_failure() -> None:
+    async with Sink() as sink, account(sink) as smtp:
+        await send(smtp)
+        await sink.__aexit__(None, None, None)
+        for _ in range(2):
+            with pytest.raises(TransientFailure, match="not reachable"):
+                await send(smtp)
+
+
 async def test_a_fresh_connection_that_dies_at_mail_is_not_replaced() -> None:
     async with Sink(script={"MAIL": [Fault.DROP]}) as sink, account(sink) as smtp:
         with pytest.raises(TransientFailure):

@@ -1,0 +1,81 @@
+"""The settings of block lists, sealers, filter and relay reach what they are about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backend.installation import installation
+from backend.smtp import make_certificate, make_door
+from mailagent.doors.smtp import listening_socket
+from mailagent.outgoing import Sent
+from mailagent.screening import Screened, Stranger
+from mailagent.settings import Settings, load
+from tests.dns_server import DnsServer
+from tests.doors.smtp_client import Book, Client, House, Shelf
+from tests.providers.mails import ALICE, Commits, outgoing
+from tests.rspamd_server import RspamdServer, verdict
+from tests.smtp_sink import Sink
+
+
+def settings(folder: Path, **environ: str) -> Settings:
+    given = {"MAILAGENT_DATA": str(folder), "MAILAGENT_SECRET_KEY": "k" * 40, **environ}
+    return load(given, env_file=None)
+
+
+async def test_the_door_asks_the_lists_by_the_resolver_that_was_set(tmp_path: Path) -> None:
+    with DnsServer({"5.6.7.8.zen.example.org": {"A": ["127.0.0.2"]}}) as dns:
+        given = settings(
+            tmp_path,
+            MAILAGENT_DNSBL="zen.example.org",
+            MAILAGENT_RESOLVER=dns.address,
+            MAILAGENT_PROXY_NETWORKS="127.0.0.0/8",
+        )
+        shelf, book = Shelf(), Book()
+        door = make_door(given, shelf, book, make_certificate(given))
+        listening = listening_socket("127.0.0.1", 0)
+        running = House(door, listening.getsockname()[1], shelf, book)
+        await door.start(listening)
+        try:
+            client: Client = await running.knock()
+            client.send("PROXY TCP4 8.7.6.5 127.0.0.1 40000 25")
+            assert (await client.reply()).startswith("220 ")
+            assert await client.begin() == "554 5.7.1 Your address is listed by zen.example.org"
+        finally:
+            await running.end()
+
+
+async def test_an_installation_asks_the_filter_and_knows_the_sealers(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with RspamdServer(answers=verdict("add header", 7)) as filter_:
+        given = settings(
+            tmp_path,
+            DATABASE_URL=sqlite_url,
+            MAILAGENT_ARC_SEALERS="Lists.Example., google.com",
+            MAILAGENT_RSPAMD_URL=filter_.url,
+            MAILAGENT_RSPAMD_PASSWORD="hunter2",
+            MAILAGENT_RSPAMD_AWAY="wait",
+        )
+        async with installation(given) as shared:
+            services = shared.services
+            assert services.settings.arc_sealers == ("lists.example", "google.com")
+            assert services.settings.screening_waits
+            assert services.screener is not None
+            stranger = Stranger(None, None, None, "hello@shop.example", "dlv_1")
+            screened = await services.screener.screen(b"Subject: x\r\n\r\n", stranger)
+    assert isinstance(screened, Screened)
+    assert filter_.asked[0].headers["password"] == "hunter2"
+
+
+async def test_an_installation_that_ends_says_goodbye_to_its_relay(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with Sink() as sink:
+        relay = f"smtp://127.0.0.1:{sink.port}?tls=none"
+        given = settings(tmp_path, DATABASE_URL=sqlite_url, SMTP_RELAY_URL=relay)
+        async with installation(given) as shared:
+            account = shared.services.accounts["smtp"]
+            for _ in range(2):
+                outcomes = await account.send(outgoing(), [ALICE], committing=Commits())
+                assert isinstance(outcomes[ALICE], Sent)
+    assert (sink.connections, sink.commands[-1]) == (1, "QUIT")
