@@ -14,6 +14,7 @@ from backend.inboxes.listing import Filter, listing, one
 from backend.inboxes.words import Status
 from backend.paging import Window
 from mailagent.errors import Conflict, Malformed, NotFound
+from mailagent.flow.answers import answer
 from mailagent.flow.states import DeliveryState
 from mailagent.outgoing import Handoff, Reply, Silence
 from mailagent.sandbox import Sandbox
@@ -276,7 +277,7 @@ async def test_a_person_answers_in_the_thread_from_the_agents_address(room: Mail
     delivery_id = await room.answered(mail(message_id="<ask@customer.example>"))
 
     await room.do(
-        handling.answer,
+        answer,
         room.services,
         delivery_id,
         "We refund you.",
@@ -301,7 +302,7 @@ async def test_a_person_may_answer_a_mail_that_nothing_proves(room: Mailroom) ->
     delivery_id = await room.deliver(mail(author="a@x.example, b@y.example"))
     await room.work()
 
-    await room.do(handling.answer, room.services, delivery_id, "Yes.", author="cli")
+    await room.do(answer, room.services, delivery_id, "Yes.", author="cli")
 
     item = await room.ask(one, delivery_id)
     assert (item.state, item.held_until) == ("answered", None)
@@ -316,7 +317,7 @@ async def test_mail_to_postmaster_is_answered_as_postmaster(quick: Mailroom) -> 
     delivery_id = await quick.deliver(mail(), role)
     await quick.work()
 
-    await quick.do(handling.answer, quick.services, delivery_id, "Thank you.", author="cli")
+    await quick.do(answer, quick.services, delivery_id, "Thank you.", author="cli")
     await quick.work()
 
     (reply,) = (await quick.ask(one, delivery_id)).replies
@@ -328,8 +329,8 @@ async def test_what_cannot_be_answered_says_why(quick: Mailroom) -> None:
     waiting = await quick.deliver(mail())
 
     with pytest.raises(Conflict, match="in work"):
-        await quick.do(handling.answer, quick.services, waiting, "Yes.", author="cli")
+        await quick.do(answer, quick.services, waiting, "Yes.", author="cli")
     with pytest.raises(Malformed, match="text"):
-        await quick.do(handling.answer, quick.services, waiting, " \n", author="cli")
+        await quick.do(answer, quick.services, waiting, " \n", author="cli")
     with pytest.raises(NotFound):
-        await quick.do(handling.answer, quick.services, "dlv_none", "Yes.", author="cli")
+        await quick.do(answer, quick.services, "dlv_none", "Yes.", author="cli")
