@@ -6,6 +6,7 @@
 
 BIN := .venv/bin
 PYTEST ?=
+REPORT ?= docs/reports/$(shell date +%F)-faults
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -26,8 +27,9 @@ test-services: install ## tests against system services; with CI set they are in
 	@if [ -n "$${CI:-}" ]; then sh scripts/services.sh; fi
 	@$(BIN)/pytest -m service $(PYTEST)
 
-faults: install ## the long fault runs
-	@MAILAGENT_TEST_FAULTS=long $(BIN)/pytest tests/faults --timeout 3600 $(PYTEST)
+faults: install ## the long fault runs; REPORT=path says where their report goes
+	@MAILAGENT_TEST_FAULTS=long MAILAGENT_TEST_FAULT_REPORT=$(REPORT) \
+		$(BIN)/pytest tests/faults --timeout 3600 $(PYTEST)
 
 check: lint types layers test ## formatting, lint, types, layers and tests
 

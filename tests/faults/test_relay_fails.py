@@ -20,7 +20,7 @@ from tests.faults.peers import aside, mail, write
 from tests.faults.report import LONG, Report
 from tests.smtp_sink import Behaviour, Fault, Sink
 
-ROUNDS = 10 if LONG else 1
+ROUNDS = 3 if LONG else 1
 SETTLE_SECONDS = 300
 NONSENSE = "I like this mail"
 TROUBLE: tuple[tuple[str, Behaviour, str], ...] = (
