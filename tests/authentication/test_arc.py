@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import dkim as dkimpy
@@ -167,6 +168,15 @@ def test_a_changed_octet_breaks_the_chain(what: str, old: bytes, new: bytes) -> 
         assert_fails(auth)
         assert auth.arc is not None
         assert auth.arc.result == "fail"
+
+
+def test_a_changed_octet_of_any_signature_or_hash_breaks_the_chain() -> None:
+    header = TWO.partition(b"\r\n\r\n")[0]
+    places = [found.start() for found in re.finditer(rb"[A-Za-z0-9+/]{40,}", header)]
+    assert len(places) >= 6, "two seals, two signatures, two body hashes"
+    for place in places:
+        other = b"A" if TWO[place : place + 1] != b"A" else b"B"
+        assert_fails(arrived(TWO[:place] + other + TWO[place + 1 :]))
 
 
 def field(raw: bytes, name: bytes, number: int = 1) -> bytes:
