@@ -129,7 +129,7 @@ def _say(words: bytes) -> None:
 def main() -> None:
     orders = Orders(**json.loads(sys.stdin.readline()))
     os.set_blocking(_OUTPUT, False)
-    logs.configure()
+    logs.configure(level=logs.LEVELS[orders.settings["mailagent_log_level"]])
     structlog.contextvars.bind_contextvars(acceptor=orders.number)
     sys.setswitchinterval(0.0005)  # as in backend.app: the committer waits for the interpreter
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

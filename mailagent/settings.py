@@ -78,6 +78,7 @@ class Settings(BaseModel):
     mailagent_dns_port: Port = 5353
     mailagent_resolver: str = ""
     mailagent_raw_store: str = ""
+    mailagent_log_level: Literal["debug", "info", "warning"] = "info"
     otel_exporter_otlp_endpoint: str = ""
     mailagent_arc_sealers: str = ""
     mailagent_dnsbl: str = ""

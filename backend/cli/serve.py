@@ -36,8 +36,8 @@ def serve(
     from backend import running
 
     parts = running.parts_named(only)
-    logs.configure()
     settings = load(os.environ)
+    logs.configure(level=logs.LEVELS[settings.mailagent_log_level])
     if demo:
         settings = demonstration.settings_for(settings, hosted="MAILAGENT_HOST" in os.environ)
     settings.secret_keys()

@@ -293,7 +293,9 @@ class SmtpDialogue(SmtpConnection):
             case Unrouted() | Replayed():  # SMTP has no tokens that could be replayed
                 self._say(replies.NO_SUCH_ADDRESS)
             case Later(reason):
-                _log.warning("smtp_mail_not_kept", source_id=inbound.source_id, reason=reason)
+                # The class alone: a database's own words may quote the row that it refused.
+                kind = reason.partition(":")[0]
+                _log.warning("smtp_mail_not_kept", source_id=inbound.source_id, reason=kind)
                 self._say(replies.NOT_KEPT)
 
     commands: ClassVar[Mapping[str, Any]] = MappingProxyType(

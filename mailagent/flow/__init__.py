@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import structlog
+
 from mailagent.flow import chores, outbox, read, send, think
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.work import Claim, Worker, claim_fairly
@@ -21,6 +23,8 @@ __all__ = ["FlowSettings", "Services", "Step", "unwatched", "workers"]
 _READS_AT_ONCE = 8
 _SENDS_AT_ONCE = 10
 
+
+log = structlog.get_logger()
 
 Step = Callable[[Services, Claim], Awaitable[None]]
 
@@ -34,21 +38,29 @@ def workers(services: Services, watched: Callable[[Step], Step] = unwatched) -> 
     """A worker for each queue, by the queue's name. `watched` may put something around a step."""
     settings = services.settings
 
-    def bound(step: Step) -> Callable[[Claim], Awaitable[None]]:
-        return partial(watched(step), services)
+    def bound(step: Step, named: str = "id") -> Callable[[Claim], Awaitable[None]]:
+        around = watched(step)
+
+        async def work(claim: Claim) -> None:
+            # Until the end of the row's own task, so that the line of its failure has it too.
+            structlog.contextvars.bind_contextvars(**{named: claim.id})
+            await around(services, claim)
+            log.debug("step.done", step=step.__name__)
+
+        return work
 
     return {
         "read": Worker(
             services.store,
             read.READING_QUEUE,
-            bound(read.read),
+            bound(read.read, "mail_id"),
             read.give_up,
             slots=_READS_AT_ONCE,
         ),
         "think": Worker(
             services.store,
             think.THINKING,
-            bound(think.think),
+            bound(think.think, "thread_id"),
             think.give_up,
             slots=settings.turns_at_once,
             claimer=partial(claim_fairly, cap=settings.turns_at_once_per_workspace),
@@ -56,7 +68,7 @@ def workers(services: Services, watched: Callable[[Step], Step] = unwatched) -> 
         "send": Worker(
             services.store,
             outbox.SENDING,
-            bound(send.send),
+            bound(send.send, "outbound_id"),
             send.give_up,
             slots=_SENDS_AT_ONCE,
             most_attempts=None,
@@ -64,7 +76,7 @@ def workers(services: Services, watched: Callable[[Step], Step] = unwatched) -> 
         "schedule": Worker(
             services.store,
             chores.SCHEDULES,
-            bound(chores.do_chore),
+            bound(chores.do_chore, "chore"),
             chores.give_up,
             slots=1,
         ),

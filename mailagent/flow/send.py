@@ -70,6 +70,7 @@ async def send(services: Services, claim: Claim) -> None:
     due = await store.write(workspace_id, _begin, services, claim)
     if due is None:
         return
+    structlog.contextvars.bind_contextvars(mail_id=due.row.answers_delivery_id or claim.id)
     batches, waiting = _batches(services, due)
     for recipient, reason in waiting:
         await store.write(workspace_id, _wait, claim, due.row.expires_at, recipient, reason)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import structlog
 from sqlalchemy import Integer, bindparam, func, literal_column, select, update
 
 from mailagent.agents import Passage, Profile, Step, Turn
@@ -73,6 +74,7 @@ async def think(services: Services, claim: Claim) -> None:
     opened = await store.write(workspace_id, _open, services, claim)
     if opened is None:
         return
+    structlog.contextvars.bind_contextvars(mail_id=opened.mails[-1].delivery_id)
     steps = _Steps(services, claim, opened)
     turn = Turn(
         id=opened.turn_id,
