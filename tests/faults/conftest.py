@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mailagent.store.migrations import upgrade
-from tests.databases import DATABASES, PostgresDatabases, PostgresServer
+from tests.databases import DATABASES, PostgresDatabases, PostgresServer, SqliteDatabases
 from tests.faults.report import LONG, Report
 
 _REPORT = pytest.StashKey[Report]()
@@ -27,6 +27,19 @@ def some_database_url(request: pytest.FixtureRequest) -> str:
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(fixture)
     return url
+
+
+@pytest.fixture(params=DATABASES if LONG else DATABASES[:1])
+def some_empty_database_url(
+    request: pytest.FixtureRequest, sqlite_databases: SqliteDatabases, tmp_path: Path
+) -> Iterator[str]:
+    """As `some_database_url`, without tables."""
+    if request.param == "sqlite":
+        yield sqlite_databases.create_empty(tmp_path)
+    else:
+        postgres: PostgresDatabases = request.getfixturevalue("postgres_databases")
+        with postgres.create_empty() as url:
+            yield url
 
 
 @pytest.fixture(scope="session")

@@ -24,19 +24,20 @@ SETTLE_SECONDS = 600 if LONG else 180
 
 @pytest.mark.timeout(900 if LONG else 300)
 def test_what_breaks_its_reader_is_quarantined_and_its_neighbours_are_answered(
-    database_url: str, tmp_path: Path, faults: Report
+    some_database_url: str, tmp_path: Path, faults: Report
 ) -> None:
-    furnish(database_url)
-    evidence = Evidence(database_url)
+    furnish(some_database_url)
+    evidence = Evidence(some_database_url)
+    database = some_database_url.partition(":")[0]
     hostile = {f"{word}-{n}@hostile.example": word for word in FATAL for n in range(EACH)}
     leaking = {f"leak-{n}@hostile.example": "leak" for n in range(LEAKS)}
     acknowledged: dict[str, bytes] = {}
     with (
-        faults.scenario("mails that break their reader", database_url.partition(":")[0]) as entry,
+        faults.scenario("mails that break their reader", database) as entry,
         SinkProcess(tmp_path / "taken.log") as sink,
         Node(
             tmp_path,
-            database_url,
+            some_database_url,
             relay_port=sink.port,
             program="tests.faults.node",
             asked={"hostile_mail": True},

@@ -28,15 +28,15 @@ from tests.faults.peers import SinkProcess, mail
 from tests.faults.report import LONG, Report
 
 FIRST = "0001"
-BEFORE, MEANWHILE, AFTER = (200, 20, 20) if LONG else (20, 5, 5)
+BEFORE, MEANWHILE, AFTER = (50, 20, 20) if LONG else (10, 3, 3)
 SETTLE_SECONDS = 180
 
 
 @pytest.mark.timeout(300)
 def test_mail_of_before_and_during_a_migration_is_answered_after_it(
-    empty_database_url: str, tmp_path: Path, faults: Report
+    some_empty_database_url: str, tmp_path: Path, faults: Report
 ) -> None:
-    url = empty_database_url
+    url = some_empty_database_url
     evidence = Evidence(url)
     furnish_as_first_version(url)
     door = FirstVersionsDoor(url)
@@ -108,7 +108,7 @@ class FirstVersionsDoor:
     def _accept(self) -> None:
         engine = create_engine(driver_url(self._url))
         number = 0
-        while not self._stop.wait(0.06):
+        while not self._stop.wait(0.2):
             sender = f"old-{number}@writer.example"
             try:
                 with engine.begin() as connection:
