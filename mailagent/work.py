@@ -323,11 +323,16 @@ class Worker:
         give_up: Callable[[Transaction, Claim, str], None],
         *,
         slots: int,
+        at_once: int | None = None,
         most_attempts: int | None = MOST_ATTEMPTS,
         claimer: Callable[..., list[Claim]] = claim,
     ) -> None:
+        """`at_once` bounds what one claim takes, where many slots are for work that waits: hundreds
+        of rows that begin in the same moment would keep other queues from the database.
+        """
         self._store, self._queue, self._work, self._give_up = store, queue, work, give_up
         self._slots, self._most_attempts, self._claimer = slots, most_attempts, claimer
+        self._at_once = slots if at_once is None else at_once
         self._running: dict[asyncio.Task[None], Claim] = {}
         self._next_rescue = 0.0
         self._last_seen = 0.0
@@ -373,7 +378,7 @@ class Worker:
 
     async def _fill(self) -> bool:
         """Claim for the free slots; whether there may be more due than was claimed."""
-        free = self._slots - self.busy
+        free = min(self._slots - self.busy, self._at_once)
         if free <= 0:
             return False
         try:

@@ -22,6 +22,7 @@ __all__ = ["FlowSettings", "Services", "Step", "unwatched", "workers"]
 
 _READS_AT_ONCE = 8
 _SENDS_AT_ONCE = 10
+_TURNS_BEGUN_AT_ONCE = 16
 
 
 log = structlog.get_logger()
@@ -63,6 +64,7 @@ def workers(services: Services, watched: Callable[[Step], Step] = unwatched) -> 
             bound(think.think, "thread_id"),
             think.give_up,
             slots=settings.turns_at_once,
+            at_once=_TURNS_BEGUN_AT_ONCE,
             claimer=partial(claim_fairly, cap=settings.turns_at_once_per_workspace),
         ),
         "send": Worker(

@@ -39,8 +39,9 @@ class FlowSettings:
     turns_per_workspace_a_day: int = 1_000
     replies_per_thread_an_hour: int = 10
     hops_before_loop: int = 3
-    turns_at_once: int = 20
-    turns_at_once_per_workspace: int = 8
+    turns_at_once: int = 256
+    """A turn mostly waits for a model, for half a minute or more, and costs little meanwhile."""
+    turns_at_once_per_workspace: int = 64
     default_processor: str = "builtin"
 
     def trusts(self, client_ip: str | None) -> bool:

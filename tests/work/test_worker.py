@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from mailagent.store.engine import Store
 from mailagent.store.transaction import Transaction
-from mailagent.work import MOST_ATTEMPTS, Claim, Wakeups, Worker, finish
+from mailagent.work import MOST_ATTEMPTS, Claim, Queue, Wakeups, Worker, claim, finish
 from tests.work.jobs import JOBS, add, ago, all_rows, change, jobs, metadata, one
 
 _DEADLINE = 15.0
@@ -59,9 +59,11 @@ class Work:
 
 
 @asynccontextmanager
-async def working(work: Work, *, slots: int = 4) -> AsyncIterator[tuple[Worker, asyncio.Event]]:
+async def working(
+    work: Work, *, slots: int = 4, **more: Any
+) -> AsyncIterator[tuple[Worker, asyncio.Event]]:
     """A worker that runs; its event wakes it."""
-    worker = Worker(work.store, JOBS, work, work.give_up, slots=slots)
+    worker = Worker(work.store, JOBS, work, work.give_up, slots=slots, **more)
     wake, stop = asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(worker.run(wake, stop))
     try:
@@ -89,6 +91,22 @@ async def test_everything_due_is_done_once_within_the_slots(store: Store) -> Non
         await until(lambda: states(store) == {"done"})
     assert len(work.seen) == 30
     assert work.most_at_once <= 4
+
+
+async def test_many_slots_are_filled_a_few_rows_a_claim(store: Store) -> None:
+    add(store, *(f"{n:02}" for n in range(12)))
+    go, taken = asyncio.Event(), list[int]()
+
+    def claimer(tx: Transaction, queue: Queue, limit: int, **more: Any) -> list[Claim]:
+        claims = claim(tx, queue, limit, **more)
+        taken.append(len(claims))
+        return claims
+
+    work = Work(store, lambda _: go.wait())
+    async with working(work, slots=12, at_once=5, claimer=claimer) as (worker, _):
+        await until(lambda: worker.busy == 12)
+        go.set()
+    assert max(taken) == 5
 
 
 async def test_a_woken_worker_looks_at_once(store: Store) -> None:
