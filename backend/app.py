@@ -113,9 +113,7 @@ async def serving(
             tasks.append(asyncio.create_task(_rehearse(services.sandbox)))
         ports: dict[str, int | None] = {"webhooks": None, "backend": None}
         if webhooks is not None:
-            app = webhook_app(
-                health.report, health.metrics, trusts=health.trusts, door=webhooks
-            )
+            app = webhook_app(health.report, health.metrics, trusts=health.trusts, door=webhooks)
             ports["webhooks"] = await _listen(
                 servers, app, host, settings.mailagent_port, "MAILAGENT_PORT"
             )

@@ -44,6 +44,10 @@ def inbox(
     status: Annotated[Status | None, typer.Option(help="In the words of Aexy's inbox.")] = None,
     state: Annotated[DeliveryState | None, typer.Option(help="In our own words.")] = None,
     since: Annotated[str, typer.Option(help="A time (ISO 8601), or an age: 30min, 2h, 7d.")] = "",
+    search: Annotated[
+        str | None,
+        typer.Option(help="Words that subject, sender or text hold, all of them; word* begins so."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
     """The mails of one agent with their answers, newest first."""
@@ -51,7 +55,10 @@ def inbox(
     row = _agent_at(shell, address)
     earliest = _moment(since, shell.store.now()) if since else None
     which = Filter(row.agent_id, status, state, earliest)
-    items = shell.read(row.workspace_id, listing.listing, which, Window(limit)).items
+    if search is None:
+        items = shell.read(row.workspace_id, listing.listing, which, Window(limit)).items
+    else:
+        items = shell.read(row.workspace_id, listing.search, which, search, Window(limit)).items
     text = "\n".join(line for item in items for line in _item_lines(item))
     shell.show(text or "no mail", [ItemOut.of(item) for item in items], list[ItemOut])
 

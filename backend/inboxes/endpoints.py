@@ -50,10 +50,14 @@ async def inbox(
     status: Status | None = None,
     state: DeliveryState | None = None,
     since: Annotated[AwareDatetime | None, Query(description="Received then or later")] = None,
+    search: Annotated[
+        str | None,
+        Query(max_length=500, description="Words that subject, sender or text hold, all of them"),
+    ] = None,
 ) -> Page[ItemOut]:
     """The mails of one agent with their answers, newest first."""
-    found = await access.read(_inbox, agent, Filter(None, status, state, since), window)
-    return found.map(ItemOut.of)
+    which = Filter(None, status, state, since)
+    return (await access.read(_inbox, agent, which, window, search)).map(ItemOut.of)
 
 
 @router.post(f"{_INBOX}/{{delivery}}/reply", response_model=SentOut, status_code=201)
@@ -163,8 +167,12 @@ async def get_thread(thread: str, access: Access = require("message.read")) -> T
     return ThreadOut.of(await access.read(contents.thread, thread))
 
 
-def _inbox(tx: Transaction, agent: str, which: Filter, window: Windowed) -> Page[listing.Item]:
+def _inbox(
+    tx: Transaction, agent: str, which: Filter, window: Windowed, search: str | None
+) -> Page[listing.Item]:
     of_agent = Filter(agents.get(tx, agent).id, which.status, which.state, which.since)
+    if search is not None:
+        return listing.search(tx, of_agent, search, window)
     return listing.listing(tx, of_agent, window)
 
 

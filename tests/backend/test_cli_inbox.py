@@ -118,6 +118,9 @@ def test_an_inbox_lists_mails_with_their_answers(terminal: Terminal) -> None:
     assert (item["state"], item["status"]) == ("answered", "responded")
     assert terminal.json("inbox", HELLO, "--since", "2999-01-01") == []
     assert terminal.json("inbox", HELLO, "--status", "escalated") == []
+    (found,) = terminal.json("inbox", HELLO, "--search", "ORDER ann*")
+    assert found["id"] == delivery_id
+    assert terminal.run("inbox", HELLO, "--search", "order refund").strip() == "no mail"
 
 
 def test_an_inbox_of_nobody_and_a_time_of_no_form_are_refused(terminal: Terminal) -> None:

@@ -97,6 +97,29 @@ async def test_an_inbox_is_filtered_and_paged(room: Mailroom, api: httpx.AsyncCl
         assert (await api.get(INBOX, params=wrong)).status_code == 422
 
 
+async def test_an_inbox_is_searched_page_by_page_and_within_a_filter(
+    room: Mailroom, api: httpx.AsyncClient
+) -> None:
+    refund = await room.answered(mail(subject="My refund", text="For order A-77."))
+    order = await room.answered(mail(author="refund@shop.example", text="Where is it?"))
+    room.agent_says(Silence("a thank-you"))
+    thanks = await room.answered(mail(text="Thank you for the refund!"))
+    await room.answered(mail(text="Nothing of that."))
+
+    found = [one["id"] for one in await items(api, INBOX, search="REFUND")]
+    assert found == [thanks, order, refund]
+    assert [one["id"] for one in await items(api, INBOX, search="refund 77")] == [refund]
+    silent = await items(api, INBOX, search="refund", state="silent")
+    assert [one["id"] for one in silent] == [thanks]
+    first = (await api.get(INBOX, params={"search": "refund", "limit": 2})).json()
+    query = {"search": "refund", "limit": 2, "cursor": first["next_cursor"]}
+    second = (await api.get(INBOX, params=query)).json()
+    assert [one["id"] for one in (*first["items"], *second["items"])] == found
+    assert second["next_cursor"] is None
+    for wrong in ({"search": "…"}, {"search": "refund", "cursor": "WyJhIl0"}):
+        assert (await api.get(INBOX, params=wrong)).status_code == 422
+
+
 async def test_one_delivery_is_shown_whole(room: Mailroom, api: httpx.AsyncClient) -> None:
     delivery_id = await room.answered(mail(text="Where is it?"))
     path = f"workspaces/shop/deliveries/{delivery_id}"
