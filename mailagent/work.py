@@ -55,8 +55,10 @@ __all__ = [
     "renew",
 ]
 
-LEASE = timedelta(seconds=8)
-RENEW_EVERY = timedelta(seconds=2.5)
+LEASE = timedelta(seconds=6)
+"""With two polls at most until somebody looks, a dead node's work goes on within 10 seconds."""
+RENEW_EVERY = timedelta(seconds=1.5)
+"""So that a live node may be late by 4.5 seconds before its work is taken for abandoned."""
 POLL_EVERY = 1.0
 CLAIM_EVERY = 0.02
 """Seconds between two claims of a worker at the least: under load many rows share one commit."""

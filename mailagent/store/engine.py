@@ -15,12 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from mailagent.store.postgres import APPLICATION_NAME, LOCK_TRIES, OPTIONS
 from mailagent.store.process_lock import ProcessLock
 from mailagent.store.shared_commit import SharedCommit
 from mailagent.store.sqlite import PRAGMAS
@@ -34,10 +36,6 @@ T = TypeVar("T")
 
 _READERS = 3
 _POSTGRES_CONNECTIONS = 8
-
-APPLICATION_NAME = "mailagent"
-"""By which a PostgreSQL server tells who is connected; a restore wants none of us to be."""
-_OPTIONS = f"-c timezone=UTC -c application_name={APPLICATION_NAME}"
 
 
 def driver_url(url: str) -> str:
@@ -161,7 +159,7 @@ class Store:
         return self._snapshot(workspace_id, work, again=False)
 
     def _commit(
-        self, workspace_id: str | None, work: Callable[[Transaction], T], *, again: bool = True
+        self, workspace_id: str | None, work: Callable[[Transaction], T], *, tries: int = LOCK_TRIES
     ) -> T:
         with self.engine.connect() as connection:
             if self.on_sqlite:
@@ -175,13 +173,15 @@ class Store:
             except DBAPIError as error:
                 # Died before its COMMIT was sent: nothing was done. To ask each connection first
                 # whether it lives would cost a mail ten round trips.
-                if not (again and error.connection_invalidated):
+                # Nor was anything done where another, perhaps a frozen one, held what it needed.
+                locked = isinstance(error.orig, LockNotAvailable)
+                if tries == 1 or not (error.connection_invalidated or locked):
                     raise
             else:
                 connection.commit()
                 self.woken(transaction.woken)
                 return result
-        return self._commit(workspace_id, work, again=False)
+        return self._commit(workspace_id, work, tries=tries - 1)
 
     def woken(self, queues: frozenset[str]) -> None:
         """Pass on that rows of these queues are due now."""
@@ -224,7 +224,7 @@ def _engine(url: str, *, on_sqlite: bool) -> Engine:
             url,
             pool_size=_POSTGRES_CONNECTIONS,
             max_overflow=4,
-            connect_args={"connect_timeout": 5, "options": _OPTIONS},
+            connect_args={"connect_timeout": 5, "options": OPTIONS},
         )
     engine = create_engine(url, pool_size=_READERS + 2, connect_args={"timeout": 5})
 

@@ -18,6 +18,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from mailagent.inbound import Accepted, Duplicate, Later, Outcome, Replayed, Unrouted
+from mailagent.store.postgres import OPTIONS
 from mailagent.store.sqlite import PRAGMAS
 from mailagent.store.types import microseconds
 from mailagent.tokens import new_id
@@ -195,7 +196,7 @@ class GroupCommit:
 
     def _connect(self) -> Any:
         if not self.on_sqlite:
-            return psycopg.connect(self._address, connect_timeout=5)
+            return psycopg.connect(self._address, connect_timeout=5, options=OPTIONS)
         connection = sqlite3.connect(
             self._address,
             timeout=self._busy_seconds,
