@@ -26,6 +26,8 @@ from backend.cli import (
     migrate,
     outbound,
     people,
+    purge,
+    retention,
     rules,
     secret,
     serve,
@@ -58,6 +60,8 @@ for _name, _commands in (
     ("key", keys.commands),
     ("secret", secret.commands),
     ("unknown", outbound.unknown),
+    ("purge", purge.commands),
+    ("retention", retention.commands),
     ("suppressions", outbound.suppressions_),
 ):
     app.add_typer(_commands, name=_name, no_args_is_help=True)

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 
 from backend.paging import Page, Window, page
 from mailagent.errors import Conflict, NotFound
-from mailagent.flow import track
+from mailagent.flow import suppression, track
 from mailagent.flow.ledger import note
 from mailagent.mime.outgoing_rules import check_address
 from mailagent.store.tables import suppressions
@@ -52,7 +52,10 @@ def add(tx: Transaction, address: str, *, detail: str, actor: str) -> Suppressio
 
 def remove(tx: Transaction, address: str, *, actor: str) -> Suppression:
     """Write to an address again. Raises NotFound when it is not suppressed."""
-    row = tx.row(select(suppressions).where(suppressions.c.address == address.lower()))
+    assert tx.workspace_id is not None
+    # After a purge the address stands there as a pseudonym.
+    known = suppressions.c.address.in_(suppression.forms(tx.workspace_id, [address]))
+    row = tx.row(select(suppressions).where(known))
     if row is None:
         raise NotFound(f"{address} is not suppressed in this workspace")
     tx.execute(delete(suppressions).where(suppressions.c.id == row.id))
