@@ -20,10 +20,12 @@ from tests.faults.report import LONG, Report
 
 ROUNDS = 10 if LONG else 1
 JUMPS = {
-    "sqlite": (timedelta(hours=30), timedelta(hours=30, seconds=-5), timedelta(hours=100)),
+    "sqlite": (timedelta(minutes=10), timedelta(minutes=10, seconds=-5), timedelta(hours=2)),
     "postgresql": (timedelta(seconds=3), timedelta(hours=-30), timedelta(seconds=1)),
 }
-"""By how much it is ahead, one after the other."""
+"""By how much it is ahead, one after the other: more than leases last, in all rounds together less
+than the three days after which a reply expires.
+"""
 SETTLE_SECONDS = 240
 
 
