@@ -51,6 +51,7 @@ async def plant(space: Space) -> tuple[str, ...]:
     held = await _wrote(
         space, "held", f"{MARK} unproven", {"From": f"{PERSON}, {MARK}@other.example"}
     )
+    await space.notices()  # they leave before the relay refuses everybody
     script["RCPT"] = f"550 5.1.1 <{PERSON}> is not known, {MARK}"
     refused = await space.send(PERSON, subject=f"{MARK} news", text=f"Dear {MARK}!\n")
     await space.sent_off(refused, "refused")

@@ -42,7 +42,7 @@ async def test_nothing_remains_in_any_column_of_any_table(house: House, target: 
 async def test_nothing_remains_of_single_mails_in_any_column(house: House) -> None:
     space = await house.workspace(quoting)
     ids = await plant(space)
-    (refused,) = [row.id for row in await space.outbound() if row.state == "refused"]
+    (refused,) = [row.id for row in await space.outbound() if row.purpose == "new"]
 
     await purged(space, Named(ids, (refused,)))
 
