@@ -328,7 +328,7 @@ class _bulk:  # noqa: N801 - used as a function
             self._connection: Any = sqlite3.connect(
                 self._url.removeprefix("sqlite:///"), isolation_level=None
             )
-            for pragma in ("synchronous=OFF", "foreign_keys=OFF", "cache_size=-1000000"):
+            for pragma in ("journal_mode=OFF", "synchronous=OFF", "foreign_keys=OFF"):
                 self._connection.execute(f"PRAGMA {pragma}")
             return self._keep_sqlite
         self._connection = psycopg.connect(self._url)

@@ -43,8 +43,8 @@ from tests.databases import DATABASES, PostgresDatabases, PostgresServer
 TURNS = 200
 WORKSPACES = 10
 WAITING = 500
-ACCEPTING_SECONDS = 1.0
-ACCEPTING_ROUNDS = 5
+ACCEPTING_SECONDS = 0.5
+ACCEPTING_ROUNDS = 6
 MOST_DELAY = 2.0
 LEAST_RATIO = 0.9
 _CONNECTIONS = 4
@@ -205,10 +205,11 @@ def measure(urls: Sequence[str], folder: Path, wait: float) -> list[str]:
     """The lines of two databases of one kind: of a node that thinks, and of one that rests."""
     addresses = furnish(urls[0], WORKSPACES)
     furnish(urls[1], 1)
-    rows = Rows(urls[0])
+    rows, _ = both = [Rows(url) for url in urls]
     with ExitStack() as stack:
         model = stack.enter_context(SlowModel(wait))
-        stack.callback(rows.close)
+        for one in both:
+            stack.callback(one.close)
         thinking, resting = (
             _node(stack, folder / f"node-{number}", url, model) for number, url in enumerate(urls)
         )
@@ -219,11 +220,14 @@ def measure(urls: Sequence[str], folder: Path, wait: float) -> list[str]:
             write(thinking.port, addresses[number % WORKSPACES], f"long-{number}")
         until(lambda: model.waiting == TURNS, f"{TURNS} turns in flight")
         in_flight = memory_mib(thinking.pid)
-        # In turns, so that whatever else this machine does meets both nodes.
-        pairs = [
-            tuple(accepted(node.port, addresses[0], f"{number}") for node in (thinking, resting))
-            for number in range(ACCEPTING_ROUNDS)
-        ]
+        # In turns, and each with all that was accepted before read: whatever else this machine does
+        # meets both nodes alike.
+        nodes = {"thinking": thinking, "resting": resting}
+        rates: dict[str, list[float]] = {name: [] for name in nodes}
+        for number in range(ACCEPTING_ROUNDS):
+            for name in sorted(nodes, reverse=number % 2 == 0):
+                rates[name].append(accepted(nodes[name].port, addresses[0], f"{number}"))
+                until(lambda: not any(one.count(*UNREAD) for one in both), "reading")
         still = model.waiting
         until(lambda: not rows.count(*READY), "all answers")
         number = 0
@@ -233,15 +237,15 @@ def measure(urls: Sequence[str], folder: Path, wait: float) -> list[str]:
                 number += 1
             until(lambda: not rows.count(*UNREAD), "reading what waits")
         delays = [_delay(thinking, model, address) for address in addresses[1:]]
-    busy, idle = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(one / other for one, other in pairs)
+    idle, busy = (statistics.median(rates[name]) for name in ("resting", "thinking"))
+    ratio = busy / idle
     return [
         line("turns in flight when accepting began and ended", f"{TURNS}, {still}"),
         line("memory at rest, PSS of the tree", f"{at_rest:.0f} MiB"),
         line(f"memory with {TURNS} turns in flight", f"{in_flight:.0f} MiB"),
         line("accepted by a node without turns", f"{idle:.0f} mails/s"),
         line(f"accepted by the node with {TURNS} turns", f"{busy:.0f} mails/s"),
-        line("median of the ratios (aim 0.9)", f"{ratio:.2f}", met=ratio >= LEAST_RATIO),
+        line("ratio (aim 0.9)", f"{ratio:.2f}", met=ratio >= LEAST_RATIO),
         line(
             f"first turn of another workspace behind {behind} threads of one, longest of "
             f"{len(delays)} (aim {MOST_DELAY:.0f} s)",
