@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, Metric
 from sqlalchemy import func, select
 
-from backend.inboxes.filtering import besides_answered
 from mailagent.flow.states import DeliveryState
 from mailagent.sandbox import Sandbox
+from mailagent.store.standing import of_workspace
 from mailagent.store.tables import deliveries, outbound_mails
 from mailagent.store.transaction import Transaction
 from mailagent.store.types import verbatim
@@ -27,9 +27,7 @@ def oldest_seconds(tx: Transaction) -> dict[str, int]:
     """For how long the oldest mail has been in each state that we go on with by ourselves."""
     # Each along a partial index, as health's counts.
     state, since = deliveries.c.state, func.min(deliveries.c.received_at)
-    read = select(state, since).where(
-        state.in_(_READ), besides_answered(), deliveries.c.archived_at.is_(None)
-    )
+    read = select(state, since).where(state.in_(_READ), of_workspace())
     oldest = {
         "accepted": tx.value(select(since).where(state == verbatim("accepted"))),
         **dict.fromkeys(_READ),

@@ -18,7 +18,6 @@ from backend.acceptors import Acceptors
 from backend.access import keys
 from backend.access.permissions import expanded
 from backend.gauges import Machine, oldest_seconds
-from backend.inboxes.filtering import besides_answered
 from backend.workspaces.service import operator_id
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_tls import Certificate
@@ -28,6 +27,7 @@ from mailagent.errors import Unauthentic
 from mailagent.flow import waiting
 from mailagent.flow.states import NEEDS_A_PERSON
 from mailagent.store.engine import Store
+from mailagent.store.standing import of_workspace
 from mailagent.store.tables import deliveries, outbound_mails, outbound_recipients
 from mailagent.store.transaction import Transaction
 from mailagent.store.types import verbatim
@@ -172,7 +172,7 @@ def count(tx: Transaction) -> dict[str, dict[str, int]]:
             .where(table.state == verbatim("accepted"), table.archived_at.is_(None))
             .group_by(table.state),
             select(table.state, func.count())
-            .where(table.state.in_(open_), besides_answered(), table.archived_at.is_(None))
+            .where(table.state.in_(open_), of_workspace())
             .group_by(table.state),
         ),
         "outbound_waiting": _by_state(

@@ -16,12 +16,11 @@ from sqlalchemy import ColumnElement, Select, exists, select
 
 from backend.inboxes.words import Status, states_of
 from mailagent.flow.states import DeliveryState
+from mailagent.store.standing import ACCEPTED, of_agent, of_workspace
 from mailagent.store.tables import deliveries
-from mailagent.store.types import EPOCH, verbatim
+from mailagent.store.types import EPOCH
 
-__all__ = ["Filter", "besides_answered", "selected"]
-
-_ACCEPTED, _ANSWERED = verbatim("accepted"), verbatim("answered")
+__all__ = ["Filter", "selected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,6 @@ def selected(which: Filter) -> list[Select[*tuple[Any, ...]]]:
     """Statements on `deliveries` that together give each delivery of the filter once."""
     plain = list(_plain(which))
     return [select(deliveries).where(*plain, *standing) for standing in _standing(which)]
-
-
-def besides_answered() -> ColumnElement[bool]:
-    """The condition of the index that finds what a workspace has in another state."""
-    return deliveries.c.state.not_in([_ACCEPTED, _ANSWERED])
 
 
 def _plain(which: Filter) -> Iterator[ColumnElement[bool]]:
@@ -89,13 +83,12 @@ def _in_state(which: Filter, state: DeliveryState) -> list[ColumnElement[bool]]:
     table = deliveries.c
     if state is DeliveryState.ACCEPTED:
         # The time says nothing but which index is meant: that of the few rows to read.
-        return [table.archived_at.is_(None), table.state == _ACCEPTED, table.not_before >= EPOCH]
-    conditions: list[ColumnElement[bool]] = [table.archived_at.is_(None), table.state == state]
+        return [table.archived_at.is_(None), table.state == ACCEPTED, table.not_before >= EPOCH]
     if which.agent_id is not None:
-        conditions.append(table.state != _ACCEPTED)
-    elif state is not DeliveryState.ANSWERED:
-        conditions.append(besides_answered())
-    return conditions
+        return [table.state == state, of_agent()]
+    if state is DeliveryState.ANSWERED:
+        return [table.state == state, table.archived_at.is_(None)]
+    return [table.state == state, of_workspace()]
 
 
 def _twin_stands(status: Status) -> ColumnElement[bool]:

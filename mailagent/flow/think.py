@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
-from sqlalchemy import Integer, bindparam, func, literal_column, select, update
+from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
 from mailagent.agents import Passage, Profile, Step, Turn
 from mailagent.errors import Malformed, Misconfigured, NotFound, SandboxFailure, TransientFailure
@@ -29,6 +29,7 @@ from mailagent.mail import Mail
 from mailagent.mime import charset
 from mailagent.outgoing import Handoff, Reply, Silence
 from mailagent.store import documents
+from mailagent.store.standing import of_workspace
 from mailagent.store.tables import (
     agents,
     deliveries,
@@ -298,13 +299,16 @@ def _stop(
         note(tx, "think", str(state), reason, delivery_id=delivery_id)
     # Once for a thread that is parked, once for a budget that is spent: a flood of mail must not
     # become a flood of notices.
-    same = deliveries.c.thread_id == thread.id if until is None else deliveries.c.reason == reason
+    if until is None:
+        same = deliveries.c.thread_id == thread.id
+    else:
+        same = and_(deliveries.c.reason == reason, of_workspace())
     told_before = tx.value(
-        select(func.count())
-        .select_from(deliveries)
+        select(deliveries.c.id)
         .where(same, deliveries.c.state == state, deliveries.c.id.not_in(waiting))
+        .limit(1)
     )
-    if not told_before:
+    if told_before is None:
         people.hand_over(tx, services, newest, thread.agent_id, reason)
 
 
