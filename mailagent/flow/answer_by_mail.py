@@ -24,6 +24,7 @@ from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
 from mailagent.mail import Attachment, Content, Kind, Mail
 from mailagent.outgoing import OutgoingAttachment
+from mailagent.reading import Reading
 from mailagent.store.tables import answer_invitations, deliveries
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import key_of_answer
@@ -57,15 +58,15 @@ def is_answer(recipient: str) -> bool:
     return bool(mark) and local == people.ANSWERING
 
 
-async def files(services: Services, raw: bytes, content: Content) -> tuple[OutgoingAttachment, ...]:
-    """The files that the person sends along, read in the sandbox; none where they are too many.
+async def files(services: Services, raw: bytes, reading: Reading) -> tuple[OutgoingAttachment, ...]:
+    """The files that a person sends along, read in the sandbox; none where they are too large.
 
     Raises SandboxFailure.
     """
-    if _too_large(content):
+    if reading.kind is not Kind.PERSON or _too_large(reading.content):
         return ()
     made = []
-    for one in _sent_along(content):
+    for one in _sent_along(reading.content):
         octets = await services.sandbox.run("mailagent.reading:attachment", raw, {"part": one.part})
         made.append(OutgoingAttachment(one.filename, one.content_type, octets))
     return tuple(made)

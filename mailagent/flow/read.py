@@ -77,7 +77,7 @@ async def read(services: Services, claim: Claim) -> None:
         await services.store.write(claim.workspace_id, _wait_for_screening, claim)
         return
     answers = row.place == "role" and answer_by_mail.is_answer(row.recipient)
-    along = await answer_by_mail.files(services, raw, reading.content) if answers else ()
+    along = await answer_by_mail.files(services, raw, reading) if answers else ()
     await services.store.write(
         claim.workspace_id, _record, services, claim, row, origin, reading, screened, along
     )
