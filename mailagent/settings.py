@@ -186,13 +186,13 @@ class Settings(BaseModel):
     def secret_keys(self) -> tuple[str, ...]:
         """The keys that tokens derive from, the one that makes new ones first.
 
-        `MAILAGENT_SECRET_KEY` holds them between commas or white space. Raises Misconfigured when
+        `MAILAGENT_SECRET_KEY` holds them between commas or on lines. Raises Misconfigured when
         there is none, or a short one.
         """
         if self.mailagent_secret_key is None:
             raise Misconfigured("MAILAGENT_SECRET_KEY", f"is not set: {_MAKE_KEY}")
         given = self.mailagent_secret_key.get_secret_value()
-        keys = tuple(re.split(r"[,\s]+", given.strip(", \r\n")))
+        keys = tuple(key.strip() for key in re.split(r"[,\r\n]+", given.strip(", \r\n")))
         for number, key in enumerate(keys, 1):
             if len(key) < _SHORTEST_KEY:
                 which = f"key {number} of {len(keys)} " if len(keys) > 1 else ""
