@@ -22,6 +22,8 @@ __all__ = ["Settings", "load"]
 
 _MAKE_KEY = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 _SHORTEST_KEY = 32
+_ALSO_FROM_FILES = frozenset({"DATABASE_URL"})
+"""Shown in part and therefore no SecretStr, but with a password in it."""
 _PLACEHOLDERS = ("changeme", "change-me", "your-", "secret-here", "xxxx", "placeholder", "<")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -227,14 +229,14 @@ def _read_env_file(path: Path) -> dict[str, str]:
 def load(environ: Mapping[str, str], *, env_file: Path | None = Path(".env")) -> Settings:
     """Read settings from `environ`, then from `env_file` for names that `environ` lacks.
 
-    Any secret may stand in a file named by `<NAME>_FILE`. An empty value counts as not set.
-    Raises Misconfigured with one sentence that names the variable and the mend.
+    Any secret, and DATABASE_URL, may stand in a file named by `<NAME>_FILE`. An empty value counts
+    as not set. Raises Misconfigured with one sentence that names the variable and the mend.
     """
     given: dict[str, str] = {}
     if env_file is not None and env_file.is_file():
         given |= _read_env_file(env_file)
     given |= {name: value for name, value in environ.items() if value}
-    for name in _secret_names():
+    for name in _secret_names() | _ALSO_FROM_FILES:
         if path := given.get(f"{name}_FILE"):
             try:
                 given[name] = Path(path).read_text(encoding="utf-8").strip()

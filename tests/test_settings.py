@@ -94,6 +94,12 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     assert loaded(MAILAGENT_SECRET_KEY_FILE=str(tmp_path / "key")).secret_keys() == (_KEY,)
 
 
+def test_the_address_of_the_database_may_stand_in_a_file_for_its_password(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://mailagent:pass@db/mailagent\n")
+    found = loaded(DATABASE_URL_FILE=str(tmp_path / "url"))
+    assert found.database == "postgresql://mailagent:pass@db/mailagent"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b" \n"])
 def test_a_secret_file_that_says_nothing_is_named(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

@@ -34,7 +34,8 @@ class Certificate:
     """The certificate in use; `look` follows its files, and a broken one changes nothing.
 
     Without `cert` and `key` (PEM; `key` may be None when `cert` holds both) a certificate for
-    `hostname` is made and kept in `folder`. Raises Misconfigured when the files cannot be used.
+    `hostname` is made and kept in `folder`. It is also shown while the given files are not there
+    yet. Raises Misconfigured when they are there and cannot be used.
     """
 
     def __init__(self, cert: Path | None, key: Path | None, *, hostname: str, folder: Path) -> None:
@@ -44,8 +45,15 @@ class Certificate:
             cert = _self_made(hostname, folder)
         self._cert, self._key = cert, key or cert
         self._stamps = self._stamped()
-        self._context, self._expires = self._load()
         self._problem: str | None = None
+        if None in self._stamps:
+            # Who fetches it may need hours, and mail need not wait for that.
+            self._problem = f"{self._absent()} is not there yet: a self-made certificate is shown"
+            _log.error("smtp_certificate_absent", problem=self._problem)
+            made = _self_made(hostname, folder)
+            self._context, self._expires = _loaded(made, made)
+        else:
+            self._context, self._expires = _loaded(self._cert, self._key)
 
     def context(self) -> ssl.SSLContext:
         """The server side of TLS 1.2 and newer, for a connection that begins now."""
@@ -68,7 +76,7 @@ class Certificate:
             return
         self._stamps = stamps
         try:
-            self._context, self._expires = self._load()
+            self._context, self._expires = _loaded(self._cert, self._key)
         except Misconfigured as error:
             # A pair is replaced one file after the other: the second change is looked at again.
             self._problem = str(error)
@@ -80,19 +88,24 @@ class Certificate:
     def _stamped(self) -> tuple[_Stamp | None, _Stamp | None]:
         return _stamp(self._cert), _stamp(self._key)
 
-    def _load(self) -> tuple[ssl.SSLContext, datetime]:
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: 1.0 and 1.1 must not be used
-        try:
-            # An encrypted key is refused, not asked for: nobody sits before a server.
-            made.load_cert_chain(self._cert, self._key, password=lambda: b"")
-            leaf = x509.load_pem_x509_certificate(self._cert.read_bytes())
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise Misconfigured(
-                "MAILAGENT_TLS_CERT",
-                f"{self._cert} cannot be used: not readable, or not the pair of its key",
-            ) from error
-        return made, leaf.not_valid_after_utc
+    def _absent(self) -> Path:
+        return self._cert if self._stamps[0] is None else self._key
+
+
+def _loaded(cert: Path, key: Path) -> tuple[ssl.SSLContext, datetime]:
+    """What new connections are served with, and when that ends. Raises Misconfigured."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: 1.0 and 1.1 must not be used
+    try:
+        # An encrypted key is refused, not asked for: nobody sits before a server.
+        made.load_cert_chain(cert, key, password=lambda: b"")
+        leaf = x509.load_pem_x509_certificate(cert.read_bytes())
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise Misconfigured(
+            "MAILAGENT_TLS_CERT",
+            f"{cert} cannot be used: not readable, or not the pair of its key",
+        ) from error
+    return made, leaf.not_valid_after_utc
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -193,6 +193,30 @@ async def test_a_broken_or_vanished_file_keeps_the_old_certificate(
         assert (await _shown_to(h))[1] == "CN=old.example"
 
 
+async def test_a_certificate_that_comes_after_the_start_is_taken_over(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert_bytes, key_bytes = _pair(tmp_path, "fetched.example")
+    with capture_logs() as logs:
+        certificate = Certificate(cert, key, hostname="own.example", folder=tmp_path)
+    assert [(log["event"], log["log_level"]) for log in logs] == [
+        ("smtp_certificate_absent", "error")
+    ]
+    assert certificate.problem is not None
+    assert str(cert) in certificate.problem
+    async with house(tls=certificate.context) as h:
+        assert (await _shown_to(h))[1] == "CN=own.example"
+
+        cert.write_bytes(cert_bytes)
+        with capture_logs():
+            certificate.look()  # its key is still missing
+        assert (await _shown_to(h))[1] == "CN=own.example"
+
+        key.write_bytes(key_bytes)
+        certificate.look()
+        assert certificate.problem is None
+        assert (await _shown_to(h))[1] == "CN=fetched.example"
+
+
 def test_the_self_made_certificate_is_made_once_and_its_key_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "certificates"
     _self_made(folder, "mx.our.example")
@@ -211,7 +235,8 @@ def test_given_files_are_used_and_unusable_ones_name_the_setting(tmp_path: Path)
 
     Certificate(pair, None, hostname="x", folder=tmp_path / "none")
     assert not (tmp_path / "none").exists()
+    (tmp_path / "broken.pem").write_text("not PEM")
     with pytest.raises(Misconfigured, match="MAILAGENT_TLS_CERT"):
-        Certificate(tmp_path / "absent.pem", None, hostname="x", folder=tmp_path)
+        Certificate(tmp_path / "broken.pem", None, hostname="x", folder=tmp_path)
     with pytest.raises(Misconfigured, match="MAILAGENT_TLS_CERT"):
         Certificate(None, pair, hostname="x", folder=tmp_path)
