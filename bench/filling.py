@@ -15,8 +15,10 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,8 @@ _COPIED = (
     t.ledger,
 )  # fmt: skip
 _SERIAL = {"message_words", "ledger"}
+_Batch = dict[str, list[Sequence[Any]]]
+"""Table → rows, each with the values of `_columns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +217,7 @@ def fill(url: str, house: House, kinds: Sequence[Story], numbers: range, total: 
     begin = datetime.now(UTC) - _YEAR
     with _bulk(url) as keep:
         for start in range(numbers.start, numbers.stop, _BATCH):
-            batch: dict[str, list[Sequence[Any]]] = {}
+            batch: _Batch = {}
             for number in range(start, min(start + _BATCH, numbers.stop)):
                 writer = chosen.choices(writers, weights)[0]
                 writer.write(batch, house.of(number), number, begin + _YEAR * (number / total))
@@ -240,7 +244,7 @@ class _Writer:
         ]  # fmt: skip
 
     def write(
-        self, batch: dict[str, list[Sequence[Any]]], whose: tuple[str, str], number: int,
+        self, batch: _Batch, whose: tuple[str, str], number: int,
         at: datetime,
     ) -> None:  # fmt: skip
         """Add the rows of one mail to a batch."""
@@ -317,61 +321,46 @@ def _columns(table: Table) -> list[str]:
     return [one.name for one in table.c if not (table.name in _SERIAL and one.name == "id")]
 
 
-class _bulk:  # noqa: N801 - used as a function
-    """Keeps batches of rows, as quickly as the database takes them."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __enter__(self) -> Callable[[dict[str, list[Sequence[Any]]]], None]:
-        if self._url.startswith("sqlite"):
-            self._connection: Any = sqlite3.connect(
-                self._url.removeprefix("sqlite:///"), isolation_level=None
-            )
+@contextmanager
+def _bulk(url: str) -> Iterator[Callable[[_Batch], None]]:
+    """Keeps batches of rows as quickly as the database takes them; at the end as in daily use."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as file:
             for pragma in ("journal_mode=OFF", "synchronous=OFF", "foreign_keys=OFF"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            return self._keep_sqlite
-        self._connection = psycopg.connect(self._url)
+                file.execute(f"PRAGMA {pragma}")
+            yield partial(_keep_on_sqlite, file)
+        return
+    with closing(psycopg.connect(url)) as server:
         # Foreign keys are checked by triggers, one a row.
-        self._connection.execute("SET session_replication_role = replica")
-        self._connection.execute("SET maintenance_work_mem = '512MB'")
-        self._connection.execute("DROP INDEX IF EXISTS ix_message_words_words")
-        return self._keep_postgresql
+        server.execute("SET session_replication_role = replica")
+        server.execute("SET maintenance_work_mem = '512MB'")
+        server.execute("DROP INDEX ix_message_words_words")
+        yield partial(_keep_on_postgresql, server)
+        server.execute("CREATE INDEX ix_message_words_words ON message_words USING gin (words)")
+        server.commit()
+        server.autocommit = True
+        server.execute("VACUUM ANALYZE")
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            pass
-        elif not self._url.startswith("sqlite"):
-            self._connection.execute(
-                "CREATE INDEX ix_message_words_words ON message_words USING gin (words)"
-            )
-            self._connection.commit()
-            self._connection.autocommit = True
-            self._connection.execute("VACUUM ANALYZE")
-        else:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
 
-    def _keep_sqlite(self, batch: dict[str, list[Sequence[Any]]]) -> None:
-        self._connection.execute("BEGIN")
-        for table, rows in self._ordered(batch):
-            columns = _columns(table)
-            marks = ", ".join("?" * len(columns))
-            self._connection.executemany(
-                f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", rows
-            )
-        self._connection.execute("COMMIT")
+def _keep_on_sqlite(file: sqlite3.Connection, batch: _Batch) -> None:
+    file.execute("BEGIN")
+    for table, rows in _ordered(batch):
+        columns = _columns(table)
+        marks = ", ".join("?" * len(columns))
+        insert = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+        file.executemany(insert, rows)
+    file.execute("COMMIT")
 
-    def _keep_postgresql(self, batch: dict[str, list[Sequence[Any]]]) -> None:
-        with self._connection.cursor() as cursor:
-            for table, rows in self._ordered(batch):
-                names = ", ".join(_columns(table))
-                with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
-                    for row in rows:
-                        copy.write_row(row)
-        self._connection.commit()
 
-    def _ordered(
-        self, batch: dict[str, list[Sequence[Any]]]
-    ) -> Iterator[tuple[Table, list[Sequence[Any]]]]:
-        return ((table, batch[table.name]) for table in _COPIED if table.name in batch)
+def _keep_on_postgresql(server: psycopg.Connection[Any], batch: _Batch) -> None:
+    with server.cursor() as cursor:
+        for table, rows in _ordered(batch):
+            names = ", ".join(_columns(table))
+            with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN".encode()) as copy:
+                for row in rows:
+                    copy.write_row(row)
+    server.commit()
+
+
+def _ordered(batch: _Batch) -> Iterator[tuple[Table, list[Sequence[Any]]]]:
+    return ((table, batch[table.name]) for table in _COPIED if table.name in batch)

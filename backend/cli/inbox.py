@@ -183,9 +183,9 @@ def _moment(text: str, now: datetime) -> datetime:
 def _item_lines(item: Item) -> Iterator[str]:
     yield f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.status} ({item.state})"
     yield f"    {item.from_address or '(no sender)'}: {item.subject or '(no subject)'}"
-    for answer in item.replies:
-        first = answer.text.strip().partition("\n")[0][:100]
-        yield f"    → {answer.state}, {answer.author}: {first}"
+    for given in item.replies:
+        first = given.text.strip().partition("\n")[0][:100]
+        yield f"    → {given.state}, {given.author}: {first}"
 
 
 def _story_lines(told: Story) -> Iterator[str]:
