@@ -54,8 +54,17 @@ as its rows.
 """
 _SAME = 4
 """Rows that share a value elsewhere: the mails of a thread, the lines of a story."""
-_IN_PART = 10_000
-"""One row of so many is in a partial index: what is open, never what is done."""
+_OPEN = 100
+_HOLDS = {
+    "ix_deliveries_archived": 10_000,
+    "ix_deliveries_due": _OPEN,
+    "ix_deliveries_held": _OPEN,
+    "ix_outbound_mails_due": _OPEN,
+    "ix_outbound_recipients_unknown": _OPEN,
+    "ix_threads_ready": _OPEN,
+    "uq_turns_running_thread": _OPEN,
+}
+"""Rows of the partial indexes that hold what is open or rare, however much mail there is."""
 
 
 def tell(connection: Connection) -> None:
@@ -63,11 +72,11 @@ def tell(connection: Connection) -> None:
     connection.exec_driver_sql("ANALYZE sqlite_schema")
     connection.exec_driver_sql("DELETE FROM sqlite_stat1")
     for table in sorted(metadata.tables):
-        for _, name, is_unique, _, is_partial in connection.exec_driver_sql(
+        for _, name, is_unique, *_ in connection.exec_driver_sql(
             f"PRAGMA index_list('{table}')"
         ).all():
             columns = connection.exec_driver_sql(f"PRAGMA index_info('{name}')").all()
-            rows = _FEW if table in _FEW_ROWS else _MANY // (_IN_PART if is_partial else 1)
+            rows = _HOLDS.get(name, _FEW if table in _FEW_ROWS else _MANY)
             shared = _shared(rows, [column[2] for column in columns], unique=bool(is_unique))
             connection.exec_driver_sql(
                 "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)",

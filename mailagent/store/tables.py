@@ -331,11 +331,7 @@ deliveries = Table(
         "state, workspace_id, received_at",
         "state NOT IN ('accepted', 'answered') AND archived_at IS NULL",
     ),
-    _where(
-        "ix_deliveries_archived",
-        "workspace_id, archived_at, received_at",
-        "archived_at IS NOT NULL",
-    ),
+    _where("ix_deliveries_archived", "workspace_id, received_at", "archived_at IS NOT NULL"),
     # SMTP's own are found by the unique constraint: acceptance by SMTP writes one index less.
     _where("ix_deliveries_source_id", "source_id", "source <> 'smtp'"),
 )

@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from backend import health
 from backend.inboxes import listing
-from backend.inboxes.filtering import Filter
+from backend.inboxes.filtering import Filter, selected
 from backend.inboxes.story import story
 from backend.inboxes.words import Status
 from backend.outbound import listing as outbound
@@ -24,6 +24,7 @@ from mailagent.flow.read import READING_QUEUE
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.think import THINKING
 from mailagent.store.engine import Store
+from mailagent.store.tables import deliveries
 from mailagent.store.transaction import Transaction
 from mailagent.work import claim as claim_due
 from mailagent.work import claim_fairly
@@ -121,3 +122,23 @@ def goes_along(index: str, plan: str) -> None:
                for line in found), found  # fmt: skip
     read_whole = [line for line in found if line in {f"SCAN {table}" for table in _GROW}]
     assert read_whole == []
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        Filter("a"),
+        Filter("a", state=HELD),
+        Filter("a", status=Status.RESPONDED),
+        Filter(),
+        Filter(state=HELD),
+        Filter(archived=True),
+        Filter(status=Status.ARCHIVED),
+    ],
+)
+def test_a_page_is_read_in_its_order_and_not_sorted_from_all(store: Store, which: Filter) -> None:
+    def first_page(tx: Transaction) -> None:
+        for statement in selected(which):
+            tx.rows(statement.order_by(deliveries.c.received_at.desc()).limit(5))
+
+    assert "USE TEMP B-TREE" not in plans(store, first_page, workspace_id="w")
