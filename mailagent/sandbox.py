@@ -31,6 +31,8 @@ _START_SECONDS = 30.0
 """A machine under full load still starts an interpreter in this time."""
 _HEADER_BYTES = 64 * 1024
 _READ_AHEAD_BYTES = 1024 * 1024
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/etc/ld.so.cache")
+"""Where the shared libraries of compiled packages may lie."""
 _Cause: TypeAlias = Literal["deadline", "memory", "crash"]
 
 
@@ -40,7 +42,8 @@ class Sandbox:
     `workers` at most run at once: the first starts with the first job (or `warm`), the others only
     when all are busy, and those end again after `idle`. `memory_bytes` is each worker's address
     space, `deadline` the default for one job, `answer_bytes` the longest result taken from a child.
-    `allowed` names the modules (and packages) whose functions may be jobs.
+    `allowed` names the modules (and packages) whose functions may be jobs; they may read the files
+    of the interpreter, of installed packages and of their own, and beneath `readable`.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class Sandbox:
             "mailagent.authentication",
             "mailagent.reading",
         ),
+        readable: Sequence[Path] = (),
     ) -> None:
         self._memory_bytes = memory_bytes
         self._deadline = deadline
         self._idle_after = idle
         self._answer_bytes = answer_bytes
         self._allowed = tuple(allowed)
+        self._readable = [str(path.absolute()) for path in readable]
         self._workers = workers
         self._slots = asyncio.Semaphore(workers)
         self._idle: list[_Worker] = []
@@ -206,6 +211,7 @@ class Sandbox:
             raise SandboxFailure("crash", "the sandbox is closed")
         start = {
             "path": _absolute(sys.path),
+            "readable": [*_readable(self._allowed), *self._readable],
             "memory_bytes": self._memory_bytes,
             "parent": os.getpid(),
         }
@@ -304,6 +310,22 @@ class _Worker:
 def _absolute(path: Sequence[str]) -> list[str]:
     """The worker runs elsewhere: an empty entry means the directory that we run in."""
     return [str(Path(entry).absolute()) for entry in path]
+
+
+def _readable(jobs: Sequence[str]) -> list[str]:
+    """The files that a worker's imports need.
+
+    A folder that is on the path for the sake of our own code, or because we run there, holds more
+    than code: the settings and the data of a working copy. Of it only the jobs' packages count.
+    """
+    packages = {__name__.partition(".")[0], *(job.partition(".")[0] for job in jobs)}
+    found = [*_LIBRARIES, str(Path(sys.base_prefix, "lib"))]
+    for entry in map(Path, _absolute(sys.path)):
+        held = [str(entry / package) for package in packages if (entry / package).is_dir()]
+        installed = entry.name in ("site-packages", "dist-packages")
+        narrow = not installed and (held or entry == Path.cwd())
+        found += held if narrow else [str(entry)]
+    return found
 
 
 def _failure(header: Mapping[str, Any]) -> MailagentError | None:

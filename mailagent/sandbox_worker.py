@@ -1,8 +1,8 @@
 """How does the child of `mailagent.sandbox` run one job after another?
 
 Run as a file by an isolated interpreter: `python -I -S -B sandbox_worker.py <start as JSON>`, where
-the start value is `{"path": [...], "memory_bytes": n, "parent": pid}`. It imports next to nothing
-before a job asks for it: this process is there at rest too.
+the start value is `{"path": [...], "readable": [...], "memory_bytes": n, "parent": pid}`. It
+imports next to nothing before a job asks for it: this process is there at rest too.
 
 A frame is a 4-byte big-endian length, a JSON object of that length, and then `size` bytes if the
 object says so. A request is `{"job", "arguments", "cpu_seconds", "size"}`; the answer is
@@ -31,7 +31,9 @@ def main() -> None:
     # What a job prints must not become part of an answer.
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdin, sys.stdout = io.StringIO(), sys.stderr
-    held = confine(memory_bytes=start["memory_bytes"], parent=start["parent"])
+    held = confine(
+        memory_bytes=start["memory_bytes"], parent=start["parent"], readable=start["readable"]
+    )
     _write(answers, {"ready": held})
     while (request := _read(requests)) is not None:
         allow_cpu_seconds(request["cpu_seconds"])

@@ -6,9 +6,7 @@ import ctypes
 import json
 import os
 import re
-import socket
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from mailagent.errors import Malformed, NotFound
@@ -75,31 +73,6 @@ def descriptors(blob: bytes, arguments: dict[str, Any]) -> bytes:
 
 def modules(blob: bytes, arguments: dict[str, Any]) -> bytes:
     return json.dumps(sorted(sys.modules)).encode()
-
-
-def attempts(blob: bytes, arguments: dict[str, Any]) -> bytes:
-    """Try what the confinement forbids; name what was possible all the same."""
-    path = arguments["path"]
-    tries: dict[str, Callable[[], object]] = {
-        "fork": os.fork,
-        "exec": lambda: os.execv("/bin/true", ["true"]),
-        "socket": socket.socket,
-        "truncate a file": lambda: os.open(path, os.O_RDONLY | os.O_TRUNC),
-        "write a file": lambda: os.open(path, os.O_WRONLY),
-        "make a file": lambda: os.open(path + ".new", os.O_CREAT),
-        "remove a file": lambda: os.unlink(path),
-        "rename a file": lambda: os.rename(path, path + ".moved"),
-        "signal the parent": lambda: os.kill(os.getppid(), 0),
-        "read a file": lambda: os.close(os.open(path, os.O_RDONLY)),
-    }
-    possible = []
-    for name, attempt in tries.items():
-        try:
-            attempt()
-            possible.append(name)
-        except OSError:
-            continue
-    return json.dumps(possible).encode()
 
 
 def garbage(blob: bytes, arguments: dict[str, Any]) -> bytes:

@@ -136,19 +136,6 @@ async def test_a_worker_has_no_descriptor_of_its_parent(sandbox: Sandbox) -> Non
         os.close(ours)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-async def test_a_worker_can_read_a_file_and_do_nothing_else_to_the_world(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    precious = tmp_path / "precious"
-    precious.write_text("kept")
-    possible = json.loads(await sandbox.run(f"{JOBS}:attempts", b"", {"path": str(precious)}))
-    # Without seccomp (not Linux, or a kernel without it) limits remain, and `confinement` says so.
-    if "seccomp" in sandbox.confinement:
-        assert possible == ["read a file"]
-    assert precious.read_text() == "kept"
-
-
 async def test_the_sandbox_says_which_means_hold_its_workers(sandbox: Sandbox) -> None:
     await sandbox.warm()
     assert "rlimits" in sandbox.confinement or not LINUX
@@ -161,7 +148,8 @@ async def test_a_worker_at_rest_has_not_imported_the_heavy_libraries(sandbox: Sa
     assert heavy.isdisjoint(imported)
 
 
-async def test_two_jobs_run_at_once_and_a_third_waits(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_two_jobs_run_at_once_and_a_third_waits(tmp_path: Path) -> None:
+    sandbox = Sandbox(allowed=(JOBS,), readable=(tmp_path,))
     pipes = [tmp_path / "one", tmp_path / "two"]
     for pipe in pipes:
         os.mkfifo(pipe)
@@ -176,6 +164,7 @@ async def test_two_jobs_run_at_once_and_a_third_waits(sandbox: Sandbox, tmp_path
         with writer:
             writer.write(b"%d" % number)
     assert await asyncio.gather(*jobs, third) == [b"0", b"1", b"third"]
+    await sandbox.close()
 
 
 async def test_an_extra_worker_ends_after_its_idle_time_and_the_first_stays() -> None:
