@@ -3,7 +3,8 @@
 Ours is the whole system with its workers stopped (CPU without PostgreSQL's); `door alone` is our
 door over a stand-in store, so that what the store costs shows; `busy` answers a backlog meanwhile.
 
-    python -m bench.accept [--quick] [--target NAME=127.0.0.1:PORT@PID --to ADDRESS]
+    python -m bench.accept [--quick] [--workers N] [--only sqlite|postgresql]
+        [--target NAME=127.0.0.1:PORT@PID --to ADDRESS]
 
 Prints, for each size and number of sessions, mails a second (median of interleaved repetitions),
 their range, the ratio to the base, and CPU a mail; then the time from the final dot to its 250, and
@@ -19,6 +20,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bench.node import AGENT
 from bench.our_target import Ours
@@ -47,6 +49,7 @@ class Run:
     cpu_ms: float
 
 
+DATABASES: tuple[Literal["sqlite", "postgresql"], ...] = ("sqlite", "postgresql")
 QUICK = (Cell(2_000, 20), Cell(100_000, 20))
 FULL = (
     *(Cell(size, sessions) for size in (2_000, 100_000) for sessions in (1, 20, 100)),
@@ -122,6 +125,8 @@ def options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="two cells, a second each")
+    parser.add_argument("--workers", type=int, default=1, help="ours with N acceptors as well")
+    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="ours on one database")
     parser.add_argument("--target", action="append", default=[], metavar="NAME=127.0.0.1:PORT@PID")
     parser.add_argument("--to", default=AGENT, help="a recipient that all targets take")
     parser.add_argument("--repetitions", type=int, default=3)
@@ -138,7 +143,9 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o755)  # Postfix works as a user of its own
         targets: list[Target] = [Given(spec) for spec in chosen.target]
-        targets += [Ours("sqlite", folder), Ours("postgresql", folder)]
+        databases = [name for name in DATABASES if chosen.only in {None, name}]
+        counts = sorted({1, chosen.workers})
+        targets += [Ours(name, folder, acceptors=n) for name in databases for n in counts]
         targets += [Served("door alone", "door", folder), Served("stock aiosmtpd", "stock", folder)]
         missing = PostfixHold.missing()
         if missing is None:

@@ -22,17 +22,24 @@ _BACKLOG = 2_000
 
 
 class Ours(Target):
-    """`serve` with the SMTP door, and with the workers when `busy`: they then read and answer a
-    backlog while the door is timed.
+    """`serve` with the SMTP door of so many acceptors, and with the workers when `busy`: they then
+    read and answer a backlog while the door is timed.
     """
 
     def __init__(
-        self, database: Literal["sqlite", "postgresql"], folder: Path, *, busy: bool = False
+        self,
+        database: Literal["sqlite", "postgresql"],
+        folder: Path,
+        *,
+        busy: bool = False,
+        acceptors: int = 1,
     ) -> None:
-        self.name = f"ours {database}{', busy' if busy else ''}"
+        several = f" x{acceptors}" if acceptors > 1 else ""
+        self.name = f"ours {database}{several}{', busy' if busy else ''}"
         self.busy = busy
+        self._acceptors = acceptors
         self._folder = folder / self.name.replace(" ", "-").replace(",", "")
-        self._server = PostgresServer() if database == "postgresql" else None
+        self._server = PostgresServer(durable=True) if database == "postgresql" else None
 
     def start(self) -> None:
         self._folder.mkdir(parents=True)
@@ -43,7 +50,7 @@ class Ours(Target):
         upgrade(self._url)
         furnish(self._url)
         parts = ("smtp", "worker") if self.busy else ("smtp",)
-        self._node = Node(self._folder, self._url, parts=parts)
+        self._node = Node(self._folder, self._url, parts=parts, acceptors=self._acceptors)
         self._node.start()
         self.port, self.pid = self._node.port, self._node.pid
 

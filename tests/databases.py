@@ -110,10 +110,12 @@ def _database_name() -> str:
 class PostgresServer:
     """A PostgreSQL server of our own, reached by a Unix socket that only this user may open.
 
-    It keeps what was committed when it is killed, but not when the machine stops (`fsync` is off).
+    It keeps what was committed when it is killed; when the machine stops, only if it is `durable`
+    (`fsync` on, as a benchmark of acceptance must have it).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         self._folder = Path(tempfile.mkdtemp(prefix="mailagent-pg-"))
         self._data = self._folder / "data"
         self._user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
@@ -137,7 +139,9 @@ class PostgresServer:
         """Start, or start again after a stop; returns when connections are taken."""
         if not self._data.exists():
             self._initialise()
-        options = ["listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=200"]
+        options = ["listen_addresses=", "max_connections=200"]
+        if not self._durable:
+            options += ["fsync=off", "full_page_writes=off"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [

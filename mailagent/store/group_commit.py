@@ -121,15 +121,28 @@ class GroupCommit:
             raws: list[tuple[Any, ...]] = []
             deliveries: list[tuple[Any, ...]] = []
             outcomes = [self._place(cursor, mail, raws, deliveries) for mail in mails]
-            if deliveries:
+            if self.on_sqlite:
                 cursor.executemany(self._insert_raw, raws)
                 cursor.executemany(self._insert_delivery, deliveries)
-                if not self.on_sqlite:
-                    cursor.execute("SELECT pg_notify('mailagent', 'read')")
-            self._connection.commit()
+                self._connection.commit()
+            else:
+                self._send(cursor, raws, deliveries)
         finally:
             cursor.close()
         return outcomes
+
+    def _send(
+        self, cursor: Any, raws: Sequence[tuple[Any, ...]], deliveries: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert and commit in one round trip to PostgreSQL; its answers are read at the end."""
+        with self._connection.pipeline():
+            for row in raws:
+                cursor.execute(self._insert_raw, row)
+            for row in deliveries:
+                cursor.execute(self._insert_delivery, row)
+            if deliveries:
+                cursor.execute("SELECT pg_notify('mailagent', 'read')")
+            self._connection.commit()
 
     def _place(
         self,
