@@ -9,8 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
 
 from backend.tracing import open_traces
 from mailagent import agents
@@ -26,6 +29,7 @@ from mailagent.providers import (
     SigningKey,
     Surroundings,
     close_accounts,
+    fetch_stored,
     open_account,
 )
 from mailagent.resolver import Resolver
@@ -35,12 +39,13 @@ from mailagent.settings import Settings
 from mailagent.store import signing_keys
 from mailagent.store.engine import Store
 from mailagent.tokens import Secrets
+from mailagent.webhook import WebhookSettings
 from mailagent.work import Wakeups
 
 if TYPE_CHECKING:
     from backend.traces import Traces
 
-__all__ = ["Installation", "installation"]
+__all__ = ["Installation", "installation", "webhook_settings"]
 
 _SELECTOR = "mailagent1"
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -91,6 +96,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             ),
             accounts=accounts,
             account_states=states,
+            fetch_stored=partial(fetch_stored, webhook_settings(settings)),
             processor=processors.named,
             screener=screener,
         )
@@ -163,3 +169,13 @@ async def _make_signing_key(store: Store, secrets: Secrets, domain: str) -> None
         pair = await asyncio.to_thread(dkim.new_key, "rsa2048")
         key = signing_keys.StoredKey(domain, _SELECTOR, pair.private_pem, pair.public_record)
         await store.write_unscoped(signing_keys.add, secrets, key)
+
+
+def webhook_settings(settings: Settings) -> WebhookSettings:
+    """What is set for providers, by environment variable's name."""
+    values = {
+        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value or "")
+        for name, value in settings
+    }
+    opened = settings.mailagent_open_webhooks.replace(",", " ").split()
+    return WebhookSettings(values, frozenset(opened))

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import SecretStr
-
-from backend.installation import Installation
+from backend.installation import Installation, webhook_settings
 from mailagent.doors.webhook_door import WebhookDoor
 from mailagent.flow import events, unrouted
 from mailagent.inbound import Inbound
 from mailagent.mail import Event
 from mailagent.providers import receivers, reporters
 from mailagent.providers.fetch import https_get
-from mailagent.settings import Settings
-from mailagent.webhook import WebhookSettings
 
 __all__ = ["webhook_door"]
 
@@ -22,7 +18,7 @@ __all__ = ["webhook_door"]
 def webhook_door(shared: Installation) -> WebhookDoor:
     """The door of this process's webhooks, over its store."""
     store = shared.services.store
-    settings = _settings(shared.settings)
+    settings = webhook_settings(shared.settings)
 
     async def remember(mail: Inbound) -> None:
         await store.write_unscoped(unrouted.remember, mail)
@@ -40,12 +36,3 @@ def webhook_door(shared: Installation) -> WebhookDoor:
         secret=settings.value("INBOUND_WEBHOOK_SECRET"),
         open=settings.open,
     )
-
-
-def _settings(settings: Settings) -> WebhookSettings:
-    values = {
-        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value or "")
-        for name, value in settings
-    }
-    opened = settings.mailagent_open_webhooks.replace(",", " ").split()
-    return WebhookSettings(values, frozenset(opened))

@@ -15,10 +15,10 @@ from datetime import datetime
 from typing import Any
 
 from mailagent.authentication import Needs
-from mailagent.authentication.judge import from_provider, judge, unjudged
+from mailagent.authentication.judge import from_provider, judge, spf_of_provider, unjudged
 from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown
 from mailagent.mail import Authentication, Complaint, Content, Kind, NonDelivery
-from mailagent.mime import automatic, bounce, parse
+from mailagent.mime import automatic, bounce, parse, rebuilt
 
 __all__ = ["Reading", "answers_from_json", "answers_to_json", "attachment", "read", "rehearse"]
 
@@ -44,20 +44,22 @@ def read(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
 
     Arguments: `mail_from` (None for `<>`), `client_ip`, `helo`, `hostname` (ours, for the loop
     count), `now` (ISO), `judged_by` (`nobody`: the demo's local mail; `provider` with `verdicts`;
-    else computed), `answers`, `arc_sealers` (domains whose ARC seals count). Raises Malformed when
-    a cap is exceeded.
+    else computed), `answers`, `arc_sealers` (domains whose ARC seals count); `parsed_by` and
+    `body_type` when `raw` is a provider's form and no MIME. Raises Malformed over a cap.
     """
-    content = parse.read(raw)
+    mime = _mime(raw, arguments)
+    content = parse.read(mime)
     mail_from = arguments["mail_from"]
     kind, why = automatic.classify(content, mail_from=mail_from)
-    found = bounce.read(raw, automatic=mail_from is None)
+    found = bounce.read(mime, automatic=mail_from is None)
     report = found if isinstance(found, NonDelivery) else None
     complaint = found if isinstance(found, Complaint) else None
     if report is not None:
         kind, why = Kind.BOUNCE, "it reports what became of a mail (RFC 3464 or like it)"
     elif complaint is not None:
         kind, why = Kind.COMPLAINT, f"feedback report, type {complaint.feedback_type} (RFC 5965)"
-    judged = _judge(raw, content, arguments)
+    # The signatures of a rebuilt mail are gone with its octets.
+    judged = _judge(mime if mime is raw else None, content, arguments)
     reading = Reading(
         content=content,
         kind=kind,
@@ -101,16 +103,32 @@ def rehearse(_: bytes, __: Mapping[str, Any]) -> bytes:
 
 def attachment(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
     """The decoded octets of one part. Raises NotFound."""
-    return parse.attachment(raw, arguments["part"])
+    return parse.attachment(_mime(raw, arguments), arguments["part"])
 
 
-def _judge(raw: bytes, content: Content, arguments: Mapping[str, Any]) -> Authentication | Needs:
+def _mime(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
+    parsed_by = arguments.get("parsed_by")
+    if not parsed_by:
+        return raw
+    return rebuilt.rebuild(raw, arguments["body_type"], parsed_by=parsed_by)
+
+
+def _judge(
+    raw: bytes | None, content: Content, arguments: Mapping[str, Any]
+) -> Authentication | Needs:
     if arguments["judged_by"] == "nobody":
         return unjudged()
-    if arguments["judged_by"] != "mailagent":
-        by_provider = from_provider(arguments["verdicts"], arguments["judged_by"], content)
-        if by_provider is not None:
+    provider, verdicts, mail_from = (
+        arguments["judged_by"],
+        arguments["verdicts"],
+        arguments["mail_from"],
+    )
+    vouched = None
+    if provider != "mailagent":
+        if "dmarc" in verdicts and (by_provider := from_provider(verdicts, provider, content)):
             return by_provider
+        # Who tells no DMARC verdict may still tell of the client that only it has seen.
+        vouched = spf_of_provider(verdicts, provider, mail_from)
     return judge(
         raw,
         content,
@@ -120,6 +138,7 @@ def _judge(raw: bytes, content: Content, arguments: Mapping[str, Any]) -> Authen
         answers=answers_from_json(arguments["answers"]),
         now=datetime.fromisoformat(arguments["now"]),
         arc_sealers=arguments["arc_sealers"],
+        vouched=vouched,
     )
 
 

@@ -15,7 +15,8 @@ from backend.inboxes.listing import Item, one
 from mailagent.errors import Malformed, NotFound, SandboxFailure
 from mailagent.flow import removal
 from mailagent.flow import threads as conversations
-from mailagent.flow.values import AUTHENTICATION, CONTENT, to_json
+from mailagent.flow.values import AUTHENTICATION, CONTENT, ORIGIN, form_of, to_json
+from mailagent.inbound import Origin
 from mailagent.mail import Attachment, Authentication, Content, Thread
 from mailagent.sandbox import Sandbox
 from mailagent.store.engine import Store
@@ -60,6 +61,7 @@ class Raw:
 
     content: bytes
     filename: str
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +121,17 @@ def authentication_fields(evidence: Authentication) -> dict[str, Any]:
 def raw(tx: Transaction, delivery_id: str) -> Raw:
     """The octets of a delivery. Raises NotFound, also when they are no longer kept."""
     row = tx.row(
-        select(raw_messages.c.content, *removal.COLUMNS)
+        select(raw_messages.c.content, deliveries.c.origin, *removal.COLUMNS)
         .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
         .where(deliveries.c.id == delivery_id)
     )
     if row is None or row.content is None:
         gone = removal.in_words(row) if row else None
         raise NotFound(f"the octets of delivery {delivery_id} are not here{_because(gone)}")
-    return Raw(row.content, f"{delivery_id}.eml")
+    origin = ORIGIN.validate_python(row.origin)
+    # What is no MIME should not open as a mail.
+    suffix = "eml" if origin.body_format == "raw" else "request"
+    return Raw(row.content, f"{delivery_id}.{suffix}", origin)
 
 
 def _because(gone: str | None) -> str:
@@ -141,7 +146,8 @@ async def attachment(
     """
     known, octets = await store.read(workspace_id, _attachment, delivery_id, part)
     try:
-        content = await sandbox.run("mailagent.reading:attachment", octets.content, {"part": part})
+        arguments = {"part": part, **form_of(octets.origin)}
+        content = await sandbox.run("mailagent.reading:attachment", octets.content, arguments)
     except SandboxFailure as error:
         raise Malformed("part", f"cannot be read: {error.cause}; download the raw mail") from error
     return Download(content, known.filename, known.content_type)

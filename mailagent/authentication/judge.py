@@ -32,7 +32,7 @@ from mailagent.mail import (
     SpfVerdict,
 )
 
-__all__ = ["from_provider", "judge", "unjudged"]
+__all__ = ["from_provider", "judge", "spf_of_provider", "unjudged"]
 
 _METHODS = ("spf", "dkim", "dmarc")
 _NOT_COMPUTABLE = DkimVerdict("neutral", reason="not computable: no raw message was handed over")
@@ -81,18 +81,24 @@ def judge(
     answers: Mapping[Question, Answer],
     now: datetime,
     arc_sealers: Collection[str] = (),
+    vouched: SpfVerdict | None = None,
 ) -> Authentication | Needs:
     """Judge one mail, or name the DNS answers that are missing.
 
     `raw` are the octets as received, None when a provider gave only parts of the mail (then DKIM
     is `neutral`, not computable). `client_ip` None: SPF is `not_judged`. `arc_sealers` are the
-    domains whose ARC seals count; without any, seals are not looked at. Never raises.
+    domains whose ARC seals count; without any, seals are not looked at. `vouched` is the SPF verdict
+    of a provider, which counts where we do not know the client ourselves. Never raises.
     """
     inquiry = Inquiry(answers)
     message = Message.of(raw) if raw is not None else None
     author = _author(message, content)
     claims = dkim.signatures(message, now) if message is not None else (_NOT_COMPUTABLE,)
-    spf_verdict = spf.check(inquiry, client_ip=client_ip, mail_from=mail_from, helo=helo)
+    spf_verdict = (
+        vouched
+        if vouched is not None and client_ip is None
+        else spf.check(inquiry, client_ip=client_ip, mail_from=mail_from, helo=helo)
+    )
     chain = None
     if message is not None and arc_sealers:
         chain = arc.read_chain(message, sealers=arc_sealers, now=now)
@@ -147,6 +153,16 @@ def from_provider(
         dmarc=DmarcVerdict(result, author.domain, reason=reason),
         judged_by=provider,
     )
+
+
+def spf_of_provider(
+    verdicts: Mapping[str, str], provider: str, mail_from: str | None
+) -> SpfVerdict | None:
+    """What the delivering provider says of the envelope sender's SPF; None when it says nothing."""
+    if "spf" not in verdicts or not mail_from:
+        return None
+    result = _SPF_WORDS.get(verdicts["spf"].strip().lower(), "not_judged")
+    return SpfVerdict(result, ascii_name(mail_from.rpartition("@")[2]), reason=f"by {provider}")
 
 
 def unjudged() -> Authentication:

@@ -22,6 +22,8 @@ from mailagent.flow.directory import normalised
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
+from mailagent.flow.values import form_of
+from mailagent.inbound import Origin
 from mailagent.mail import Attachment, Content, Kind, Mail
 from mailagent.outgoing import OutgoingAttachment
 from mailagent.reading import Reading
@@ -58,7 +60,9 @@ def is_answer(recipient: str) -> bool:
     return bool(mark) and local == people.ANSWERING
 
 
-async def files(services: Services, raw: bytes, reading: Reading) -> tuple[OutgoingAttachment, ...]:
+async def files(
+    services: Services, raw: bytes, origin: Origin, reading: Reading
+) -> tuple[OutgoingAttachment, ...]:
     """The files that a person sends along, read in the sandbox; none where they are too large.
 
     Raises SandboxFailure.
@@ -67,7 +71,8 @@ async def files(services: Services, raw: bytes, reading: Reading) -> tuple[Outgo
         return ()
     made = []
     for one in _sent_along(reading.content):
-        octets = await services.sandbox.run("mailagent.reading:attachment", raw, {"part": one.part})
+        arguments = {"part": one.part, **form_of(origin)}
+        octets = await services.sandbox.run("mailagent.reading:attachment", raw, arguments)
         made.append(OutgoingAttachment(one.filename, one.content_type, octets))
     return tuple(made)
 

@@ -17,13 +17,13 @@ from sqlalchemy import bindparam, func, select
 
 from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
-from mailagent.flow import answer_by_mail, people, screening, threads, track
+from mailagent.flow import answer_by_mail, people, screening, stored, threads, track
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
-from mailagent.flow.values import ORIGIN, READING, to_json
+from mailagent.flow.values import ORIGIN, READING, form_of, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Kind, Mail
 from mailagent.outgoing import OutgoingAttachment
@@ -57,6 +57,11 @@ async def read(services: Services, claim: Claim) -> None:
     """Read one accepted delivery and write where it stands."""
     row, raw = await services.store.read(claim.workspace_id, _load, claim.id)
     origin = ORIGIN.validate_python(row.origin)
+    if origin.body_format == "stored":
+        fetched = await stored.fetch(services, READING_QUEUE, claim, row, origin)
+        if fetched is None:
+            return
+        raw, origin = fetched
     try:
         reading = await _understand(services, row, origin, raw)
     except Malformed as error:
@@ -77,7 +82,7 @@ async def read(services: Services, claim: Claim) -> None:
         await services.store.write(claim.workspace_id, _wait_for_screening, claim)
         return
     answers = row.place == "role" and answer_by_mail.is_answer(row.recipient)
-    along = await answer_by_mail.files(services, raw, reading) if answers else ()
+    along = await answer_by_mail.files(services, raw, origin, reading) if answers else ()
     await services.store.write(
         claim.workspace_id, _record, services, claim, row, origin, reading, screened, along
     )
@@ -115,6 +120,7 @@ async def _understand(services: Services, row: AnyRow, origin: Origin, raw: byte
         "judged_by": _judge_of(row.source, origin, trusted=settings.trusts(origin.client_ip)),
         "verdicts": dict(origin.provider_verdicts),
         "arc_sealers": settings.arc_sealers,
+        **form_of(origin),
     }
     if origin.authenticated_as == "local":
         # Our own send step has checked the From of what comes by local delivery.

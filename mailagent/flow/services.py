@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -71,5 +71,8 @@ class Services:
     """The accounts that a person has set, in the order of preference."""
     processor: Callable[[str], Agent]
     """The agent processor of a name. Raises Misconfigured when it cannot work."""
+    fetch_stored: Callable[[str], Awaitable[bytes]]
+    """A mail that a provider keeps for us, by `Origin.stored_at`. Raises TransientFailure, also
+    while it is not there, and PermanentFailure for a place that may not be asked."""
     screener: Screens | None = None
     """The operator's spam filter, where there is one."""

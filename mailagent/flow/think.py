@@ -24,7 +24,8 @@ from mailagent.flow.decide import AskPerson, Hold, MayAnswer, standing
 from mailagent.flow.ledger import note
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import DeliveryState
-from mailagent.flow.values import load_mails
+from mailagent.flow.values import ORIGIN, form_of, load_mails
+from mailagent.inbound import Origin
 from mailagent.mail import Mail
 from mailagent.mime import charset
 from mailagent.outgoing import Handoff, Reply, Silence
@@ -465,10 +466,10 @@ class _Tools:
 
     async def attachment_text(self, delivery_id: str, part: str) -> str | None:
         """The text of a text attachment; None when it is none or cannot be read."""
-        raw = await self._services.store.read(self._workspace_id, _raw_of, delivery_id)
+        raw, origin = await self._services.store.read(self._workspace_id, _raw_of, delivery_id)
         try:
             octets = await self._services.sandbox.run(
-                "mailagent.reading:attachment", raw, {"part": part}
+                "mailagent.reading:attachment", raw, {"part": part, **form_of(origin)}
             )
         except (Malformed, NotFound, SandboxFailure):
             return None
@@ -476,10 +477,11 @@ class _Tools:
         return charset.clean(text)[:_ATTACHMENT_CHARACTERS]
 
 
-def _raw_of(tx: Transaction, delivery_id: str) -> bytes:
-    raw: bytes = tx.value(
-        select(raw_messages.c.content)
+def _raw_of(tx: Transaction, delivery_id: str) -> tuple[bytes, Origin]:
+    row = tx.row(
+        select(raw_messages.c.content, deliveries.c.origin)
         .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
         .where(deliveries.c.id == delivery_id)
     )
-    return raw
+    assert row is not None
+    return row.content, ORIGIN.validate_python(row.origin)

@@ -27,6 +27,7 @@ __all__ = [
     "CONTENT",
     "ORIGIN",
     "READING",
+    "form_of",
     "load_mails",
     "outgoing_from_json",
     "outgoing_to_json",
@@ -38,6 +39,13 @@ CONTENT = TypeAdapter(Content)
 AUTHENTICATION = TypeAdapter(Authentication)
 ORIGIN = TypeAdapter(Origin)
 _OUTGOING = TypeAdapter(Outgoing)
+
+
+def form_of(origin: Origin) -> dict[str, Any]:
+    """The arguments of `mailagent.reading` that tell how a mail came which is no MIME yet."""
+    if origin.body_format != "parsed":
+        return {}
+    return {"parsed_by": origin.parsed_by, "body_type": origin.body_type}
 
 
 def to_json(value: Any) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mailagent.errors import Misconfigured
+from mailagent.errors import Misconfigured, PermanentFailure
 from mailagent.outgoing import Sends
 from mailagent.providers.account import (
     Account,
+    CanKeep,
     CanReceive,
     CanReport,
     CanSend,
@@ -29,6 +30,7 @@ __all__ = [
     "SigningKeys",
     "Surroundings",
     "close_accounts",
+    "fetch_stored",
     "open_account",
     "receivers",
     "reporters",
@@ -62,6 +64,14 @@ def reporters(settings: WebhookSettings, fetch: Fetch) -> Mapping[str, Reports]:
     return {
         kind.kind: kind.reporter(settings, fetch) for kind in KINDS if isinstance(kind, CanReport)
     }
+
+
+async def fetch_stored(settings: WebhookSettings, stored_at: str) -> bytes:
+    """A mail that a provider keeps for us. Raises as `CanKeep.fetch_stored` does."""
+    for kind in KINDS:
+        if isinstance(kind, CanKeep) and kind.keeps(stored_at):
+            return await kind.fetch_stored(settings, stored_at)
+    raise PermanentFailure("no provider keeps mail at such a place", about="message")
 
 
 async def close_accounts(accounts: Iterable[Sends]) -> None:

@@ -17,6 +17,7 @@ from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 
 __all__ = [
     "Account",
+    "CanKeep",
     "CanReceive",
     "CanReport",
     "CanSend",
@@ -98,6 +99,21 @@ class CanReport(Protocol):
     """A provider's class that makes a `Reports`, as `CanReceive` does."""
 
     def reporter(self, settings: WebhookSettings, fetch: Fetch, /) -> Reports: ...
+
+
+@runtime_checkable
+class CanKeep(Protocol):
+    """A provider's class that keeps a mail for us and tells only its place."""
+
+    def keeps(self, stored_at: str, /) -> bool:
+        """Whether this is a place of this provider, by its form alone."""
+        ...
+
+    async def fetch_stored(self, settings: WebhookSettings, stored_at: str, /) -> bytes:
+        """The mail. Raises TransientFailure, also while it is not there; PermanentFailure for a
+        place that the settings do not list.
+        """
+        ...
 
 
 @runtime_checkable

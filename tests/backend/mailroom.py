@@ -11,6 +11,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,6 +25,7 @@ from mailagent.flow.outbox import SENDING
 from mailagent.inbound import Accepted, Envelope, Inbound, Origin
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Handoff, Reply, Sends, Silence
+from mailagent.providers import fetch_stored
 from mailagent.providers.capture import Capture
 from mailagent.providers.local import Local
 from mailagent.resolver import Resolver
@@ -32,6 +34,7 @@ from mailagent.store.engine import Store
 from mailagent.store.tables import addresses, agents, memberships, people, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
+from mailagent.webhook import WebhookSettings
 from mailagent.work import Claim, Wakeups, claim
 
 __all__ = ["DOMAIN", "HELLO", "OWNER", "Mailroom", "mail", "open_mailroom"]
@@ -220,6 +223,7 @@ async def open_mailroom(
         },
         account_states=tuple(states),
         processor=processor,
+        fetch_stored=partial(fetch_stored, WebhookSettings()),
     )
     try:
         workspace_id = "wsp_shop"

@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Interval, Table, literal, select, update
 
 from mailagent.agents import Turn
+from mailagent.errors import PermanentFailure, TransientFailure
 from mailagent.flow import FlowSettings, Services, directory, outbox, workers
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory
@@ -139,6 +140,8 @@ class House:
     script: dict[str, Any]
     """What the relay says at which point; a test may change it, it is emptied before the next."""
     workers: Mapping[str, Worker]
+    stored: dict[str, bytes]
+    """What a provider keeps for us, by its place; a test may add to it at any time."""
     _clock: _Clock
     _agents: _Scripted
     _wakeups: Wakeups
@@ -425,6 +428,15 @@ async def keep_house(
     addresses = StoreDirectory(store, secrets, default_domain=DOMAIN)
     acceptor = GroupAcceptor(store, addresses, secrets, on_accepted=lambda: wakeups.wake(["read"]))
     around = Surroundings(f"mx.{DOMAIN}", acceptor, _unsigned)
+    stored: dict[str, bytes] = {}
+
+    async def fetch(stored_at: str) -> bytes:
+        if stored_at.startswith("forbidden:"):
+            raise PermanentFailure("it may not be asked", about="message")
+        if stored_at not in stored:
+            raise TransientFailure("there is nothing there")
+        return stored[stored_at]
+
     with DnsServer(_ZONE) as dns:
         async with Sink(script=script) as sink:
             relay = {"SMTP_RELAY_URL": f"smtp://127.0.0.1:{sink.port}?tls=none"}
@@ -455,6 +467,7 @@ async def keep_house(
                 accounts={one.name: open_account(one, around) for one in accounts},
                 account_states=(AccountState("smtp"),),
                 processor=lambda _: agents,
+                fetch_stored=fetch,
                 screener=screener,
             )
             running, stop = workers(services), asyncio.Event()
@@ -463,7 +476,10 @@ async def keep_house(
                 for name, worker in running.items()
             ]
             try:
-                yield House(services, acceptor, dns, sink, script, running, clock, agents, wakeups)
+                yield House(
+                    *(services, acceptor, dns, sink, script, running, stored),
+                    *(clock, agents, wakeups),
+                )
             finally:
                 stop.set()
                 await asyncio.wait_for(asyncio.gather(*tasks), _DEADLINE)

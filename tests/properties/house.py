@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -20,17 +21,19 @@ from mailagent.flow.read import READING_QUEUE
 from mailagent.flow.think import THINKING
 from mailagent.inbound import Envelope, Inbound, Later, Origin, Outcome
 from mailagent.outbound import AccountState
+from mailagent.providers import fetch_stored
 from mailagent.store import tables as t
 from mailagent.store.engine import Store
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
+from mailagent.webhook import WebhookSettings
 from mailagent.work import Claim, Queue, Worker, claim
 from tests.flow.house import longer_ago
 from tests.properties import promises
 from tests.properties.fate import Fate, Frozen, MortalStore, start
 from tests.properties.outside import FarSide, Mind, Reader, Zone
 
-__all__ = ["DOMAIN", "QUEUES", "InHand", "QuietHouse", "Space"]
+__all__ = ["DOMAIN", "QUEUES", "Asleep", "InHand", "QuietHouse", "Space"]
 
 DOMAIN = "aexy.example"
 QUEUES: Mapping[str, Queue] = {
@@ -72,6 +75,14 @@ class InHand:
     claim: Claim
 
 
+@dataclass(frozen=True)
+class Asleep:
+    """A worker that froze at a commit point of a row."""
+
+    of: InHand
+    frozen: Frozen
+
+
 @dataclass
 class _Clock:
     """SQLite's clock is ours: it stands, but for a tick between any two looks at it."""
@@ -90,6 +101,7 @@ class QuietHouse:
     services: Services
     acceptor: GroupAcceptor
     far: FarSide
+    mind: Mind
     spaces: tuple[Space, Space]
     broken: list[str]
     _workers: Mapping[str, Worker]
@@ -124,6 +136,7 @@ class QuietHouse:
             accounts={far.name: far},
             account_states=(AccountState(far.name),),
             processor=lambda _: mind,
+            fetch_stored=partial(fetch_stored, WebhookSettings()),
         )
         spaces = (Space(new_id("wsp"), "east"), Space(new_id("wsp"), "west"))
         for space in spaces:
@@ -131,7 +144,7 @@ class QuietHouse:
         await store.write_unscoped(chores.plan)
         await addresses.refresh()
         acceptor = GroupAcceptor(store, addresses, secrets, on_accepted=lambda: None)
-        return cls(services, acceptor, far, spaces, broken, workers(services), clock)
+        return cls(services, acceptor, far, mind, spaces, broken, workers(services), clock)
 
     @property
     def store(self) -> Store:
@@ -166,9 +179,25 @@ class QuietHouse:
         claims = await self.store.write_unscoped(claim, QUEUES[queue], most, rescue=rescue)
         return [InHand(queue, one) for one in claims]
 
-    async def work(self, one: InHand, fate: Fate) -> Frozen | None:
+    async def work(self, one: InHand, fate: Fate) -> Asleep | None:
         """Do what a worker does with a claim, until its end or until it is frozen."""
-        return await start(self._workers[one.queue]._one(one.claim), fate)
+        fate.answered_before = self.mind.answered
+        frozen = await start(self._workers[one.queue]._one(one.claim), fate)
+        return None if frozen is None else Asleep(one, frozen)
+
+    async def wake(self, one: Asleep) -> None:
+        """Let a frozen worker go on. If its lease was lost, that must change nothing.
+
+        But what it learned from the far side is evidence, however late.
+        """
+        table = QUEUES[one.of.queue].table
+        row = await self.rows(select(table.c.claimed_by).where(table.c.id == one.of.claim.id))
+        lost = not row or row[0].claimed_by != one.of.claim.token
+        before = await self.store.read_unscoped(_all_but_sending)
+        await one.frozen.thaw()
+        after = await self.store.read_unscoped(_all_but_sending)
+        if lost and one.of.queue != "send" and after != before:
+            self.broken.append(f"{one.of.claim.id} was changed by a worker that had lost it")
 
     async def later(self, by: timedelta) -> None:
         """Let time pass."""
@@ -262,6 +291,11 @@ def _settle_in(tx: Transaction, space: Space) -> None:
             ),
         )
     directory.changed(inside)
+
+
+def _all_but_sending(tx: Transaction) -> list[Sequence[AnyRow]]:
+    tables = (t.deliveries, t.messages, t.threads, t.turns, t.turn_steps, t.outbound_mails)
+    return [tx.rows(select(table).order_by(*table.primary_key)) for table in tables]
 
 
 def _kept(tx: Transaction) -> Sequence[AnyRow]:

@@ -33,7 +33,7 @@ AROUND = Surroundings("mail.acme.example", Closed(), unsigned)
 def test_the_package_offers_these_names() -> None:
     assert set(providers.__all__) == {
         *("KINDS", "Account", "SigningKey", "SigningKeys", "Surroundings"),
-        *("close_accounts", "open_account", "receivers", "reporters"),
+        *("close_accounts", "fetch_stored", "open_account", "receivers", "reporters"),
     }
     assert {kind.kind for kind in KINDS} == {"capture", "local", "smtp"}
 
