@@ -32,6 +32,8 @@ class Fate:
     far_side: str = "takes"
     dns_answers: bool = True
     reader_dies: bool = False
+    answered_before: int = 0
+    """How many answers of models were recorded before the step began."""
     at_commit: list[Callable[[], None]] = field(default_factory=list)
     """Called once, when the next commit of the step has gone through."""
     stopped: asyncio.Event = field(default_factory=asyncio.Event)

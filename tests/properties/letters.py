@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mailagent.store.transaction import AnyRow
 from tests.flow.test_bounces import arf, dsn
@@ -12,6 +12,7 @@ from tests.properties.outside import Offered
 __all__ = ["REPORTS", "SENDERS", "Letter", "follow_up", "letter", "report"]
 
 _MESSAGE_ID = re.compile(rb"Message-ID: (<\d+@customer\.example>)")
+_FROM = re.compile(rb"^From: .+(?=\r$)", re.MULTILINE)
 _REPORTS = {
     "is gone": ("failed", "5.1.1"),
     "is full": ("failed", "5.2.2"),
@@ -60,14 +61,17 @@ def letter(
     return Letter(raw.encode(), to, address, ip, f"letter-{number}")
 
 
-def follow_up(number: int, before: Letter) -> Letter:
-    """A second mail by the writer of `before`, to the same, in answer to it."""
-    old = _MESSAGE_ID.search(before.raw)
-    own = f"Message-ID: <{number}@customer.example>".encode()
+def follow_up(number: int, before: Letter, sender: str | None) -> Letter:
+    """A second mail to the same, in answer to `before`, by its writer (None) or another."""
     raw = before.raw
+    old = _MESSAGE_ID.search(raw)
     if old is not None:
+        own = f"Message-ID: <{number}@customer.example>".encode()
         raw = b"In-Reply-To: " + old[1] + b"\r\n" + raw.replace(old[0], own)
-    return replace(before, raw=raw, source="webhook", source_id=f"letter-{number}")
+    mail_from, ip = (before.mail_from, before.ip) if sender is None else SENDERS[sender]
+    if sender is not None:
+        raw = _FROM.sub(f"From: {mail_from}".encode(), raw)
+    return Letter(raw, before.to, mail_from, ip, f"letter-{number}")
 
 
 def report(number: int, of: Offered, says: str, *, to: str | None = None) -> Letter:

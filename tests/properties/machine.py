@@ -26,8 +26,8 @@ from mailagent.mail import Address
 from mailagent.store import tables as t
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import renew
-from tests.properties.fate import Fate, Frozen
-from tests.properties.house import QUEUES, InHand, QuietHouse, Space
+from tests.properties.fate import Fate
+from tests.properties.house import QUEUES, Asleep, InHand, QuietHouse, Space
 from tests.properties.letters import REPORTS, SENDERS, Letter, follow_up, letter, report
 from tests.properties.outside import AGENTS, FAR_SIDES, mark
 
@@ -69,7 +69,7 @@ class Installation(RuleBasedStateMachine):
         counted["installations"] += 1
         self.letters: list[Letter] = []
         self.in_hand: list[InHand] = []
-        self.frozen: list[Frozen] = []
+        self.asleep: list[Asleep] = []
 
     # --- the outside world -------------------------------------------------------------------
 
@@ -102,11 +102,10 @@ class Installation(RuleBasedStateMachine):
             assert isinstance(self._hand_in(before), Duplicate)
 
     @precondition(lambda self: self.letters)
-    @rule(which=_ANY)
-    def a_writer_adds_something(self, which: int) -> None:
-        """To a mail that perhaps is being read, or thought about, or answered."""
-        before = _pick(self.letters, which)
-        self._come(follow_up(self._number, before))
+    @rule(which=_ANY, sender=st.sampled_from((None, None, *SENDERS)))
+    def somebody_adds_something(self, which: int, sender: str | None) -> None:
+        """The writer (None) or another, to a mail that perhaps is being read or thought about."""
+        self._come(follow_up(self._number, _pick(self.letters, which), sender))
 
     @precondition(lambda self: self.house.far.offered)
     @rule(
@@ -179,19 +178,19 @@ class Installation(RuleBasedStateMachine):
             claims = [one.claim for one in self.in_hand if one.queue == queue]
             self._run(self.house.store.write_unscoped(renew, QUEUES[queue], claims))
 
-    @precondition(lambda self: self.frozen)
+    @precondition(lambda self: self.asleep)
     @rule(which=_ANY)
     def a_frozen_worker_wakes(self, which: int) -> None:
-        one = _pick(self.frozen, which)
-        self.frozen.remove(one)
-        self._run(one.thaw())
+        one = _pick(self.asleep, which)
+        self.asleep.remove(one)
+        self._run(self.house.wake(one))
 
-    @precondition(lambda self: self.frozen or self.in_hand)
+    @precondition(lambda self: self.asleep or self.in_hand)
     @rule()
     def all_processes_die(self) -> None:
-        for one in self.frozen:
-            self._run(one.die())
-        self.frozen.clear()
+        for one in self.asleep:
+            self._run(one.frozen.die())
+        self.asleep.clear()
         self.in_hand.clear()
 
     @rule(wait=st.sampled_from(_WAITS))
@@ -217,7 +216,8 @@ class Installation(RuleBasedStateMachine):
 
     @rule(which=_ANY)
     def a_person_cancels(self, which: int) -> None:
-        if mail := self._pick_row(select(t.outbound_mails), which):
+        queued = select(t.outbound_mails).where(t.outbound_mails.c.state == "queued")
+        if mail := self._pick_row(queued, which):
             self._decide(mail.workspace_id, deciding.cancel, mail.id, actor=_PERSON)
 
     @rule(which=_ANY, sent=st.booleans())
@@ -273,12 +273,12 @@ class Installation(RuleBasedStateMachine):
 
     def _end(self) -> None:
         """Half of the frozen processes die; the others wake when their work was done by others."""
-        asleep = self.frozen[1::2]
-        for one in self.frozen[::2]:
-            self._run(one.die())
+        asleep = self.asleep[1::2]
+        for one in self.asleep[::2]:
+            self._run(one.frozen.die())
         self._run(self.house.come_to_rest())
         for one in asleep:
-            self._run(one.thaw())
+            self._run(self.house.wake(one))
             self._run(self.house.check())
         self._run(self.house.come_to_rest())
         self._run(self.house.check_at_rest())
@@ -323,9 +323,9 @@ class Installation(RuleBasedStateMachine):
                 self.all_is_worked_well(before)
 
     def _work(self, one: InHand, fate: Fate) -> None:
-        frozen = self._run(self.house.work(one, fate))
-        if frozen is not None:
-            self.frozen.append(frozen)
+        asleep = self._run(self.house.work(one, fate))
+        if asleep is not None:
+            self.asleep.append(asleep)
 
     def _decide(
         self, workspace_id: str, what: Callable[..., Any], *args: Any, **named: Any

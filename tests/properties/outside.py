@@ -102,20 +102,27 @@ class Mind:
     """Every agent's processor. It asks its model two questions a turn and records each answer."""
 
     broken: list[str]
-    _answers: dict[str, dict[int, Step]] = field(default_factory=lambda: defaultdict(dict))
-    """What was durable before we went on, by turn."""
+    answered: int = 0
+    """How many answers were recorded so far."""
+    _answers: dict[str, dict[int, tuple[int, Step]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """What was durable before we went on, by turn and position, with its number of `answered`."""
 
     async def think(self, turn: Turn, *, deadline: datetime) -> Reply | Silence | Handoff:
         slug = turn.profile.address.partition("@")[2].partition(".")[0]
         self._look_around(turn, slug)
         past = turn.steps.past
-        for position, step in self._answers[turn.id].items():
-            if position >= len(past) or past[position] != step:
+        for position, (number, step) in self._answers[turn.id].items():
+            # A process that froze before that cannot know of it; the fence stops what it makes.
+            known = number < fate().answered_before
+            if known and (position >= len(past) or past[position] != step):
                 self.broken.append(f"{turn.id} would ask again what it had recorded")
         for position in range(len(past), 2):
             step = Step("tool", {"answer": position})
             await turn.steps.record(step)
-            self._answers[turn.id][position] = step
+            self._answers[turn.id][position] = (self.answered, step)
+            self.answered += 1
         match fate().agent:
             case "replies":
                 return Reply(f"Thank you. {mark(slug)}\n")

@@ -22,7 +22,7 @@ __all__ = ["always", "at_rest", "unfinished"]
 _D, _T, _O, _R = t.deliveries.c, t.threads.c, t.outbound_mails.c, t.outbound_recipients.c
 _OPEN = (RecipientState.QUEUED, RecipientState.SENDING)
 
-_HEARD = ("delayed", "delivered", "bounced", "complained")
+_HEARD = ("delayed", "delivered", "refused", "bounced", "complained")
 """What events make of a recipient, the lightest first."""
 _STATE_OF = {
     "delayed": "delayed",
@@ -221,7 +221,7 @@ def _taken_for_two(tx: Transaction) -> list[str]:
 
 
 def _lighter_than_its_events(tx: Transaction) -> list[str]:
-    """Recipients whose state is not the heaviest that was ever reported of them."""
+    """Recipients whose state is lighter than the heaviest that was ever reported of them."""
     rows = tx.rows(
         select(_R.id, _R.state, t.events.c.kind).join(t.events, t.events.c.recipient_id == _R.id)
     )
@@ -232,5 +232,5 @@ def _lighter_than_its_events(tx: Transaction) -> list[str]:
     return [
         f"{id_} is {state} and was reported {_HEARD[heard]}"
         for id_, (heard, state) in heaviest.items()
-        if state != _HEARD[heard]
+        if state not in _HEARD[heard:]
     ]

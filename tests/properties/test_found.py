@@ -49,7 +49,7 @@ async def test_who_is_suppressed_while_a_worker_sleeps_gets_nothing_when_it_wake
     await house.store.write(
         here.id, suppressions.add, "cleo@customer.example", detail="", actor="person:owner"
     )
-    await asleep.thaw()
+    await house.wake(asleep)
     assert not house.far.offered
     await house.come_to_rest()
     await house.check_at_rest()
