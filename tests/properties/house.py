@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -20,10 +21,12 @@ from mailagent.flow.read import READING_QUEUE
 from mailagent.flow.think import THINKING
 from mailagent.inbound import Envelope, Inbound, Later, Origin, Outcome
 from mailagent.outbound import AccountState
+from mailagent.providers import fetch_stored
 from mailagent.store import tables as t
 from mailagent.store.engine import Store
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
+from mailagent.webhook import WebhookSettings
 from mailagent.work import Claim, Queue, Worker, claim
 from tests.flow.house import longer_ago
 from tests.properties import promises
@@ -133,6 +136,7 @@ class QuietHouse:
             accounts={far.name: far},
             account_states=(AccountState(far.name),),
             processor=lambda _: mind,
+            fetch_stored=partial(fetch_stored, WebhookSettings()),
         )
         spaces = (Space(new_id("wsp"), "east"), Space(new_id("wsp"), "west"))
         for space in spaces:
