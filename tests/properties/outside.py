@@ -194,7 +194,7 @@ class FarSide:
     permitted: Counter[str] = field(default_factory=Counter)
     """How often a person said "again", by recipient row."""
     _in_doubt: set[str] = field(default_factory=set)
-    """Offered, and no recorded answer says that it was not taken."""
+    """`sending` is committed, and no recorded answer says that it was not taken."""
     name: str = "far"
 
     @property
@@ -231,15 +231,22 @@ class FarSide:
         self, outgoing: Outgoing, to: Sequence[Recipient], committing: Committing, how: str
     ) -> HandedOver:
         before = await self.store.read_unscoped(self._standing, to)
-        await committing(to)
+        ids = [one.id for one in to]
+        again = self._in_doubt.intersection(ids)
+        # From that commit on nobody who finds the row can know what we have seen.
+        fate().at_commit.append(lambda: self._in_doubt.update(ids))
+        try:
+            await committing(to)
+        except BaseException:
+            fate().at_commit.clear()
+            raise
         for one in to:
-            self._begin(one, outgoing, before[one.id])
+            self._begin(one, outgoing, before[one.id], again=one.id in again)
         match how:
             case "falls silent before it took it":
                 raise UncertainDelivery("no answer to the content")
             case "defers all":
-                deferred = [one.id for one in to]
-                fate().at_commit.append(lambda: self._in_doubt.difference_update(deferred))
+                fate().at_commit.append(lambda: self._in_doubt.difference_update(ids))
                 return dict.fromkeys(to, Later("452 full", "452"))
             case "refuses the mail":
                 return dict.fromkeys(to, Refused("554 not this", "message", "554"))
@@ -264,19 +271,18 @@ class FarSide:
             for row, stop in zip(rows, stopped, strict=True)
         }
 
-    def _begin(self, one: Recipient, outgoing: Outgoing, before: _Standing) -> None:
+    def _begin(self, one: Recipient, outgoing: Outgoing, before: _Standing, *, again: bool) -> None:
         if before.state != "queued":
             self.broken.append(f"{one.id} was {before.state} before it was handed over")
         if before.suppressed:
             self.broken.append(f"{one.address} was suppressed before {one.id} was handed over")
         if before.digest != outgoing.digest():
             self.broken.append(f"{one.id} is not the mail that was frozen")
-        if one.id in self._in_doubt:
+        if again:
             self.broken.append(f"{one.id} is sent again, and the first time may have arrived")
         slug = outgoing.from_.domain.partition(".")[0]
         if set(_MARK.findall(outgoing.text)) - {slug}:
             self.broken.append(f"{outgoing.message_id} of {slug} carries mail of another workspace")
-        self._in_doubt.add(one.id)
         self.offered.append(Offered(one, outgoing))
 
     def _take(self, one: Recipient) -> None:

@@ -45,7 +45,7 @@ def happen(steps: int, fresh: Callable[[], str]) -> int:
     """Let at least so many steps happen, each installation on a fresh database."""
     counted: Counter[str] = Counter()
     chosen = settings(
-        max_examples=int(1.1 * steps / STEPS_AT_ONCE) + 1,  # some are shorter than asked for
+        max_examples=int(1.25 * steps / STEPS_AT_ONCE) + 1,  # some are shorter than asked for
         stateful_step_count=STEPS_AT_ONCE,
         derandomize=not LONG,
         database=None,
