@@ -32,6 +32,7 @@ from backend.agents import service as agents
 from backend.workspaces import service as workspaces
 from bench.node import DOMAIN, QUESTION, Node, memory_mib
 from bench.report import Report
+from bench.smtp_targets import cpu_seconds
 from mailagent.flow.think import THINKING
 from mailagent.store.engine import Store
 from mailagent.store.migrations import upgrade
@@ -224,10 +225,13 @@ def measure(urls: Sequence[str], folder: Path, wait: float) -> list[str]:
         # meets both nodes alike.
         nodes = {"thinking": thinking, "resting": resting}
         rates: dict[str, list[float]] = {name: [] for name in nodes}
+        cpu = dict.fromkeys(nodes, 0.0)
         for number in range(ACCEPTING_ROUNDS):
             for name in sorted(nodes, reverse=number % 2 == 0):
+                before = cpu_seconds(nodes[name].pid)
                 rates[name].append(accepted(nodes[name].port, addresses[0], f"{number}"))
                 until(lambda: not any(one.count(*UNREAD) for one in both), "reading")
+                cpu[name] += cpu_seconds(nodes[name].pid) - before
         still = model.waiting
         until(lambda: not rows.count(*READY), "all answers")
         number = 0
@@ -239,6 +243,10 @@ def measure(urls: Sequence[str], folder: Path, wait: float) -> list[str]:
         delays = [_delay(thinking, model, address) for address in addresses[1:]]
     idle, busy = (statistics.median(rates[name]) for name in ("resting", "thinking"))
     ratio = busy / idle
+    idle_ms, busy_ms = (
+        cpu[name] * 1000 / (sum(rates[name]) * ACCEPTING_SECONDS)
+        for name in ("resting", "thinking")
+    )
     return [
         line("turns in flight when accepting began and ended", f"{TURNS}, {still}"),
         line("memory at rest, PSS of the tree", f"{at_rest:.0f} MiB"),
@@ -246,6 +254,10 @@ def measure(urls: Sequence[str], folder: Path, wait: float) -> list[str]:
         line("accepted by a node without turns", f"{idle:.0f} mails/s"),
         line(f"accepted by the node with {TURNS} turns", f"{busy:.0f} mails/s"),
         line("ratio (aim 0.9)", f"{ratio:.2f}", met=ratio >= LEAST_RATIO),
+        line(
+            "CPU of a mail accepted and read, without and with the turns",
+            f"{idle_ms:.1f}, {busy_ms:.1f} ms",
+        ),
         line(
             f"first turn of another workspace behind {behind} threads of one, longest of "
             f"{len(delays)} (aim {MOST_DELAY:.0f} s)",
