@@ -29,7 +29,7 @@ test-services: install ## tests against system services; with CI set they are in
 
 faults: install ## the long fault runs; REPORT=path says where their report goes
 	@MAILAGENT_TEST_FAULTS=long MAILAGENT_TEST_FAULT_REPORT=$(REPORT) \
-		$(BIN)/pytest tests/faults --timeout 3600 $(PYTEST)
+		$(BIN)/pytest tests/faults tests/properties --timeout 3600 $(PYTEST)
 
 check: lint types layers test ## formatting, lint, types, layers and tests
 
@@ -44,8 +44,12 @@ layers: install
 	@$(BIN)/lint-imports --no-logo
 
 bench: install ## the benchmarks, as ratios against a peer in the same run
-	@$(BIN)/python -m bench.accept
+	@$(BIN)/python -m bench.accept --workers 2
 	@$(BIN)/python -m bench.flow
+	@$(BIN)/python -m bench.read
+	@$(BIN)/python -m bench.long_turns
+	@$(BIN)/python -m bench.nodes
+	@$(BIN)/python -m bench.scale --quick
 
 corpora: install ## the third-party mail corpora through the SMTP door
 	@$(BIN)/python -m bench.corpora
