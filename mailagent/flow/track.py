@@ -91,7 +91,7 @@ def record(
     may have been made by anybody who got that mail.
     """
     if recipient is None:
-        recipient = _named(tx, outbound_id, event.recipient)
+        recipient = _named(tx, outbound_id, event.recipient, proven=proven)
     fresh = tx.insert_new(
         events,
         {
@@ -185,7 +185,9 @@ def _by_message_id(
     return found
 
 
-def _named(tx: Transaction, outbound_id: str, address: str | None) -> AnyRow | None:
+def _named(
+    tx: Transaction, outbound_id: str, address: str | None, *, proven: bool
+) -> AnyRow | None:
     """The recipient that a report names, or the only one when it names nobody.
 
     Without our return path anybody may have written the report: it is believed about whom we did
@@ -196,6 +198,9 @@ def _named(tx: Transaction, outbound_id: str, address: str | None) -> AnyRow | N
     )
     if address is not None:
         rows = [row for row in rows if row.address.lower() == address.lower()]
+    if not proven:
+        # Believed of one that still waits, it would keep the mail from ever being sent there.
+        rows = [row for row in rows if row.state != RecipientState.QUEUED]
     return rows[0] if len(rows) == 1 else None
 
 

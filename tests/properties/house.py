@@ -235,6 +235,15 @@ class QuietHouse:
     async def check_at_rest(self) -> None:
         """As `check`, for a house that has come to rest."""
         self.broken += await self.store.read_unscoped(promises.at_rest)
+        offered = {one.recipient.id for one in self.far.offered}
+        reported = select(t.outbound_recipients.c.id).where(
+            t.outbound_recipients.c.state.in_(["delayed", "delivered", "bounced", "complained"])
+        )
+        self.broken += [
+            f"{row.id} was reported and never offered to anybody"
+            for row in await self.rows(reported)
+            if row.id not in offered
+        ]
         rows = {row.id: row for row in await self.store.read_unscoped(_kept)}
         for id_, raw in self.kept.items():
             if id_ not in rows or rows[id_].content != raw:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mailagent.store.transaction import Transaction
 from tests.databases import SqliteDatabases
 from tests.properties.fate import Fate
 from tests.properties.house import QuietHouse, Space
+from tests.properties.letters import report
 
 BEFORE_SENDING = 1
 """The commit point after a send has looked at suppressions and before it commits `sending`."""
@@ -55,3 +57,23 @@ async def test_who_is_suppressed_while_a_worker_sleeps_gets_nothing_when_it_wake
     await house.check_at_rest()
     (row,) = await house.rows(t.outbound_recipients.select())
     assert row.state == "suppressed"
+
+
+async def test_a_forged_report_about_who_still_waits_keeps_no_mail_from_them(
+    house: QuietHouse,
+) -> None:
+    """Whoever got the mail knows its Message-ID, and may say that the others got it too."""
+    house.far.at_once = 2
+    await write_to(house, house.spaces[0], "ann@customer.example", "ben@customer.example")
+    (claim,) = await house.claim("send")
+    await house.work(claim, Fate(far_side="defers the first"))
+    (offered,) = house.far.offered
+    (waiting,) = await house.rows(
+        t.outbound_recipients.select().where(t.outbound_recipients.c.state == "queued")
+    )
+    about = replace(offered, recipient=replace(offered.recipient, address=waiting.address))
+    forged = report(1, about, "has arrived", to=offered.outgoing.from_.address)
+    await house.accept(forged.raw, forged.to, mail_from=None, source="smtp", source_id="1")
+    await house.come_to_rest()
+    await house.check_at_rest()
+    assert house.far.taken[waiting.id] == 1
