@@ -515,6 +515,47 @@ hand_overs = Table(
     Index("ix_hand_overs_outbound_id", "outbound_id"),
 )
 
+provider_accounts = Table(
+    "provider_accounts",
+    metadata,
+    # What an operator added; the environment names others. Of no workspace, all may send by them.
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    # Sealed: the account's settings, its secrets among them.
+    Column("credentials", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+account_standings = Table(
+    "account_standings",
+    metadata,
+    # How an account of either kind may be used, and how it has lately behaved.
+    Column("name", String(64), primary_key=True),
+    Column("priority", Integer),
+    Column("sends_for", Json),
+    Column("quotas", Json, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("pauses", Integer, nullable=False),
+    Column("paused_until", Moment),
+    # Of the credentials that were rejected: with others it is tried at once.
+    Column("rejected", String(32)),
+    Column("changed_at", Moment, nullable=False),
+)
+
+account_quotas = Table(
+    "account_quotas",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("period", String(16), primary_key=True),
+    Column("started_at", Moment, nullable=False),
+    Column("used", Integer, nullable=False),
+    # Recipients put off in this period: they come back one period's worth after the other.
+    Column("put_off", Integer, nullable=False),
+)
+
 answer_invitations = Table(
     "answer_invitations",
     metadata,
