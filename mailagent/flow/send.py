@@ -291,12 +291,17 @@ def _commit_sending(
         raise LostClaim(f"send {frame.outbound_id}: a recipient may no longer be sent to")
 
 
+_END_OF_COMMIT = (
+    select(outbound_mails.c.id)
+    .where(outbound_mails.c.id == bindparam("outbound"))
+    .with_for_update()
+)
+_BEGUN = select(hand_overs.c.id).where(hand_overs.c.id == bindparam("hand_over"))
 _TAKING_BACK = (
     update(outbound_recipients)
     .where(
         outbound_recipients.c.id.in_(bindparam("recipients", expanding=True)),
         outbound_recipients.c.state.in_([RecipientState.SENDING, RecipientState.UNKNOWN]),
-        exists().where(hand_overs.c.id == bindparam("hand_over")),
     )
     .values(state=RecipientState.QUEUED)
 )
@@ -308,9 +313,11 @@ def _take_back(tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...]
     The far side has seen nothing yet, so it is not unknown. Only where this hand-over's own row is
     there: without it, what is `sending` is another worker's.
     """
-    ours = {"recipients": [one.id for one in recipients], "hand_over": frame.id}
-    if tx.execute(_TAKING_BACK, ours).rowcount == 0:
+    # Its COMMIT may still be on the way: it holds the mail's row, so this waits for its end.
+    tx.execute(_END_OF_COMMIT, {"outbound": frame.outbound_id})
+    if tx.row(_BEGUN, {"hand_over": frame.id}) is None:
         return
+    tx.execute(_TAKING_BACK, {"recipients": [one.id for one in recipients]})
     reason = "the database was away just before the content"
     _end_hand_over(tx, frame, recipients, "later", reason)
     if tx.value(_IS_SETTLED, {"outbound": frame.outbound_id}):
