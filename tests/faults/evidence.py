@@ -143,7 +143,8 @@ def judge(
 
     went = evidence.rows(select(outbound_recipients))
     said = {row.address for row in went if row.state == RecipientState.SENT}
-    unknown = [row.id for row in went if row.state == RecipientState.UNKNOWN]
+    unknown = [row for row in went if row.state == RecipientState.UNKNOWN]
+    unexplained = [f"{row.address}: {row.reason}" for row in unknown if row.id not in maybe_unknown]
     right = {RecipientState.SENT, RecipientState.UNKNOWN, *other_ends}
     promises: dict[str, Collection[Any]] = {
         "acknowledged and lost": lost,
@@ -152,7 +153,7 @@ def judge(
         "came in and was never answered": unanswered,
         "neither final nor waiting with a reason": silent,
         "recorded as sent, never taken": said - set(by_recipient),
-        "unknown, though no process died in its hand-over": set(unknown) - set(maybe_unknown),
+        "unknown, though no process died in its hand-over": unexplained,
         "a reply with another end": sorted({row.state for row in went} - right),
     }
     counts = Counts(

@@ -12,14 +12,14 @@ from typing import Self
 __all__ = ["Proxy"]
 
 _CHUNK_BYTES = 64 * 1024
-_OF_THE_DOOR = b"INSERT INTO raw_messages"
 
 
 @dataclass(slots=True)
 class _Link:
     """One connection through the proxy."""
 
-    of_the_door: bool = False
+    mentioned: bool = False
+    """Whether its transaction is one whose answer shall be lost."""
     mute: bool = False
     """What the server says next is lost, and the connection with it."""
 
@@ -34,7 +34,7 @@ class Proxy:
         """`folder` is where PostgreSQL has its socket."""
         self._socket = folder / ".s.PGSQL.5432"
         self._answers_to_lose = 0
-        self._of_the_door_alone = False
+        self._mark = b""
         self.answers_lost = 0
 
     async def __aenter__(self) -> Self:
@@ -78,11 +78,14 @@ class Proxy:
 
         self._do(now)
 
-    def lose_answers(self, number: int, *, of_the_door: bool) -> None:
-        """Break that many connections after a COMMIT was done and before its answer is through."""
+    def lose_answers(self, number: int, *, mentioning: bytes) -> None:
+        """Break that many connections after a COMMIT was done and before its answer is through.
+
+        Of transactions whose statements or values contain `mentioning`.
+        """
 
         def now() -> None:
-            self._answers_to_lose, self._of_the_door_alone = number, of_the_door
+            self._answers_to_lose, self._mark = number, mentioning
 
         self._do(now)
 
@@ -129,10 +132,11 @@ class Proxy:
     ) -> None:
         while octets := await client.read(_CHUNK_BYTES):
             await self._flows.wait()
-            link.of_the_door = link.of_the_door or _OF_THE_DOOR in octets
-            if self._answers_to_lose and b"COMMIT" in octets:
-                link.mute = link.of_the_door or not self._of_the_door_alone
+            link.mentioned = link.mentioned or self._mark in octets
+            if b"COMMIT" in octets:
+                link.mute = link.mentioned and self._answers_to_lose > 0
                 self._answers_to_lose -= link.mute
+                link.mentioned = False
             to_server.write(octets)
             await to_server.drain()
 
