@@ -1,6 +1,6 @@
 """Whatever happens in whatever order, every promise of ARCHITECTURE §2 "Invariants" is kept.
 
-`make test` takes 500 steps on SQLite and 50 on PostgreSQL, always the same ones. `make faults`
+`make test` takes 500 steps on SQLite and 50 on PostgreSQL, always the same choices. `make faults`
 (MAILAGENT_TEST_FAULTS=long) takes 10,000 on SQLite and 1,000 on PostgreSQL, others each time:
 MAILAGENT_TEST_SEED repeats a run.
 """
