@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from sqlalchemy import Table
 
 from backend import idempotency
-from mailagent.store import signing_keys
+from mailagent.store import provider_accounts, signing_keys
 from mailagent.store.tables import idempotency_keys
+from mailagent.store.tables import provider_accounts as provider_account_rows
 from mailagent.store.tables import signing_keys as signing_key_rows
 
 __all__ = ["SEALED", "Sealed"]
@@ -30,4 +31,5 @@ class Sealed:
 SEALED = (
     Sealed(signing_key_rows, "private_key", signing_keys.PURPOSE),
     Sealed(idempotency_keys, "answer", idempotency.PURPOSE),
+    Sealed(provider_account_rows, "credentials", provider_accounts.PURPOSE),
 )
