@@ -66,6 +66,10 @@ class Settings(BaseModel):
     mailagent_open_webhooks: str = ""
     ses_sns_topic_arns: str = ""
     ses_s3_buckets: str = ""
+    ses_configuration_set: str = ""
+    ses_email_tags: str = ""
+    ses_base_url: str = ""
+    aws_endpoint_url_s3: str = ""
     smtp_relay_url: SecretStr | None = None
     llm_provider: Literal["", "claude", "builtin"] = ""
     anthropic_api_key: SecretStr | None = None

@@ -15,7 +15,10 @@ from mailagent.providers.account import CanSend
 from mailagent.providers.capture import Capture
 from tests.providers.mails import ALICE, BOB, Commits, outgoing
 
-SETTINGS = {"smtp": {"SMTP_RELAY_URL": "smtp://u:hunter2@127.0.0.1"}}
+SETTINGS = {
+    "ses": {"AWS_REGION": "eu-west-1"},
+    "smtp": {"SMTP_RELAY_URL": "smtp://u:hunter2@127.0.0.1"},
+}
 
 
 class Closed:
@@ -35,7 +38,7 @@ def test_the_package_offers_these_names() -> None:
         *("KINDS", "Account", "SigningKey", "SigningKeys", "Surroundings"),
         *("close_accounts", "fetch_stored", "open_account", "receivers", "reporters"),
     }
-    assert {kind.kind for kind in KINDS} == {"capture", "local", "smtp"}
+    assert {kind.kind for kind in KINDS} == {"capture", "local", "ses", "smtp"}
 
 
 @pytest.mark.parametrize("kind", [kind.kind for kind in KINDS if isinstance(kind, CanSend)])
@@ -46,7 +49,7 @@ def test_every_kind_is_opened_by_its_name_and_carries_the_accounts(kind: str) ->
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(Misconfigured, match="choose one of capture, local, smtp"):
+    with pytest.raises(Misconfigured, match="choose one of capture, local, ses, smtp"):
         open_account(Account("main", "pigeon"), AROUND)
 
 

@@ -1,0 +1,226 @@
+"""Amazon SES: mail comes through SNS and S3, leaves by `SendEmail`; SNS tells what became of it.
+
+Sending follows the Amazon SES API v2 Reference, "SendEmail" and "GetAccount", and the Amazon SES
+Developer Guide, "Service quotas", "Email headers" and "Setting up Easy DKIM" (read 2026-11). What
+the other directions follow stands in `ses_sns`, `ses_receipts`, `ses_events` and `ses_objects`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+import idna
+
+from mailagent.errors import Malformed, Misconfigured, PermanentFailure, UncertainDelivery
+from mailagent.mime import build
+from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused, Sent
+from mailagent.providers.account import Account, Surroundings
+from mailagent.providers.ses_access import Access, ses_access
+from mailagent.providers.ses_answer import seen_as
+from mailagent.providers.ses_client import Client
+from mailagent.providers.ses_events import SesReporter
+from mailagent.providers.ses_objects import fetch_object
+from mailagent.providers.ses_receipts import SesReceiver
+from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
+
+__all__ = ["Ses"]
+
+_MOST_BYTES = 40 * 1024 * 1024
+_MOST_RECIPIENTS = 50
+_AT_ONCE = 10
+_TAG = re.compile(r"[0-9A-Za-z_-]{1,256}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Ses:
+    """An SES account in one region. An instance belongs to one event loop; `close` it there."""
+
+    kind: ClassVar[str] = "ses"
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        name: str = "ses",
+        configuration_set: str = "",
+        tags: Mapping[str, str] | None = None,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        """`tags` go with every mail; SES gives them back with its events."""
+        self._access = access
+        self._name = name
+        self._options: dict[str, Any] = {}
+        if configuration_set:
+            self._options["ConfigurationSetName"] = configuration_set
+        if tags:
+            self._options["EmailTags"] = [{"Name": n, "Value": v} for n, v in tags.items()]
+        self._now = now
+        self._client: Client | None = None
+        self._opening = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ses")
+
+    @classmethod
+    def open(cls, account: Account, surroundings: Surroundings) -> Self:
+        """From region, keys, `SES_BASE_URL`, `SES_CONFIGURATION_SET` and `SES_EMAIL_TAGS`."""
+        return cls(
+            ses_access(account.settings),
+            name=account.name,
+            configuration_set=account.settings.get("SES_CONFIGURATION_SET", "").strip(),
+            tags=_tags(account.settings.get("SES_EMAIL_TAGS", "")),
+        )
+
+    @classmethod
+    def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:
+        return SesReceiver(settings, fetch)
+
+    @classmethod
+    def reporter(cls, settings: WebhookSettings, fetch: Fetch) -> Reports:
+        return SesReporter(settings, fetch)
+
+    @classmethod
+    def keeps(cls, stored_at: str) -> bool:
+        return stored_at.startswith("s3://")
+
+    @classmethod
+    async def fetch_stored(cls, settings: WebhookSettings, stored_at: str) -> bytes:
+        """See `ses_objects.fetch_object`."""
+        return await fetch_object(settings.values, stored_at)
+
+    @classmethod
+    async def describe(cls, account: Account) -> Mapping[str, str]:
+        """What SES says of the account: `region`, `access`, `sending`, `standing`, `quota`, `used`.
+
+        Raises Misconfigured, and what `send` raises of an answer.
+        """
+        access = ses_access(account.settings)
+        client = await asyncio.to_thread(Client, access)
+        try:
+            told = await asyncio.to_thread(client.ask, "get_account", {}, _now)
+        finally:
+            client.close()
+        return _facts(told, access.region)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def recipients_at_once(self) -> int:
+        return _MOST_RECIPIENTS
+
+    async def send(
+        self, outgoing: Outgoing, to: Sequence[Recipient], *, committing: Committing
+    ) -> HandedOver:
+        """Hand a mail to SES for 1-50 recipients, at most 40 MB as MIME; SES signs it.
+
+        Raises TransientFailure (no connection, 429, 5xx), PermanentFailure (refused, too large) and
+        UncertainDelivery (request written and no answer that can be read).
+        """
+        if len(to) > _MOST_RECIPIENTS:
+            reason = f"has {len(to)} recipients, SES takes {_MOST_RECIPIENTS} at once"
+            raise PermanentFailure(reason, code="5.5.3", about="message")
+        addresses = {one: address for one in to if (address := _ascii(one.address))}
+        said: dict[Recipient, Sent | Refused] = {
+            one: Refused("SES takes no address like this", about="recipient", code="5.1.3")
+            for one in to
+            if one not in addresses
+        }
+        if not addresses:
+            return said
+        request = {
+            "FromEmailAddress": _ascii(outgoing.from_.address),
+            "Destination": {"ToAddresses": list(addresses.values())},
+            "Content": {"Raw": {"Data": _content(outgoing)}},
+            **self._options,
+        }
+        client = await self._opened()
+        await committing(list(addresses))
+        loop = asyncio.get_running_loop()
+        told = await loop.run_in_executor(
+            self._threads, client.ask, "send_email", request, self._now
+        )
+        ses_id = str(told.get("MessageId", ""))
+        if not ses_id:
+            raise UncertainDelivery("SES answered 200 without a MessageId")
+        sent = Sent(ses_id, f"SES took it as {ses_id}", (seen_as(ses_id, self._access.region),))
+        return said | dict.fromkeys(addresses, sent)
+
+    async def close(self) -> None:
+        """Let go of connections; mails that are under way end by themselves."""
+        self._threads.shutdown(wait=False)
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def _opened(self) -> Client:
+        async with self._opening:
+            if self._client is None:
+                loop = asyncio.get_running_loop()
+                self._client = await loop.run_in_executor(self._threads, Client, self._access)
+        return self._client
+
+
+def _content(outgoing: Outgoing) -> bytes:
+    if build.needs_smtputf8(outgoing) or _ascii(outgoing.from_.address) is None:
+        reason = "SES takes no address with letters outside ASCII before the @"
+        raise PermanentFailure(reason, code="5.6.7", about="message")
+    try:
+        content = build.render(outgoing)
+    except Malformed as error:
+        raise PermanentFailure(str(error), code="5.6.0", about="message") from error
+    if len(content) > _MOST_BYTES:
+        reason = f"the mail has {len(content)} bytes, SES takes {_MOST_BYTES}"
+        raise PermanentFailure(reason, code="5.3.4", about="message")
+    return content
+
+
+def _ascii(address: str) -> str | None:
+    """The address with its domain in A-labels; None when SES cannot take it."""
+    local_part, at, domain = address.rpartition("@")
+    try:
+        whole = (
+            local_part
+            + at
+            + (domain if domain.isascii() else idna.encode(domain, uts46=True).decode())
+        )
+    except idna.IDNAError:
+        return None
+    return whole if re.fullmatch(r"[!-~]{1,64}@[0-9A-Za-z.-]{1,255}", whole) else None
+
+
+def _tags(setting: str) -> Mapping[str, str]:
+    """`name=value` between commas or spaces. Raises Misconfigured."""
+    tags: dict[str, str] = {}
+    for word in setting.replace(",", " ").split():
+        name, _, value = word.partition("=")
+        if not _TAG.fullmatch(name) or not _TAG.fullmatch(value):
+            raise Misconfigured(
+                "SES_EMAIL_TAGS",
+                f"{word!r} is no tag: write name=value in letters, digits, - and _",
+            )
+        tags[name] = value
+    return tags
+
+
+def _facts(told: Mapping[str, Any], region: str) -> Mapping[str, str]:
+    quota = told.get("SendQuota", {})
+    a_day = int(quota.get("Max24HourSend", 0))
+    return {
+        "region": region,
+        "access": "production"
+        if told.get("ProductionAccessEnabled")
+        else "sandbox: only verified recipients; ask for production access in the SES console",
+        "sending": "enabled" if told.get("SendingEnabled") else "paused by SES",
+        "standing": str(told.get("EnforcementStatus", "unknown")).lower(),
+        "quota": f"{'no limit' if a_day < 0 else a_day} in 24 hours, "
+        f"{quota.get('MaxSendRate', 0):g} a second",
+        "used": f"{quota.get('SentLast24Hours', 0):g} in the last 24 hours",
+    }
