@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailagent.errors import Malformed
@@ -81,6 +81,7 @@ def test_a_percent_sign_that_is_no_escape_is_malformed() -> None:
         form.read(b"a=100%25&b=100%", URLENCODED)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(), st.binary())))
 def test_urlencoded_fields_come_back_as_they_were(pairs: list[tuple[str, bytes]]) -> None:
     encoded = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
@@ -119,6 +120,7 @@ def test_another_type_than_a_forms_is_malformed(content_type: str) -> None:
         form.read(body(part("a", b"1")), content_type)
 
 
+@settings(deadline=None)
 @given(st.binary(), st.text())
 @example(b"%", URLENCODED)
 @example(b"\r\n--xYz", MULTIPART)

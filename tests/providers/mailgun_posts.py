@@ -1,15 +1,12 @@
-"""What Mailgun posts, as its documentation says it: a route's form for any mail, and events."""
+"""What Mailgun posts, as its documentation says it: a route's forms, signed, and events."""
 
 from __future__ import annotations
 
-import email
-import email.policy
 import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -78,55 +75,3 @@ def event(data: Mapping[str, Any], **signature: str) -> tuple[bytes, str]:
     """Body and Content-Type of an event."""
     body = {"signature": dict(signed(**signature)), "event-data": data}
     return json.dumps(body).encode(), "application/json"
-
-
-def parsed(
-    raw: bytes, recipient: str = "support@acme.aexy.email", sender: str = "dana@customer.example"
-) -> tuple[bytes, str]:
-    """What `forward()` without `mime` makes of a mail: text and HTML in UTF-8, files beside it."""
-    message = email.message_from_bytes(raw, policy=email.policy.default)
-    assert isinstance(message, EmailMessage)
-    top = [
-        ["X-Mailgun-Spf", "Pass"],
-        ["X-Mailgun-Sflag", "No"],
-        ["X-Mailgun-Incoming", "Yes"],
-        ["X-Envelope-From", f"<{sender}>"],
-        ["Received", "from mail.customer.example by mxa.mailgun.org with ESMTP id abc.123"],
-    ]
-    texts: dict[str, str] = {}
-    files: list[tuple[str, str, str, bytes]] = []
-    content_ids: list[str] = []
-    for part in message.walk():
-        inside_mail = part.get_content_type() == "message/rfc822"
-        if part.is_multipart() and not inside_mail:
-            continue
-        kind, is_file = part.get_content_type(), part.get_filename() is not None
-        if part.get_content_maintype() == "text" and not is_file:
-            name = f"body-{part.get_content_subtype()}"
-            texts[name] = texts.get(name, "") + part.get_content()
-            continue
-        name = f"attachment-{len(files) + 1}"
-        if inside_mail:
-            content = part.get_payload(0).as_bytes()
-        elif kind.startswith("message/"):
-            content = b"\n".join(one.as_bytes() for one in part.get_payload())
-        else:
-            content = part.get_payload(decode=True)
-        files.append((name, part.get_filename() or "", kind, content))
-        if part["Content-ID"]:
-            content_ids.append(f"{json.dumps(str(part['Content-ID']))}: {json.dumps(name)}")
-        if inside_mail:
-            break
-    fields: Fields = [
-        ("recipient", recipient),
-        ("sender", sender),
-        ("subject", str(message["Subject"] or "")),
-        ("from", str(message["From"] or "")),
-        ("Recipient", "elsewhere@other.example"),
-        *texts.items(),
-        ("attachment-count", str(len(files))),
-        ("content-id-map", "{" + ", ".join([*content_ids, '"": "attachment-9"']) + "}"),
-        ("message-headers", json.dumps(top + [[n, str(v)] for n, v in message.items()])),
-        *signed(),
-    ]
-    return multipart(fields, files) if files else urlencoded(fields)
