@@ -20,6 +20,7 @@ from mailagent.providers.account import (
 )
 from mailagent.providers.capture import Capture
 from mailagent.providers.local import Local
+from mailagent.providers.postmark import Postmark
 from mailagent.providers.ses import Ses
 from mailagent.providers.smtp import Smtp
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
@@ -40,6 +41,7 @@ __all__ = [
 KINDS: tuple[ProviderKind, ...] = (
     Capture,
     Local,
+    Postmark,
     Ses,
     Smtp,
 )
