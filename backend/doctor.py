@@ -167,6 +167,12 @@ def _certificate(settings: Settings) -> Check:
             "certificate", "not tested", "self-made: enough for MX (RFC 3207 §4.1 asks no more)",
             "set MAILAGENT_TLS_CERT and MAILAGENT_TLS_KEY for one that is publicly trusted",
         )  # fmt: skip
+    files = (settings.mailagent_tls_cert, settings.mailagent_tls_key or settings.mailagent_tls_cert)
+    if absent := [file for file in files if not file.is_file()]:
+        return Check(
+            "certificate", "wrong", f"{absent[0]} is not there: a self-made one is shown meanwhile",
+            "see the log of what fetches it, or correct MAILAGENT_TLS_CERT and _KEY",
+        )  # fmt: skip
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(settings.mailagent_tls_cert, settings.mailagent_tls_key)

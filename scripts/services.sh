@@ -3,7 +3,7 @@
 # Nothing is started or configured: each test runs a private instance on loopback.
 set -eu
 
-packages="postfix prometheus rspamd"
+packages="caddy postfix prometheus rspamd"
 
 missing=""
 for package in $packages; do

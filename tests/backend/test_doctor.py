@@ -54,3 +54,10 @@ async def test_the_spam_filter_is_pinged(dns: DnsServer, tmp_path: Path) -> None
     assert [well.verdict, odd.verdict, gone.verdict] == ["ok", "wrong", "wrong"]
     assert filter_.asked[0].path == "/ping"
     assert "MAILAGENT_RSPAMD_URL" in gone.mend
+
+
+async def test_a_certificate_that_is_not_there_yet_is_named(dns: DnsServer, tmp_path: Path) -> None:
+    absent = str(tmp_path / "fetched.crt")
+    (check,) = await found("certificate", dns, tmp_path, MAILAGENT_TLS_CERT=absent)
+    assert check.verdict == "wrong"
+    assert absent in check.found
