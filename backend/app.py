@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
-import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.routing import Match, Mount
 from starlette.types import Scope
@@ -29,13 +27,14 @@ from backend.api import PREFIX, create_api
 from backend.gauges import Machine
 from backend.health import Health, routes
 from backend.installation import Installation
+from backend.listening import Server, listen, taken
 from backend.smtp import follow, make_certificate, make_door
 from backend.web import create_web
 from backend.webhooks import webhook_door
 from mailagent.doors.smtp import SmtpDoor, listening_socket
 from mailagent.doors.smtp_tls import Certificate
 from mailagent.doors.webhooks import webhook_app
-from mailagent.errors import MailagentError, Misconfigured
+from mailagent.errors import MailagentError
 from mailagent.flow import chores, unwatched, workers
 from mailagent.sandbox import Sandbox
 from mailagent.store.engine import Store
@@ -100,7 +99,7 @@ async def serving(
         asyncio.create_task(worker.run(shared.wakeups.event(name), stop))
         for name, worker in running.items()
     ]
-    servers: list[tuple[_Server, asyncio.Task[None]]] = []
+    servers: list[tuple[Server, asyncio.Task[None]]] = []
     try:
         if running:
             await services.sandbox.warm()
@@ -114,14 +113,14 @@ async def serving(
         ports: dict[str, int | None] = {"webhooks": None, "backend": None}
         if webhooks is not None:
             app = webhook_app(health.report, health.metrics, trusts=health.trusts, door=webhooks)
-            ports["webhooks"] = await _listen(
+            ports["webhooks"] = await listen(
                 servers, app, host, settings.mailagent_port, "MAILAGENT_PORT"
             )
         if "backend" in parts:
-            api = create_api(services, settings)
+            api = create_api(services, settings, shared.acceptor)
             api.router.routes.extend(routes(health))
             api.router.routes.append(_Pages("/", app=create_web(services, settings)))
-            ports["backend"] = await _listen(
+            ports["backend"] = await listen(
                 servers, api, host, settings.backend_port, "BACKEND_PORT"
             )
         yield Serving(smtp_port, ports["webhooks"], ports["backend"])
@@ -152,7 +151,7 @@ async def _open(door: SmtpDoor | Acceptors, host: str, port: int, acceptors: int
             listening.append(listening_socket(host, port, shared=acceptors > 1))
             port = listening[0].getsockname()[1]
     except OSError as error:
-        raise _taken("MAILAGENT_SMTP_PORT", port, error) from error
+        raise taken("MAILAGENT_SMTP_PORT", port, error) from error
     match door:
         case SmtpDoor():
             await door.start(listening[0])
@@ -170,50 +169,12 @@ class _Pages(Mount):
         return super().matches(scope)
 
 
-class _Server(uvicorn.Server):
-    """A server whose signals are ours: several of them share one process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _listen(
-    servers: list[tuple[_Server, asyncio.Task[None]]], app: Any, host: str, port: int, setting: str
-) -> int:
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-    )
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise _taken(setting, port, error) from error
-    server = _Server(config)
-    servers.append((server, asyncio.create_task(server.serve([listening]))))
-    while not server.started:  # noqa: ASYNC110 - uvicorn tells by this flag alone
-        await asyncio.sleep(0.01)
-    bound: int = listening.getsockname()[1]
-    return bound
-
-
 async def _rehearse(sandbox: Sandbox) -> None:
     """Have the sandbox import what reading needs while no mail waits for it."""
     try:
         await sandbox.run("mailagent.reading:rehearse", b"", {})
     except MailagentError:
         log.exception("sandbox.rehearsal_failed")
-
-
-def _taken(setting: str, port: int, error: OSError) -> Misconfigured:
-    why = os.strerror(error.errno) if error.errno else str(error)
-    return Misconfigured(setting, f"cannot listen on {port} ({why}): set another port")
 
 
 async def _checkpoints(store: Store, stop: asyncio.Event) -> None:

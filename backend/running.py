@@ -13,6 +13,7 @@ import typer
 from backend import demo as demonstration
 from backend.access import sign_in
 from backend.app import PARTS, Part, Serving, serving, stop_on_signals
+from backend.edge import is_edge, serving_edge
 from backend.installation import installation
 from mailagent.errors import Misconfigured, NotFound
 from mailagent.settings import Settings
@@ -45,6 +46,12 @@ async def _serve(settings: Settings, parts: Sequence[Part], *, demo: bool, accep
     stop = asyncio.Event()
     stop_on_signals(stop, lambda: typer.echo("stopping: finishing what is in flight", err=True))
     async with AsyncExitStack() as stack:
+        if not demo and is_edge(settings, parts):
+            await stack.enter_async_context(
+                serving_edge(settings, parts, host=settings.mailagent_host, stop=stop)
+            )
+            await stop.wait()
+            return
         if demo:
             store = Store(settings.database)
             await store.write_unscoped(demonstration.prepare, settings.default_email_domain)

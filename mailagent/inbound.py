@@ -60,6 +60,8 @@ class Origin:
     the place where it keeps the mail, `stored_at`, and `raw` is its notification."""
     body_type: str = ""
     """The request's Content-Type, where `raw` is its body."""
+    handed_over_by: str = ""
+    """The edge that took it, by its key; it may hand the same mail over again."""
     parsed_by: str = ""
     """Whose form a `parsed` body has: the kind of a provider."""
     stored_at: str = ""

@@ -31,6 +31,7 @@ PERMISSIONS: Mapping[str, str] = {
     "domain.create": "add domains",
     "domain.verify": "have domains verified",
     "domain.delete": "remove domains",
+    "edge.hand_over": "hand mail over as a mail engine elsewhere (in the operator's workspace only)",
 }
 """Every single permission, and in words what it allows."""
 

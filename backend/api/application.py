@@ -12,6 +12,7 @@ from backend.agents.endpoints import router as agents
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
+from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.endpoints import router as outbound
 from backend.purging.endpoints import router as purging
@@ -19,6 +20,7 @@ from backend.rules.endpoints import router as rules
 from backend.spending.endpoints import router as spending
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
+from mailagent.inbound import Acceptor
 from mailagent.settings import Settings
 
 __all__ = ["PREFIX", "ROUTERS", "create_api"]
@@ -35,6 +37,7 @@ ROUTERS: Sequence[APIRouter] = (
     outbound,
     spending,
     purging,
+    edges,
 )
 
 _DESCRIPTION = """\
@@ -45,8 +48,11 @@ the `next_cursor` of the page before. Times are ISO 8601 in UTC. Errors are prob
 """
 
 
-def create_api(services: Services, settings: Settings) -> FastAPI:
-    """The API over these services, with `/docs` and `/openapi.json`."""
+def create_api(services: Services, settings: Settings, acceptor: Acceptor) -> FastAPI:
+    """The API over these services, with `/docs` and `/openapi.json`.
+
+    `acceptor` keeps the mail that edges hand over.
+    """
     app = FastAPI(
         title="mailagent",
         version=version("mailagent"),
@@ -57,7 +63,7 @@ def create_api(services: Services, settings: Settings) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
     )
-    app.state.services, app.state.settings = services, settings
+    app.state.services, app.state.settings, app.state.acceptor = services, settings, acceptor
     app.add_middleware(RequestFrame)
     problems.install(app)
     for router in ROUTERS:

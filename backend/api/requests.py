@@ -16,6 +16,9 @@ log = structlog.get_logger()
 
 MOST_BODY_BYTES = 40 * 1024 * 1024
 """The attachments of the largest mail that any provider takes, as base64."""
+_OF_EDGES = "/api/v1/internal/"
+_MOST_OF_EDGES = 64 * 1024 * 1024
+"""The largest request of a provider, which an edge hands over whole."""
 
 
 class RequestFrame:
@@ -33,13 +36,14 @@ class RequestFrame:
         request_id = scope["request_id"] = new_id("req")
         begun = False
         size = 0
+        most = _MOST_OF_EDGES if scope["path"].startswith(_OF_EDGES) else MOST_BODY_BYTES
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > MOST_BODY_BYTES:
-                raise HTTPException(413, f"body: has more than {MOST_BODY_BYTES:,} bytes")
+            if size > most:
+                raise HTTPException(413, f"body: has more than {most:,} bytes")
             return message
 
         async def marked(message: Message) -> None:

@@ -11,7 +11,9 @@ from backend.access import keys
 from backend.access.keys import ApiKey
 from backend.access.schemas import KeyOut, NewKeyOut
 from backend.cli.shell import InWorkspace, Shell, table
+from backend.edges.endpoints import PERMISSION as EDGE
 from backend.paging import EVERYTHING
+from mailagent.errors import Malformed
 
 __all__ = ["commands"]
 
@@ -25,6 +27,9 @@ def create(
     permission: Annotated[
         list[str] | None, typer.Option(help="May be given several times; default: root:full.")
     ] = None,
+    edge: Annotated[
+        bool, typer.Option("--edge", help="For a mail engine elsewhere (AEXY_API_KEY).")
+    ] = False,
     name: Annotated[str, typer.Option(help="What it is for.")] = "made at the command line",
     days: Annotated[
         int | None, typer.Option(min=1, max=3_650, help="Expires after so many days.")
@@ -32,11 +37,12 @@ def create(
 ) -> None:
     """Make a key and print its secret, this once and alone."""
     shell: Shell = context.obj
-    where = shell.workspace(workspace)
+    if edge and (workspace or permission):
+        raise Malformed("--edge", "goes with no --workspace and no --permission")
+    where = shell.operators() if edge else shell.workspace(workspace)
+    wanted = [EDGE] if edge else permission or ["root:full"]
     expires_at = shell.store.now() + timedelta(days=days) if days is not None else None
-    made = shell.write(
-        where.id, keys.create, name, permission or ["root:full"], expires_at=expires_at
-    )
+    made = shell.write(where.id, keys.create, name, wanted, expires_at=expires_at)
     shell.show(made.secret, made, NewKeyOut)
 
 

@@ -33,6 +33,7 @@ def serve(
     if workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
         raise Misconfigured("--workers", "this system cannot share a port among processes: use 1")
     # Imported here: the web stack costs a second that no other command should wait for.
+    from backend import edge as remote
     from backend import running
 
     parts = running.parts_named(only)
@@ -40,11 +41,15 @@ def serve(
     logs.configure(level=logs.LEVELS[settings.mailagent_log_level])
     if demo:
         settings = demonstration.settings_for(settings, hosted="MAILAGENT_HOST" in os.environ)
-    settings.secret_keys()
-    if demo or settings.database.startswith("sqlite"):
+    edge = not demo and remote.is_edge(settings, parts)
+    if edge and workers > 1:
+        raise Misconfigured("--workers", "an edge has one acceptor: use 1, or several edges")
+    if not edge:
+        settings.secret_keys()
+    if edge or demo or settings.database.startswith("sqlite"):
         settings.mailagent_data.mkdir(parents=True, exist_ok=True)
     if demo:
         migrations.upgrade(settings.database)
-    else:
+    elif not edge:
         migrations.check(settings.database)
     running.run(settings, parts, demo=demo, acceptors=workers)

@@ -99,6 +99,13 @@ class Shell:
             raise Malformed("--workspace", "is missing, and there are several: name one")
         return found[0]
 
+    def operators(self) -> Workspace:
+        """The operator's workspace. Raises NotFound."""
+        found = self.read(None, workspaces.operator_id)
+        if found is None:
+            raise NotFound("there is no workspace yet: mailagent workspace create SLUG")
+        return self.read(None, workspaces.find, found)
+
     # --- the output ---
 
     def show(self, text: str, value: Any, schema: Any = Any) -> None:

@@ -85,7 +85,7 @@ class GroupAcceptor:
             mail_from=inbound.envelope.mail_from,
             received_at=inbound.origin.received_at,
             destinations=tuple(destinations),
-            may_repeat=inbound.source != "smtp",
+            may_repeat=inbound.source != "smtp" or bool(inbound.origin.handed_over_by),
             replay_token=inbound.replay_token,
         )
 
@@ -184,10 +184,12 @@ def _origin_json(origin: Origin, recipient: str) -> str:
 
 
 def _of_body(origin: Origin) -> dict[str, str]:
-    """What only mails that came without their MIME have."""
+    """What only mails have that came through an edge, or without their MIME."""
+    by = {"handed_over_by": origin.handed_over_by} if origin.handed_over_by else {}
     if origin.body_format == "raw":
-        return {}
+        return by
     return {
+        **by,
         "body_type": origin.body_type,
         "parsed_by": origin.parsed_by,
         "stored_at": origin.stored_at,

@@ -36,7 +36,7 @@ async def open_api(
     mailroom: Mailroom, secret: str | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client below `/api/v1`; `secret` is its key."""
-    app = create_api(mailroom.services, Settings(mailagent_data=Path("unused")))
+    app = create_api(mailroom.services, Settings(mailagent_data=Path("unused")), mailroom.acceptor)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     async with httpx.AsyncClient(

@@ -25,7 +25,9 @@ from tests.backend.mailroom import open_mailroom
 
 async def main(url: str, secret: str, path: str, key: str, body: str) -> None:
     async with open_mailroom(url, Sandbox()) as mailroom:
-        api = create_api(mailroom.services, Settings(mailagent_data=Path("unused")))
+        api = create_api(
+            mailroom.services, Settings(mailagent_data=Path("unused")), mailroom.acceptor
+        )
 
         async def dying(scope: Scope, receive: Receive, send: Send) -> None:
             async def last(message: Message) -> None:

@@ -105,7 +105,7 @@ class Mailroom:
         self.services, self.store = services, services.store
         self.workspace_id = workspace_id
         self.agent_id = "agt_hello"
-        self._acceptor, self._agent = acceptor, agent
+        self.acceptor, self._agent = acceptor, agent
 
     def agent_says(self, outcome: Reply | Silence | Handoff) -> None:
         """What the agent answers from now on."""
@@ -121,7 +121,7 @@ class Mailroom:
         """Accept a mail as the SMTP door would; returns the first delivery's id."""
         origin = Origin(datetime.now(UTC), client_ip=client_ip, helo="mx.customer.example")
         inbound = Inbound(Envelope(mail_from, to or (HELLO,)), raw, "smtp", new_id("smtp"), origin)
-        (outcome,) = await self._acceptor.accept([inbound])
+        (outcome,) = await self.acceptor.accept([inbound])
         assert isinstance(outcome, Accepted)
         return outcome.delivery_ids[0]
 

@@ -44,7 +44,7 @@ async def api(room: Mailroom) -> AsyncIterator[httpx.AsyncClient]:
 
 def client(room: Mailroom, permission: str, workspace_id: str = "wsp_shop") -> httpx.AsyncClient:
     made = room.store.write_now(workspace_id, keys.create, "test", [permission])
-    transport = httpx.ASGITransport(app=create_api(room.services, Settings()))
+    transport = httpx.ASGITransport(app=create_api(room.services, Settings(), room.acceptor))
     return httpx.AsyncClient(
         transport=transport,
         base_url="http://mailagent.example/api/v1/",
