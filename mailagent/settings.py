@@ -60,6 +60,9 @@ class Settings(BaseModel):
     mailgun_api_key: SecretStr | None = None
     mailgun_region: Literal["", "us", "eu"] = ""
     mailgun_webhook_signing_key: SecretStr | None = None
+    mailgun_domain: str = ""
+    mailgun_tags: str = ""
+    mailgun_base_url: str = ""
     postmark_server_token: SecretStr | None = None
     postmark_webhook_user: str = ""
     postmark_webhook_password: SecretStr | None = None

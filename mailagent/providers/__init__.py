@@ -19,7 +19,9 @@ from mailagent.providers.account import (
     Surroundings,
 )
 from mailagent.providers.capture import Capture
+from mailagent.providers.generic import Generic
 from mailagent.providers.local import Local
+from mailagent.providers.mailgun import Mailgun
 from mailagent.providers.postmark import Postmark
 from mailagent.providers.ses import Ses
 from mailagent.providers.smtp import Smtp
@@ -40,7 +42,9 @@ __all__ = [
 
 KINDS: tuple[ProviderKind, ...] = (
     Capture,
+    Generic,
     Local,
+    Mailgun,
     Postmark,
     Ses,
     Smtp,

@@ -16,6 +16,7 @@ from mailagent.providers.capture import Capture
 from tests.providers.mails import ALICE, BOB, Commits, outgoing
 
 SETTINGS = {
+    "mailgun": {"MAILGUN_API_KEY": "key"},
     "postmark": {"POSTMARK_SERVER_TOKEN": "token"},
     "ses": {"AWS_REGION": "eu-west-1"},
     "smtp": {"SMTP_RELAY_URL": "smtp://u:hunter2@127.0.0.1"},
@@ -39,7 +40,9 @@ def test_the_package_offers_these_names() -> None:
         *("KINDS", "Account", "SigningKey", "SigningKeys", "Surroundings"),
         *("close_accounts", "fetch_stored", "open_account", "receivers", "reporters"),
     }
-    assert {kind.kind for kind in KINDS} == {"capture", "local", "postmark", "ses", "smtp"}
+    assert {kind.kind for kind in KINDS} == {
+        *("capture", "inbound", "local", "mailgun", "postmark", "ses", "smtp"),
+    }
 
 
 @pytest.mark.parametrize("kind", [kind.kind for kind in KINDS if isinstance(kind, CanSend)])
@@ -50,7 +53,8 @@ def test_every_kind_is_opened_by_its_name_and_carries_the_accounts(kind: str) ->
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(Misconfigured, match="choose one of capture, local, postmark, ses, smtp"):
+    known = "capture, local, mailgun, postmark, ses, smtp"
+    with pytest.raises(Misconfigured, match=f"choose one of {known}"):
         open_account(Account("main", "pigeon"), AROUND)
 
 
