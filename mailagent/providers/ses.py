@@ -14,13 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
-import idna
-
-from mailagent.errors import Malformed, Misconfigured, PermanentFailure, UncertainDelivery
+from mailagent.errors import (
+    Malformed,
+    Misconfigured,
+    PermanentFailure,
+    TransientFailure,
+    UncertainDelivery,
+)
+from mailagent.mail import Address
 from mailagent.mime import build
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused, Sent
 from mailagent.providers.account import Account, Surroundings
-from mailagent.providers.ses_access import Access, ses_access
+from mailagent.providers.addressing import in_ascii
+from mailagent.providers.ses_access import AT_ONCE, Access, ses_access
 from mailagent.providers.ses_answer import seen_as
 from mailagent.providers.ses_client import Client
 from mailagent.providers.ses_events import SesReporter
@@ -32,7 +38,6 @@ __all__ = ["Ses"]
 
 _MOST_BYTES = 40 * 1024 * 1024
 _MOST_RECIPIENTS = 50
-_AT_ONCE = 10
 _TAG = re.compile(r"[0-9A-Za-z_-]{1,256}")
 
 
@@ -65,7 +70,8 @@ class Ses:
         self._now = now
         self._client: Client | None = None
         self._opening = asyncio.Lock()
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ses")
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ses")
 
     @classmethod
     def open(cls, account: Account, surroundings: Surroundings) -> Self:
@@ -127,26 +133,25 @@ class Ses:
         if len(to) > _MOST_RECIPIENTS:
             reason = f"has {len(to)} recipients, SES takes {_MOST_RECIPIENTS} at once"
             raise PermanentFailure(reason, code="5.5.3", about="message")
-        addresses = {one: address for one in to if (address := _ascii(one.address))}
-        said: dict[Recipient, Sent | Refused] = {
-            one: Refused("SES takes no address like this", about="recipient", code="5.1.3")
-            for one in to
-            if one not in addresses
-        }
+        said: dict[Recipient, Sent | Refused] = {}
+        addresses: dict[Recipient, str] = {}
+        for one in to:
+            try:
+                addresses[one] = in_ascii(Address(one.address), "SES").address
+            except PermanentFailure as error:
+                said[one] = Refused(error.reason, about="recipient", code=error.code)
         if not addresses:
             return said
         request = {
-            "FromEmailAddress": _ascii(outgoing.from_.address),
+            "FromEmailAddress": in_ascii(outgoing.from_, "SES").address,
             "Destination": {"ToAddresses": list(addresses.values())},
             "Content": {"Raw": {"Data": _content(outgoing)}},
             **self._options,
         }
         client = await self._opened()
-        await committing(list(addresses))
-        loop = asyncio.get_running_loop()
-        told = await loop.run_in_executor(
-            self._threads, client.ask, "send_email", request, self._now
-        )
+        async with self._free:
+            await committing(list(addresses))
+            told = await self._sent(client, request)
         ses_id = str(told.get("MessageId", ""))
         if not ses_id:
             raise UncertainDelivery("SES answered 200 without a MessageId")
@@ -160,6 +165,16 @@ class Ses:
             self._client.close()
             self._client = None
 
+    async def _sent(self, client: Client, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = self._threads.submit(client.ask, "send_email", request, self._now)
+        try:
+            async with asyncio.timeout(self._access.whole_seconds):
+                return await asyncio.wrap_future(asked)
+        except TimeoutError as error:
+            if asked.cancelled():
+                raise TransientFailure("every connection to SES is busy") from error
+            raise UncertainDelivery("SES took the request and never ended its answer") from error
+
     async def _opened(self) -> Client:
         async with self._opening:
             if self._client is None:
@@ -169,7 +184,7 @@ class Ses:
 
 
 def _content(outgoing: Outgoing) -> bytes:
-    if build.needs_smtputf8(outgoing) or _ascii(outgoing.from_.address) is None:
+    if build.needs_smtputf8(outgoing):
         reason = "SES takes no address with letters outside ASCII before the @"
         raise PermanentFailure(reason, code="5.6.7", about="message")
     try:
@@ -180,20 +195,6 @@ def _content(outgoing: Outgoing) -> bytes:
         reason = f"the mail has {len(content)} bytes, SES takes {_MOST_BYTES}"
         raise PermanentFailure(reason, code="5.3.4", about="message")
     return content
-
-
-def _ascii(address: str) -> str | None:
-    """The address with its domain in A-labels; None when SES cannot take it."""
-    local_part, at, domain = address.rpartition("@")
-    try:
-        whole = (
-            local_part
-            + at
-            + (domain if domain.isascii() else idna.encode(domain, uts46=True).decode())
-        )
-    except idna.IDNAError:
-        return None
-    return whole if re.fullmatch(r"[!-~]{1,64}@[0-9A-Za-z.-]{1,255}", whole) else None
 
 
 def _tags(setting: str) -> Mapping[str, str]:

@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 
 from mailagent.errors import Misconfigured
 
-__all__ = ["Access", "s3_access", "ses_access"]
+__all__ = ["AT_ONCE", "Access", "s3_access", "ses_access"]
+
+AT_ONCE = 10
+"""Requests of one client at a time, each with a thread and a connection of its own."""
 
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}")
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0
-_AT_ONCE = 10
+_WHOLE_SECONDS = 150.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Access:
     """Instead of AWS's own address: a VPC endpoint, S3-compatible storage, a test."""
     connect_seconds: float = _CONNECT_SECONDS
     read_seconds: float = _READ_SECONDS
+    whole_seconds: float = _WHOLE_SECONDS
+    """For all of a request: who sends an octet now and then is never late for one read."""
 
     def client(self) -> Any:
         """A boto3 client that asks once: nothing here may be repeated behind our back.
@@ -49,7 +54,7 @@ class Access:
         config = Config(
             connect_timeout=self.connect_seconds,
             read_timeout=self.read_seconds,
-            max_pool_connections=_AT_ONCE,
+            max_pool_connections=AT_ONCE,
             retries={"mode": "standard", "total_max_attempts": 1},
             tcp_keepalive=True,
         )

@@ -43,7 +43,11 @@ async def fetch_object(settings: Mapping[str, str], stored_at: str) -> bytes:
         access = s3_access(settings)
     except Misconfigured as error:
         raise TransientFailure(str(error)) from error
-    return await asyncio.to_thread(_get, access, bucket, key)
+    try:
+        async with asyncio.timeout(access.whole_seconds):
+            return await asyncio.to_thread(_get, access, bucket, key)
+    except TimeoutError as error:
+        raise TransientFailure("S3 never ended its answer") from error
 
 
 _client = lru_cache(maxsize=4)(Access.client)
