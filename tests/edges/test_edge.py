@@ -35,7 +35,7 @@ _KEY = "a-key-of-this-test-and-of-no-installation"
 RAW = (
     b"From: ann@x.example\r\nTo: b\r\nMessage-ID: <1@x.example>\r\n\r\n"
     + QUESTION.encode()
-    + b"\xff"
+    + b"\xff\r\n"
 )
 
 
@@ -149,7 +149,7 @@ async def test_an_answer_that_is_lost_on_its_way_is_asked_for_again(
     database: str, tmp_path: Path
 ) -> None:
     async with a_backend(database, tmp_path) as (store, port):
-        lost = []
+        lost: list[bytes] = []
 
         async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             """Passes one connection's request on and loses its first answer."""
