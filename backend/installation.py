@@ -6,7 +6,7 @@ Nothing here listens or serves: commands use it as well as `backend.app`, withou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,23 +15,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from backend.outbound.accounts_environment import FromEnvironment, of_environment
 from backend.tracing import open_traces
 from mailagent import agents
 from mailagent.authentication import dkim
 from mailagent.flow import FlowSettings, Services
 from mailagent.flow.accept import GroupAcceptor
+from mailagent.flow.accounts import Accounts
 from mailagent.flow.directory import StoreDirectory
 from mailagent.inbound import Acceptor
-from mailagent.outbound import CAPTURE, LOCAL, AccountState
-from mailagent.outgoing import Sends
-from mailagent.providers import (
-    Account,
-    SigningKey,
-    Surroundings,
-    close_accounts,
-    fetch_stored,
-    open_account,
-)
+from mailagent.outbound import CAPTURE, LOCAL
+from mailagent.providers import Account, SigningKey, Surroundings, fetch_stored
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Rspamd
@@ -45,7 +39,7 @@ from mailagent.work import Wakeups
 if TYPE_CHECKING:
     from backend.traces import Traces
 
-__all__ = ["Installation", "installation", "webhook_settings"]
+__all__ = ["Installation", "installation", "make_signing_key", "webhook_settings"]
 
 _SELECTOR = "mailagent1"
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -59,6 +53,9 @@ class Installation:
     services: Services
     acceptor: Acceptor
     wakeups: Wakeups
+    accounts: Accounts
+    conflicts: Sequence[str] = ()
+    """What in the environment contradicts itself, in sentences."""
     traces: Traces | None = None
 
 
@@ -72,13 +69,17 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
     acceptor = GroupAcceptor(store, directory, secrets, on_accepted=lambda: wakeups.wake(["read"]))
     sandbox = Sandbox(allowed=("mailagent.reading",))
     processors = _Processors(settings)
-    accounts: Mapping[str, Sends] = {}
+    environment = of_environment(webhook_settings(settings).values)
+    accounts: Accounts | None = None
     screener = _screener(settings)
     traces = open_traces(settings)
     door: Acceptor = traces.acceptor(acceptor) if traces else acceptor
     try:
         await directory.refresh()
-        accounts, states = await _accounts(settings, store, secrets, door)
+        accounts = _accounts(settings, store, secrets, door, environment)
+        await accounts.refresh()
+        if any(one.kind == "smtp" for one in accounts.set_up):
+            await make_signing_key(store, secrets, settings.default_email_domain)
         services = Services(
             store=store,
             sandbox=sandbox,
@@ -95,14 +96,17 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
                 screening_waits=settings.mailagent_rspamd_away == "wait",
             ),
             accounts=accounts,
-            account_states=states,
+            account_states=accounts.states,
             fetch_stored=partial(fetch_stored, webhook_settings(settings)),
             processor=processors.named,
             screener=screener,
         )
-        yield Installation(settings, services, door, wakeups, traces)
+        yield Installation(
+            settings, services, door, wakeups, accounts, environment.conflicts, traces
+        )
     finally:
-        await close_accounts(accounts.values())
+        if accounts is not None:
+            await accounts.close()
         if screener is not None:
             await screener.close()
         await processors.close()
@@ -139,10 +143,14 @@ class _Processors:
             await made.close()
 
 
-async def _accounts(
-    settings: Settings, store: Store, secrets: Secrets, acceptor: Acceptor
-) -> tuple[Mapping[str, Sends], tuple[AccountState, ...]]:
-    """The provider accounts that settings name, with capture and local delivery always there."""
+def _accounts(
+    settings: Settings,
+    store: Store,
+    secrets: Secrets,
+    acceptor: Acceptor,
+    environment: FromEnvironment,
+) -> Accounts:
+    """The provider accounts of the environment and the database, capture and local delivery."""
     default_domain = settings.default_email_domain
 
     async def signing_key(domain: str) -> SigningKey | None:
@@ -154,17 +162,19 @@ async def _accounts(
     around = Surroundings(
         hostname=settings.mailagent_hostname, acceptor=acceptor, signing_key=signing_key
     )
-    given = [Account(CAPTURE, CAPTURE), Account(LOCAL, LOCAL)]
-    states: tuple[AccountState, ...] = ()
-    if settings.smtp_relay_url:
-        relay = {"SMTP_RELAY_URL": settings.smtp_relay_url.get_secret_value()}
-        given.append(Account("smtp", "smtp", relay))
-        states = (AccountState("smtp"),)
-        await _make_signing_key(store, secrets, default_domain)
-    return {one.name: open_account(one, around) for one in given}, states
+    return Accounts(
+        store,
+        secrets,
+        around,
+        always=[Account(CAPTURE, CAPTURE), Account(LOCAL, LOCAL)],
+        environment=environment.accounts,
+        first=environment.first,
+        default_domain=default_domain,
+    )
 
 
-async def _make_signing_key(store: Store, secrets: Secrets, domain: str) -> None:
+async def make_signing_key(store: Store, secrets: Secrets, domain: str) -> None:
+    """Make the DKIM key that a relay of one's own signs with, unless there is one."""
     if await store.read_unscoped(signing_keys.newest, secrets, domain) is None:
         pair = await asyncio.to_thread(dkim.new_key, "rsa2048")
         key = signing_keys.StoredKey(domain, _SELECTOR, pair.private_pem, pair.public_record)

@@ -94,11 +94,17 @@ class TransientFailure(Delivery):
 
 
 class PermanentFailure(Delivery):
-    """RFC 3463 class 5. Only an `account` failure may move to another account."""
+    """RFC 3463 class 5. Only an `account` failure may move to another account.
 
-    def __init__(self, reason: str, *, code: str | None = None, about: Fault) -> None:
+    `credentials`: they were rejected, so that nothing leaves by the account until they are mended.
+    """
+
+    def __init__(
+        self, reason: str, *, code: str | None = None, about: Fault, credentials: bool = False
+    ) -> None:
         super().__init__(reason, code=code)
         self.about = about
+        self.credentials = credentials
 
 
 class UncertainDelivery(Delivery):

@@ -107,6 +107,7 @@ def _chosen(services: Services, outgoing: Outgoing, recipient_id: str) -> tuple[
         accounts=services.account_states,
         local_domains=services.directory.served_domains,
         now=services.store.now(),
+        default_domain=services.settings.default_domain,
     )
     skipped = "; ".join(f"{one.account} {one.reason}" for one in choice.skipped)
     return (choice.accounts[0] if choice.accounts else None), skipped

@@ -2,20 +2,22 @@
 
 For every hand-over: choose the account, write down that it begins, and commit `sending` just before
 the first byte that can commit the far side. What happens after that commit is answered by the far
-side, or it is `unknown` and no machine sends it again. Suppression is checked here, last.
+side, or it is `unknown` and no machine sends it again. Only whom an account has definitely not
+taken, and not for the mail's or the recipient's own fault, goes on to the next account: a recipient
+is never in the hands of two. Suppression is checked here, last.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import bindparam, case, exists, or_, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from mailagent import outbound
 from mailagent.errors import (
@@ -24,7 +26,8 @@ from mailagent.errors import (
     TransientFailure,
     UncertainDelivery,
 )
-from mailagent.flow import events, outbox, people, suppression
+from mailagent.flow import accounts, events, outbox, people, quotas, suppression
+from mailagent.flow.accounts import Trouble
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
 from mailagent.flow.services import FlowSettings, Services
@@ -33,6 +36,7 @@ from mailagent.flow.threads import anchor
 from mailagent.outgoing import HandedOver, Later, Outgoing, Recipient, Refused, Sent
 from mailagent.store.tables import (
     addresses,
+    agents,
     domains,
     hand_overs,
     outbound_mails,
@@ -62,6 +66,20 @@ class _Due:
     row: AnyRow
     outgoing: Outgoing
     recipients: tuple[Recipient, ...]
+    only: Sequence[str] | None
+    """The accounts that carry this mailbox's, or this domain's, mail; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The accounts that may carry the mail to these recipients, in order; none, and they wait."""
+
+    choice: outbound.Choice
+    recipients: tuple[Recipient, ...]
+
+    @property
+    def passed_over(self) -> str:
+        return "; ".join(f"{one.account} {one.reason}" for one in self.choice.skipped)
 
 
 async def send(services: Services, claim: Claim) -> None:
@@ -71,13 +89,10 @@ async def send(services: Services, claim: Claim) -> None:
     if due is None:
         return
     structlog.contextvars.bind_contextvars(mail_id=due.row.answers_delivery_id or claim.id)
-    batches, waiting = _batches(services, due)
-    for recipient, reason in waiting:
-        await store.write(workspace_id, _wait, claim, due.row.expires_at, recipient, reason)
     ended = False
-    for number, (account, why, recipients) in enumerate(batches, start=1):
-        hand_over = _HandOver(services, claim, due, account, why)
-        ended = await hand_over.carry(recipients, last=number == len(batches))
+    ways = _ways(services, due)
+    for number, way in enumerate(ways, start=1):
+        ended = await _Walk(services, claim, due, way).go(last=number == len(ways))
     if not ended:
         await store.write(workspace_id, _end, services, claim)
 
@@ -102,7 +117,8 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> _Due | None:
     if row.expires_at <= tx.now:
         _expire(tx, services, row, queued)
         queued = []
-    elif queued and not _may_send_as(tx, services, outgoing.from_.address):
+    own = _own(tx, row, outgoing)
+    if queued and not _may_send_as(own, services, outgoing.from_.address):
         for one in queued:
             _set(tx, one.id, RecipientState.REFUSED, "From is no address of this workspace")
         note(tx, "send", "refused", f"{outgoing.from_.address} is no address of this workspace",
@@ -121,17 +137,12 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> _Due | None:
     if not due:
         _end(tx, services, claim)
         return None
-    return _Due(row, outgoing, tuple(due))
+    return _Due(row, outgoing, tuple(due), _only(own, outgoing))
 
 
-def _batches(
-    services: Services, due: _Due
-) -> tuple[list[tuple[str, str, tuple[Recipient, ...]]], list[tuple[Recipient, str]]]:
-    """Group recipients by the account that carries them, as many as it takes at once; and those
-    that none may carry now.
-    """
-    by_account: dict[tuple[str, str], list[Recipient]] = {}
-    waiting: list[tuple[Recipient, str]] = []
+def _ways(services: Services, due: _Due) -> list[_Way]:
+    """Group recipients by the accounts that may carry the mail to them."""
+    by_choice: dict[outbound.Choice, list[Recipient]] = {}
     for recipient in due.recipients:
         choice = outbound.choose(
             due.outgoing,
@@ -139,65 +150,169 @@ def _batches(
             accounts=services.account_states,
             local_domains=services.directory.served_domains,
             now=services.store.now(),
+            default_domain=services.settings.default_domain,
+            only=due.only,
         )
-        passed_over = "; ".join(f"{one.account} {one.reason}" for one in choice.skipped)
-        if choice.accounts:
-            why = f"first that may carry it ({passed_over or 'none passed over'})"
-            by_account.setdefault((choice.accounts[0], why), []).append(recipient)
-        else:
-            waiting.append((recipient, f"no account may carry it: {passed_over}"))
-    batches = []
-    for (account, why), recipients in by_account.items():
-        size = services.accounts[account].recipients_at_once
-        batches += [
-            (account, why, tuple(recipients[i : i + size])) for i in range(0, len(recipients), size)
-        ]
-    return batches, waiting
+        by_choice.setdefault(choice, []).append(recipient)
+    return [_Way(choice, tuple(recipients)) for choice, recipients in by_choice.items()]
+
+
+class _Walk:
+    """Some recipients of a mail on their way from account to account."""
+
+    def __init__(self, services: Services, claim: Claim, due: _Due, way: _Way) -> None:
+        self._services, self._claim, self._due, self._way = services, claim, due, way
+
+    async def go(self, *, last: bool) -> bool:
+        """Hand over to one account after the other until none of them is left without an answer.
+
+        Says whether the claim was given back too: with the `last` way's last answer.
+        """
+        ended, again_at = False, self._way.choice.again_at
+        left, why = self._way.recipients, f"no account may carry it: {self._way.passed_over}"
+        first = f"first that may carry it ({self._way.passed_over or 'none passed over'})"
+        names = self._way.choice.accounts
+        for place, name in enumerate(names):
+            account = self._services.accounts[name]
+            onward: list[Recipient] = []
+            size = account.recipients_at_once
+            batches = [left[at : at + size] for at in range(0, len(left), size)]
+            for number, batch in enumerate(batches, start=1):
+                if (spent := await self._spent(name, batch)) is not None:
+                    again_at, why = min(again_at or spent[0], spent[0]), spent[1]
+                    onward += batch
+                    continue
+                hand_over = _HandOver(
+                    self._services,
+                    self._claim,
+                    self._due,
+                    name,
+                    why if place else first,
+                    next_=names[place + 1] if place + 1 < len(names) else None,
+                    alone=len(names) == 1,
+                )
+                done = await hand_over.carry(
+                    batch, last=last and number == len(batches) and not onward
+                )
+                ended = done.ended
+                onward += done.onward
+                why = f"after {name}: {done.reason}" if done.onward else why
+            left = tuple(onward)
+            if not left:
+                return ended
+        for recipient in left:
+            await self._services.store.write(
+                self._claim.workspace_id,
+                _wait,
+                self._claim,
+                self._due.row.expires_at,
+                recipient,
+                why,
+                again_at,
+            )
+        return False
+
+    async def _spent(
+        self, name: str, recipients: tuple[Recipient, ...]
+    ) -> tuple[datetime, str] | None:
+        """When to come back, and why, where a quota of the account leaves no room."""
+        state = _state(self._services, name)
+        if state is None or not state.quotas:
+            return None
+        full = await self._services.store.write_unscoped(
+            quotas.take, name, state.quotas, len(recipients)
+        )
+        if full is None:
+            return None
+        until, quota = full
+        return until, f"the quota of {name} is used up: {quota.most} in a {quota.period}"
+
+
+def _state(services: Services, name: str) -> outbound.AccountState | None:
+    return next((one for one in services.account_states if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """What one hand-over has left to do."""
+
+    onward: tuple[Recipient, ...] = ()
+    """They were definitely not taken, and the next account may be asked."""
+    reason: str = ""
+    ended: bool = False
+    """The claim was given back."""
 
 
 class _HandOver:
     """One attempt to give some recipients of a mail to one account."""
 
-    def __init__(self, services: Services, claim: Claim, due: _Due, account: str, why: str) -> None:
+    def __init__(
+        self,
+        services: Services,
+        claim: Claim,
+        due: _Due,
+        account: str,
+        why: str,
+        *,
+        next_: str | None,
+        alone: bool,
+    ) -> None:
         self._services, self._claim, self._due = services, claim, due
-        self._account, self._why = account, why
+        self._account, self._why, self._next, self._alone = account, why, next_, alone
         self._id = new_id("hov")
         self._committed: tuple[Recipient, ...] = ()
 
-    async def carry(self, recipients: tuple[Recipient, ...], *, last: bool) -> bool:
+    async def carry(self, recipients: tuple[Recipient, ...], *, last: bool) -> _Carried:
         """Call the provider between two commits and record what it said of each recipient.
 
-        Says whether it gave the claim back too: after the `last` one, when all were answered.
+        After the `last` one the claim is given back too, when all were answered.
         """
+        said, trouble = await self._said(recipients)
+        if said is None:
+            assert trouble is not None
+            unknown = self._committed or recipients
+            await self._write_surely(_record_unknown, unknown, trouble.reason)
+            carried = _Carried()
+        elif last:
+            carried = await self._write_surely(
+                _record_last, recipients, said, self._services, self._claim
+            )
+        else:
+            carried = await self._write_surely(_record, recipients, said)
+        if (state := _state(self._services, self._account)) is not None:
+            taken = said is not None and any(isinstance(one, Sent) for one in said.values())
+            if trouble is not None or taken:
+                store, settings = self._services.store, self._services.settings
+                await accounts.learn(store, settings, state, trouble)
+        return carried
+
+    async def _said(
+        self, recipients: tuple[Recipient, ...]
+    ) -> tuple[HandedOver | None, Trouble | None]:
+        """What the account said of each recipient, None when nobody knows; and what ails it."""
         account = self._services.accounts[self._account]
-        said: HandedOver
         try:
             said = await account.send(self._due.outgoing, recipients, committing=self._committing)
         except TransientFailure as error:
             later = Later(error.reason, error.code, error.retry_at)
-            said = dict.fromkeys(recipients, later)
+            return dict.fromkeys(recipients, later), Trouble(error.reason, error.retry_at)
         except PermanentFailure as error:
             refused = Refused(error.reason, error.about, error.code)
-            said = dict.fromkeys(recipients, refused)
+            trouble = Trouble(error.reason, credentials=error.credentials)
+            about_account = error.about == "account"
+            return dict.fromkeys(recipients, refused), trouble if about_account else None
         except UncertainDelivery as error:
-            await self._write_surely(_record_unknown, self._committed or recipients, error.reason)
-            return False
-        except LostClaim:
+            return None, Trouble(error.reason)
+        except (LostClaim, SQLAlchemyError):
             raise
         except Exception as error:
             # The top of a hand-over: after `committing` anything unforeseen is an unknown outcome.
             log.exception("send.failed", outbound_id=self._claim.id, account=self._account)
-            if not self._committed:
-                raise
             reason = f"{type(error).__name__}: {error}"
-            await self._write_surely(_record_unknown, self._committed, reason)
-            return False
-        if last:
-            return await self._write_surely(
-                _record_last, recipients, said, self._services, self._claim
-            )
-        await self._write_surely(_record, recipients, said)
-        return False
+            if self._committed:
+                return None, Trouble(reason)
+            return dict.fromkeys(recipients, Later(reason)), Trouble(reason)
+        return said, None
 
     async def _committing(self, recipients: Sequence[Recipient]) -> None:
         to = tuple(recipients)
@@ -242,6 +357,8 @@ class _HandOver:
             self._claim.id,
             self._account,
             self._why,
+            self._next,
+            self._alone,
             self._due.row,
             self._services.settings,
         )
@@ -255,6 +372,10 @@ class _Frame:
     outbound_id: str
     account: str
     why: str
+    next: str | None
+    """The account that is asked after a definite no of this one."""
+    alone: bool
+    """No other account may carry the mail: when to come back is for this one to say."""
     row: AnyRow
     settings: FlowSettings
 
@@ -332,30 +453,35 @@ _IS_SETTLED = select(outbound_mails.c.state != "queued").where(
 
 def _record(
     tx: Transaction, frame: _Frame, recipients: tuple[Recipient, ...], said: HandedOver
-) -> None:
+) -> _Carried:
     """Write the far side's answers. By hand-over id, without a fence: a late answer is evidence."""
     outcomes = {one.id: said.get(one) for one in recipients}
-    words = []
+    words, onward = [], []
     for one in recipients:
         outcome = outcomes[one.id]
-        words.append(f"{one.address}: {_record_one(tx, frame, one, outcome)}")
+        word, open_ = _record_one(tx, frame, one, outcome)
+        words.append(f"{one.address}: {word}")
+        if open_ and frame.next:
+            onward.append(one)
     if tx.value(_IS_SETTLED, {"outbound": frame.outbound_id}):
         # A late answer: whoever took the claim over has settled the mail without it.
         outbox.resettle(tx, frame.outbound_id)
     first = next((o for o in outcomes.values() if o is not None), None)
-    if isinstance(first, Refused) and first.about == "account":
+    if isinstance(first, Refused) and first.about == "account" and not onward:
         _tell_of_account(tx, frame, first.reason)
+    response = _response(outcomes[onward[0].id] if onward else first)
     _end_hand_over(
-        tx, frame, recipients, _outcome_word(said), _response(first), getattr(first, "code", None)
+        tx, frame, recipients, _outcome_word(said), response, getattr(first, "code", None)
     )
     note(
         tx,
         "send",
-        f"{frame.account}: {'; '.join(words)}",
-        f"{frame.why}; {_response(first)}",
+        f"{frame.account}: {'; '.join(words)}" + (f"; next {frame.next}" if onward else ""),
+        f"{frame.why}; {response}",
         outbound_id=frame.outbound_id,
         delivery_id=frame.row.answers_delivery_id,
     )
+    return _Carried(tuple(onward), response)
 
 
 def _record_last(
@@ -365,14 +491,18 @@ def _record_last(
     said: HandedOver,
     services: Services,
     claim: Claim,
-) -> bool:
-    """`_record`, and the claim given back in the same commit; False when it is ours no more."""
-    _record(tx, frame, recipients, said)
+) -> _Carried:
+    """`_record`, and the claim given back in the same commit, unless it is ours no more or somebody
+    goes on to the next account.
+    """
+    carried = _record(tx, frame, recipients, said)
+    if carried.onward:
+        return carried
     try:
         _end(tx, services, claim)
     except LostClaim:
-        return False  # nothing of `_end` was written, and the far side's answers stand
-    return True
+        return carried  # nothing of `_end` was written, and the far side's answers stand
+    return replace(carried, ended=True)
 
 
 _RECIPIENT = update(outbound_recipients).where(outbound_recipients.c.id == bindparam("recipient"))
@@ -392,7 +522,9 @@ _TAKEN = _RECIPIENT.values(
 
 def _record_one(
     tx: Transaction, frame: _Frame, recipient: Recipient, outcome: Sent | Refused | Later | None
-) -> str:
+) -> tuple[str, bool]:
+    """Write one recipient's answer: the word for it, and whether the mail waits to be taken yet."""
+    values: dict[str, object]
     match outcome:
         case Sent():
             taken = {
@@ -407,15 +539,15 @@ def _record_one(
                 anchor(tx, frame.row.agent_id, frame.row.thread_id, ids)
             if ids and frame.account not in (outbound.LOCAL, outbound.CAPTURE):
                 events.catch_up(tx, frame.outbound_id, ids)
-            return str(RecipientState.SENT)
+            return str(RecipientState.SENT), False
         case Refused(about="account") | Later():
             # A rejected login is the operator's to mend, and no reason to lose the mail.
-            retry_at = outcome.retry_at if isinstance(outcome, Later) else None
-            values = {
-                "state": RecipientState.QUEUED,
-                "reason": outcome.reason[:500],
-                "not_before": _again(tx, recipient.id, retry_at, frame.row.expires_at),
-            }
+            values = {"state": RecipientState.QUEUED, "reason": outcome.reason[:500]}
+            if not frame.next:
+                retry_at = None
+                if isinstance(outcome, Later) and frame.alone:
+                    retry_at = outcome.retry_at
+                values["not_before"] = _again(tx, recipient.id, retry_at, frame.row.expires_at)
         case Refused():
             values = {"state": RecipientState.REFUSED, "reason": outcome.reason[:500]}
         case None:
@@ -423,8 +555,8 @@ def _record_one(
                 "state": RecipientState.UNKNOWN,
                 "reason": "the provider said nothing of this recipient",
             }
-    tx.execute(_UNANSWERED, {"recipient": recipient.id, **values})
-    return str(values["state"])
+    written = tx.execute(_UNANSWERED, {"recipient": recipient.id, **values}).rowcount == 1
+    return str(values["state"]), written and values["state"] == RecipientState.QUEUED
 
 
 def _record_unknown(
@@ -454,10 +586,16 @@ def _end(tx: Transaction, services: Services, claim: Claim) -> None:
 
 
 def _wait(
-    tx: Transaction, claim: Claim, expires_at: datetime, recipient: Recipient, reason: str
+    tx: Transaction,
+    claim: Claim,
+    expires_at: datetime,
+    recipient: Recipient,
+    reason: str,
+    at: datetime | None,
 ) -> None:
+    """Put a recipient off: until `at`, where that is known, else ever longer."""
     holds(tx, SENDING, claim)
-    again = _again(tx, recipient.id, None, expires_at)
+    again = min(at, expires_at) if at else _again(tx, recipient.id, None, expires_at)
     tx.execute(_RECIPIENT, {"recipient": recipient.id, "not_before": again, "reason": reason[:500]})
     note(tx, "send", f"{recipient.address}: waits", reason, outbound_id=claim.id)
 
@@ -465,7 +603,9 @@ def _wait(
 def _tell_of_account(tx: Transaction, frame: _Frame, reason: str) -> None:
     """Tell a person, at a mail's first try, that an account must be mended for it to leave."""
     earlier = select(hand_overs.c.id).where(
-        hand_overs.c.outbound_id == frame.outbound_id, hand_overs.c.id != frame.id
+        hand_overs.c.outbound_id == frame.outbound_id,
+        hand_overs.c.account == frame.account,
+        hand_overs.c.id != frame.id,
     )
     if tx.row(earlier.limit(1)) is None:
         what = f"waits: the account {frame.account} was refused ({reason})"
@@ -493,6 +633,11 @@ def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[A
 
 _OWN = select(
     workspaces.c.slug,
+    workspaces.c.settings,
+    select(agents.c.settings)
+    .where(agents.c.workspace_id == workspaces.c.id, agents.c.id == bindparam("agent"))
+    .scalar_subquery()
+    .label("agent_settings"),
     exists()
     .where(
         addresses.c.workspace_id == workspaces.c.id,
@@ -510,14 +655,28 @@ _OWN = select(
 ).where(workspaces.c.id == bindparam("workspace"))
 
 
-def _may_send_as(tx: Transaction, services: Services, address: str) -> bool:
+def _own(tx: Transaction, row: AnyRow, outgoing: Outgoing) -> AnyRow:
+    """What is this workspace's own of a mail's From, and what is set for it."""
+    local, _, domain = outgoing.from_.address.lower().rpartition("@")
+    asked = {"workspace": tx.workspace_id, "local": local, "domain": domain, "agent": row.agent_id}
+    own = tx.row(_OWN, asked)
+    assert own is not None
+    return own
+
+
+def _may_send_as(own: AnyRow, services: Services, address: str) -> bool:
     """Tenants are kept apart here: From must be this workspace's own, at the moment of sending."""
     local, _, domain = address.lower().rpartition("@")
-    own = tx.row(_OWN, {"workspace": tx.workspace_id, "local": local, "domain": domain})
-    assert own is not None
     if domain == f"{own.slug}.{services.settings.default_domain}":
         return local == "postmaster" or bool(own.address)
     return bool(own.address and own.domain)
+
+
+def _only(own: AnyRow, outgoing: Outgoing) -> Sequence[str] | None:
+    """The accounts that an operator chose for this mailbox, else for this domain."""
+    chosen = (own.agent_settings or {}).get("send_by")
+    chosen = chosen or own.settings.get("send_by", {}).get(outgoing.from_.domain)
+    return tuple(chosen) if chosen else None
 
 
 _STOPPED = select(suppressions.c.address, suppressions.c.reason, suppressions.c.detail).where(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -67,8 +67,8 @@ class Services:
     settings: FlowSettings
     accounts: Mapping[str, Sends]
     """Provider accounts by name; `capture` is always there."""
-    account_states: tuple[AccountState, ...]
-    """The accounts that a person has set, in the order of preference."""
+    account_states: Sequence[AccountState]
+    """The accounts that a person has set, in the order of preference, as they are now."""
     processor: Callable[[str], Agent]
     """The agent processor of a name. Raises Misconfigured when it cannot work."""
     fetch_stored: Callable[[str], Awaitable[bytes]]

@@ -116,7 +116,9 @@ class Conversation:
             # Some servers repeat what they were sent: their words are dropped here.
             failure = Answer(Stage.AUTH, error.code, "").failure()
             if isinstance(failure, PermanentFailure):
-                raise LoginRejected(failure.reason, code=failure.code, about="account") from None
+                raise LoginRejected(
+                    failure.reason, code=failure.code, about="account", credentials=True
+                ) from None
             raise failure from None
 
     def options(self, content: bytes, *, smtputf8: bool) -> str | Refused:

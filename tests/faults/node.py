@@ -14,6 +14,7 @@ from typing import Any
 
 from backend.installation import Installation
 from bench.node import main
+from mailagent.outbound import AccountState
 from mailagent.providers import SigningKey
 from mailagent.providers.relay import Relay
 from mailagent.providers.smtp import Smtp, Timeouts
@@ -46,7 +47,10 @@ def change(shared: Installation, asked: Mapping[str, Any]) -> Installation:
     services = shared.services
     if patience := asked.get("patience_seconds"):
         services = replace(
-            services, accounts={**services.accounts, "smtp": _impatient(shared, patience)}
+            services,
+            accounts={**services.accounts, "smtp": _impatient(shared, patience)},
+            # What one hand-over comes to is looked at: the account never rests after several.
+            account_states=(AccountState("smtp"),),
         )
     if asked.get("hostile_mail"):
         sandbox = HostileSandbox(
