@@ -17,7 +17,8 @@ from typing import Literal
 
 import httpx
 from cryptography import x509
-from sqlalchemy import create_engine, text
+from dns import reversename
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from mailagent.agents import open_agent, unpriced
@@ -30,6 +31,7 @@ from mailagent.sandbox import Sandbox
 from mailagent.settings import Settings
 from mailagent.store import migrations
 from mailagent.store.engine import driver_url
+from mailagent.store.tables import signing_keys
 
 __all__ = ["Check", "examine"]
 
@@ -71,6 +73,9 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
     yield await asyncio.to_thread(_sending, settings)
     async for check in _dns(settings):
         yield check
+    yield await _address(settings)
+    if settings.smtp_relay_url is not None and database.verdict == "ok":
+        yield await _signature(settings)
     if settings.mailagent_rspamd_url:
         yield await _spam_filter(settings)
     async for check in _block_lists(settings):
@@ -250,6 +255,67 @@ async def _dns(settings: Settings) -> AsyncIterator[Check]:
                 )  # fmt: skip
             case Unknown(reason):
                 yield Check(f"MX of {name}", "not tested", f"DNS does not tell: {reason}")
+
+
+async def _address(settings: Settings) -> Check:
+    """Where our own name leads, and where that leads back to."""
+    resolver, name = Resolver(settings.mailagent_resolver or None), settings.mailagent_hostname
+    if "." not in name:
+        return Check("own address", "not tested", "MAILAGENT_HOSTNAME is no name of the DNS")
+    answers = [await resolver.ask(Question(name, kind)) for kind in ("A", "AAAA")]
+    addresses = [one for answer in answers if isinstance(answer, Found) for one in answer.records]
+    if not addresses:
+        if all(isinstance(answer, Absent) for answer in answers):
+            mend = f"publish: {name} A <this machine's public address>"
+            return Check("own address", "wrong", f"{name} has no address", mend)
+        return Check("own address", "not tested", f"DNS does not tell the address of {name}")
+    back: list[str] = []
+    for one in addresses:
+        answer = await resolver.ask(Question(reversename.from_address(one).to_text(), "PTR"))
+        back += answer.records if isinstance(answer, Found) else ("no name",)
+    found = f"{name} is {', '.join(addresses)}, which leads back to {', '.join(back)}"
+    # Nothing is refused to a machine that hands its mail to another's relay.
+    mend = f"if mail leaves from this machine, have its host set {name} there"
+    return Check("own address", "ok", found, "" if set(back) == {name} else mend)
+
+
+async def _signature(settings: Settings) -> Check:
+    """Whether the key that signs what leaves is published as it is."""
+    key = await asyncio.to_thread(_signing_key, settings)
+    if key is None:
+        return Check(
+            "DKIM", "not tested", "no key yet: the first start with SMTP_RELAY_URL makes it"
+        )
+    selector, record = key
+    name = f"{selector}._domainkey.{settings.default_email_domain}"
+    publish = f"publish: {name} TXT {record}"
+    match await Resolver(settings.mailagent_resolver or None).ask(Question(name, "TXT")):
+        case Found(records) if record in records:
+            return Check("DKIM", "ok", f"{name} holds our key")
+        case Found():
+            return Check("DKIM", "wrong", f"{name} holds another key, or a part of it", publish)
+        case Absent():
+            return Check("DKIM", "wrong", f"{name} has no TXT record", publish)
+        case Unknown(reason):
+            return Check("DKIM", "not tested", f"DNS does not tell {name}: {reason}", publish)
+
+
+def _signing_key(settings: Settings) -> tuple[str, str] | None:
+    engine = create_engine(driver_url(settings.database))
+    newest = (
+        select(signing_keys.c.selector, signing_keys.c.public_record)
+        .where(signing_keys.c.domain == settings.default_email_domain)
+        .order_by(signing_keys.c.created_at.desc())
+        .limit(1)
+    )
+    try:
+        with engine.connect() as connection:
+            row = connection.execute(newest).one_or_none()
+    except SQLAlchemyError:  # without tables, as another check says
+        return None
+    finally:
+        engine.dispose()
+    return (row.selector, row.public_record) if row else None
 
 
 async def _spam_filter(settings: Settings) -> Check:

@@ -9,6 +9,10 @@ import pytest
 
 from backend.doctor import Check, examine
 from mailagent.settings import load
+from mailagent.store import signing_keys
+from mailagent.store.engine import Store
+from mailagent.store.signing_keys import StoredKey
+from mailagent.tokens import Secrets
 from tests.dns_server import DnsServer
 from tests.rspamd_server import RspamdServer
 
@@ -61,3 +65,43 @@ async def test_a_certificate_that_is_not_there_yet_is_named(dns: DnsServer, tmp_
     (check,) = await found("certificate", dns, tmp_path, MAILAGENT_TLS_CERT=absent)
     assert check.verdict == "wrong"
     assert absent in check.found
+
+
+async def test_our_own_name_has_an_address_that_leads_back(dns: DnsServer, tmp_path: Path) -> None:
+    given = {"MAILAGENT_HOSTNAME": "mx.our.example"}
+    (absent,) = await found("own address", dns, tmp_path, **given)
+    dns.add(
+        {"mx.our.example": {"A": ["192.0.2.7"]}, "7.2.0.192.in-addr.arpa": {"PTR": ["a.host."]}}
+    )
+    (elsewhere,) = await found("own address", dns, tmp_path, **given)
+    dns.add({"7.2.0.192.in-addr.arpa": {"PTR": ["mx.our.example."]}})
+    (back,) = await found("own address", dns, tmp_path, **given)
+    assert [absent.verdict, elsewhere.verdict, back.verdict] == ["wrong", "ok", "ok"]
+    assert "A <this machine's public address>" in absent.mend
+    assert "leads back to a.host" in elsewhere.found
+    assert "have its host set mx.our.example" in elsewhere.mend
+    assert back.mend == ""
+
+
+async def test_the_key_that_signs_is_to_be_published_as_it_is(
+    dns: DnsServer, tmp_path: Path, sqlite_url: str
+) -> None:
+    given = {
+        "DATABASE_URL": sqlite_url,
+        "DEFAULT_EMAIL_DOMAIN": "our.example",
+        "SMTP_RELAY_URL": "smtp://127.0.0.1:1?tls=none",
+    }
+    (without,) = await found("DKIM", dns, tmp_path, **given)
+    store, secrets = Store(sqlite_url), Secrets(("a-key-for-this-test-alone-and-nothing-else",))
+    key = StoredKey("our.example", "mailagent1", b"private", "v=DKIM1; k=rsa; p=AAAA")
+    store.write_now(None, signing_keys.add, secrets, key)
+    store.close()
+    (absent,) = await found("DKIM", dns, tmp_path, **given)
+    name = "mailagent1._domainkey.our.example"
+    dns.add({name: {"TXT": ["v=DKIM1; k=rsa; p=AA"]}})
+    (truncated,) = await found("DKIM", dns, tmp_path, **given)
+    dns.add({name: {"TXT": ["v=DKIM1; k=rsa; p=AAAA"]}})
+    (published,) = await found("DKIM", dns, tmp_path, **given)
+    verdicts = [one.verdict for one in (without, absent, truncated, published)]
+    assert verdicts == ["not tested", "wrong", "wrong", "ok"]
+    assert absent.mend == truncated.mend == f"publish: {name} TXT v=DKIM1; k=rsa; p=AAAA"
