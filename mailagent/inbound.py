@@ -54,7 +54,8 @@ class Origin:
     recipient_parameters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """RCPT parameters (NOTIFY, ORCPT) by recipient; only recipients that had some."""
     provider_verdicts: Mapping[str, str] = field(default_factory=dict)
-    """The delivering provider's words: keys `spf`, `dkim`, `dmarc`, `spam`, `virus`."""
+    """The delivering provider's words: keys `spf`, `dkim`, `dmarc`, `spam`, `virus`; and
+    `dmarc_policy` (none, quarantine, reject), where DMARC failed."""
     body_format: Literal["raw", "parsed", "stored"] = "raw"
     """`parsed`: the provider gave no raw MIME and `raw` is its request body. `stored`: it gave only
     the place where it keeps the mail, `stored_at`, and `raw` is its notification."""

@@ -26,6 +26,7 @@ from mailagent.mail import (
     Content,
     DkimResult,
     DkimVerdict,
+    DmarcPolicy,
     DmarcResult,
     DmarcVerdict,
     SpfResult,
@@ -36,6 +37,12 @@ __all__ = ["from_provider", "judge", "spf_of_provider", "unjudged"]
 
 _METHODS = ("spf", "dkim", "dmarc")
 _NOT_COMPUTABLE = DkimVerdict("neutral", reason="not computable: no raw message was handed over")
+
+_POLICY_WORDS: Mapping[str, DmarcPolicy] = {
+    "none": "none",
+    "quarantine": "quarantine",
+    "reject": "reject",
+}
 
 # Words of delivering providers, lower case. What is not listed is never a pass.
 _SPF_WORDS: Mapping[str, SpfResult] = {
@@ -87,8 +94,8 @@ def judge(
 
     `raw` are the octets as received, None when a provider gave only parts of the mail (then DKIM
     is `neutral`, not computable). `client_ip` None: SPF is `not_judged`. `arc_sealers` are the
-    domains whose ARC seals count; without any, seals are not looked at. `vouched` is the SPF verdict
-    of a provider, which counts where we do not know the client ourselves. Never raises.
+    domains whose ARC seals count; without any, seals are not looked at. `vouched` is the SPF
+    verdict of a provider, which counts where we do not know the client ourselves. Never raises.
     """
     inquiry = Inquiry(answers)
     message = Message.of(raw) if raw is not None else None
@@ -132,9 +139,9 @@ def from_provider(
 ) -> Authentication | None:
     """Take the verdicts of the provider that delivered a mail; None when it gave none.
 
-    `verdicts` has its words under `spf`, `dkim` and `dmarc`. Only its pass is a pass, a word that
-    is not known never is. Providers name no domains, so `pass` says nothing of another domain
-    than From's.
+    `verdicts` has its words under `spf`, `dkim` and `dmarc`, and what From's domain asks for where
+    that failed under `dmarc_policy`. Only its pass is a pass, a word that is not known never is.
+    Providers name no domains, so `pass` says nothing of another domain than From's.
     """
     words = {name: verdicts[name].strip().lower() for name in _METHODS if name in verdicts}
     if not words:
@@ -150,7 +157,14 @@ def from_provider(
         dkim=()
         if dkim_word is None
         else (DkimVerdict(_DKIM_WORDS.get(dkim_word, "neutral"), reason=provider),),
-        dmarc=DmarcVerdict(result, author.domain, reason=reason),
+        dmarc=DmarcVerdict(
+            result,
+            author.domain,
+            policy=_POLICY_WORDS.get(verdicts.get("dmarc_policy", ""))
+            if result == "fail"
+            else None,
+            reason=reason,
+        ),
         judged_by=provider,
     )
 

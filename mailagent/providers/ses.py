@@ -171,7 +171,7 @@ class Ses:
             async with asyncio.timeout(self._access.whole_seconds):
                 return await asyncio.wrap_future(asked)
         except TimeoutError as error:
-            if asked.cancelled():
+            if asked.cancel():
                 raise TransientFailure("every connection to SES is busy") from error
             raise UncertainDelivery("SES took the request and never ended its answer") from error
 

@@ -45,6 +45,12 @@ _MESSAGE = frozenset(
     }
 )
 """All other refusals, new ones too, are the account's: then the mail waits or goes another way."""
+_CREDENTIALS = frozenset(
+    {
+        *("ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidClientTokenId"),
+        *("SignatureDoesNotMatch", "UnrecognizedClientException"),
+    }
+)
 _NOT_VERIFIED = re.compile(r"not verified", re.IGNORECASE)
 _DAILY_QUOTA = re.compile(r"daily (message )?(sending )?quota", re.IGNORECASE)
 _MENDS: tuple[tuple[str, str], ...] = (
@@ -106,7 +112,9 @@ class Answer:
             return UncertainDelivery(reason, code=code)
         if self._is_transient():
             return TransientFailure(reason, code=code, retry_at=self._retry_at(now))
-        return PermanentFailure(reason, code=code, about=self.fault)
+        return PermanentFailure(
+            reason, code=code, about=self.fault, credentials=self.code in _CREDENTIALS
+        )
 
     @property
     def fault(self) -> Fault:

@@ -36,7 +36,7 @@ class Client:
             raise Answer.of(error.response).failure(now()) from error
         except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
             reason = "no AWS keys are set, and this machine has no role of its own"
-            raise PermanentFailure(reason, about="account") from error
+            raise PermanentFailure(reason, about="account", credentials=True) from error
         except boto.ParamValidationError as error:
             raise PermanentFailure("SES takes no such request", about="message") from error
         except (boto.BotoCoreError, OSError) as error:

@@ -186,6 +186,16 @@ def test_a_providers_pass_for_a_mail_with_two_authors_fails() -> None:
     assert (auth.dmarc.result, auth.dkim, auth.spf.result) == ("fail", (), "not_judged")
 
 
+@pytest.mark.parametrize(("word", "policy"), [("FAIL", "reject"), ("PASS", None), ("GRAY", None)])
+def test_what_the_from_domain_asks_for_counts_where_the_provider_saw_dmarc_fail(
+    word: str, policy: str | None
+) -> None:
+    verdicts = {"dmarc": word, "dmarc_policy": "reject"}
+    auth = judge.from_provider(verdicts, "ses", content("ann@example.com"))
+    assert auth is not None
+    assert auth.dmarc.policy == policy
+
+
 def test_a_provider_without_verdicts_judged_nothing() -> None:
     assert judge.from_provider({"spam": "PASS"}, "ses", content("a@example.com")) is None
 

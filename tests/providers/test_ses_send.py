@@ -202,6 +202,7 @@ async def test_each_documented_error_says_whose_fault_it_is(name: str, about: st
     else:
         assert isinstance(error, PermanentFailure)
         assert error.about == about
+        assert error.credentials == (name in ("bad-key", "bad-signature", "expired-token"))
 
 
 async def test_the_wait_that_ses_names_is_kept() -> None:
