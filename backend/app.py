@@ -82,6 +82,8 @@ async def serving(
     # The committer's thread wakes for each step of a commit; at the default of 5 ms it waits longer
     # for the interpreter than for the disk.
     sys.setswitchinterval(0.0005)
+    for conflict in shared.conflicts:
+        log.warning("settings.conflict", said=conflict)
     await services.store.write_unscoped(chores.plan)
     shared.wakeups.listen()
     watched = shared.traces.watched if shared.traces else unwatched
@@ -93,6 +95,7 @@ async def serving(
     health = Health(services.store, running, door, certificate, webhooks, machine)
     tasks = [
         asyncio.create_task(services.directory.keep_fresh(shared.wakeups.event("directory"), stop)),
+        asyncio.create_task(shared.accounts.keep_fresh(shared.wakeups.event("accounts"), stop)),
         asyncio.create_task(_checkpoints(services.store, stop)),
     ]
     working = [
