@@ -23,6 +23,7 @@ from mailagent.providers.generic import Generic
 from mailagent.providers.local import Local
 from mailagent.providers.mailgun import Mailgun
 from mailagent.providers.postmark import Postmark
+from mailagent.providers.sendgrid import SendGrid
 from mailagent.providers.ses import Ses
 from mailagent.providers.smtp import Smtp
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
@@ -46,6 +47,7 @@ KINDS: tuple[ProviderKind, ...] = (
     Local,
     Mailgun,
     Postmark,
+    SendGrid,
     Ses,
     Smtp,
 )

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 from urllib.parse import urlsplit
 
 import httpx
@@ -69,6 +71,9 @@ class Api:
             base_url=base,
             headers={"Accept": "application/json", **headers},
             timeout=times,
+            # To read a few hundred roots costs more than all else here: once for all accounts, and
+            # not at all for loopback, which has no TLS.
+            verify=_roots() if base.startswith("https:") else False,
             follow_redirects=False,
             # Servers keep an idle connection far longer: none is used that they may be closing.
             limits=httpx.Limits(max_connections=20, keepalive_expiry=5),
@@ -102,6 +107,11 @@ class Api:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._client.aclose()
+
+
+@cache
+def _roots() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
 
 
 def base_url(setting: str, value: str, default: str) -> str:

@@ -35,10 +35,11 @@ _API = "https://api.postmarkapp.com"
 _MOST_BYTES = 10 * 1024 * 1024
 _MOST_RECIPIENTS = 50
 
+_WRONG_TOKEN = 10
 _INVALID_REQUEST = 300
 _INACTIVE_RECIPIENT = 406
 _FAULTS: Mapping[int, Fault] = {
-    10: "account",  # the token
+    _WRONG_TOKEN: "account",
     _INVALID_REQUEST: "message",
     400: "account",  # no such sender signature
     401: "account",  # sender signature not confirmed
@@ -179,7 +180,12 @@ def _outcome(
         return dict.fromkeys(to, Refused(reason, about="recipient", code=shown))
     if answer.status >= 500 or (answer.status < 300 and not code):
         raise UncertainDelivery(f"an answer that Postmark does not document: {reason}", code=shown)
-    raise PermanentFailure(reason, code=shown, about=_FAULTS.get(code) or _fault(answer.status))
+    raise PermanentFailure(
+        reason,
+        code=shown,
+        about=_FAULTS.get(code) or _fault(answer.status),
+        credentials=code == _WRONG_TOKEN or (answer.status == 401 and not code),
+    )
 
 
 def _sent(message_id: str, words: str, to: Sequence[Recipient], named: Addressing) -> HandedOver:

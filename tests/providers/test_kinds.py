@@ -18,6 +18,7 @@ from tests.providers.mails import ALICE, BOB, Commits, outgoing
 SETTINGS = {
     "mailgun": {"MAILGUN_API_KEY": "key"},
     "postmark": {"POSTMARK_SERVER_TOKEN": "token"},
+    "sendgrid": {"SENDGRID_API_KEY": "key"},
     "ses": {"AWS_REGION": "eu-west-1"},
     "smtp": {"SMTP_RELAY_URL": "smtp://u:hunter2@127.0.0.1"},
 }
@@ -41,7 +42,7 @@ def test_the_package_offers_these_names() -> None:
         *("close_accounts", "fetch_stored", "open_account", "receivers", "reporters"),
     }
     assert {kind.kind for kind in KINDS} == {
-        *("capture", "inbound", "local", "mailgun", "postmark", "ses", "smtp"),
+        *("capture", "inbound", "local", "mailgun", "postmark", "sendgrid", "ses", "smtp"),
     }
 
 
@@ -53,7 +54,7 @@ def test_every_kind_is_opened_by_its_name_and_carries_the_accounts(kind: str) ->
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
-    known = "capture, local, mailgun, postmark, ses, smtp"
+    known = "capture, local, mailgun, postmark, sendgrid, ses, smtp"
     with pytest.raises(Misconfigured, match=f"choose one of {known}"):
         open_account(Account("main", "pigeon"), AROUND)
 

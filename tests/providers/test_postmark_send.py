@@ -21,7 +21,7 @@ from mailagent.errors import (
 from mailagent.mail import Address
 from mailagent.outgoing import HandedOver, Later, Outgoing, OutgoingAttachment, Recipient, Refused
 from mailagent.providers.account import Account
-from mailagent.providers.api import Times
+from mailagent.providers.api import TIMES, Times
 from mailagent.providers.postmark_send import PostmarkSender
 from tests.api_server import Fault, Reply
 from tests.postmark_server import MESSAGE_ID, TOKEN, PostmarkServer, error
@@ -29,6 +29,7 @@ from tests.providers.mails import ALICE, BOB, Commits, outgoing
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 SHORT = Times(connect=5, write=0.3, read=0.3, whole=5)
+"""For a server that is told to say nothing."""
 BOTH = {"to": (Address(ALICE.address, "Alice"),), "cc": (Address(BOB.address, "Bob"),)}
 
 
@@ -41,9 +42,10 @@ async def send(
     token: str = TOKEN,
     **settings: Any,
 ) -> tuple[HandedOver, PostmarkServer]:
+    times = SHORT if Fault.DEAF in script or Fault.HANG in script else TIMES
     async with PostmarkServer(script, inactive=inactive) as server:
         sender = PostmarkSender(
-            "postmark", token, base=server.url, times=SHORT, now=lambda: NOW, **settings
+            "postmark", token, base=server.url, times=times, now=lambda: NOW, **settings
         )
         try:
             said = await sender.send(mail or outgoing(), to, committing=commits or Commits())
@@ -194,7 +196,6 @@ async def test_a_bad_sender_is_no_recipients_fault() -> None:
 @pytest.mark.parametrize(
     ("reply", "about"),
     [
-        (error(10, "Request does not contain a valid Server token.", 401), "account"),
         (error(300, "Invalid metadata content."), "message"),
         (error(400, "The 'From' address is not a Sender Signature."), "account"),
         (error(401, "The sender signature is not confirmed."), "account"),
@@ -215,7 +216,15 @@ async def test_a_bad_sender_is_no_recipients_fault() -> None:
     ],
 )
 async def test_each_documented_error_has_its_fault(reply: Reply, about: str) -> None:
-    assert (await refusal(reply)).about == about
+    failure = await refusal(reply)
+    assert failure.about == about
+    assert not failure.credentials
+
+
+@pytest.mark.parametrize("reply", [error(10, "No valid Server token.", 401), Reply(401)])
+async def test_a_rejected_token_is_told_apart(reply: Reply) -> None:
+    failure = await refusal(reply)
+    assert (failure.about, failure.credentials) == ("account", True)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +271,7 @@ async def test_a_slow_answer_is_an_answer() -> None:
 
 async def test_a_slow_answer_that_takes_too_long_is_uncertain() -> None:
     async with PostmarkServer([Fault.HANG]) as server:
-        times = Times(connect=5, write=5, read=5, whole=0.3)
+        times = Times(whole=0.3)
         sender = PostmarkSender("postmark", TOKEN, base=server.url, times=times)
         with pytest.raises(UncertainDelivery):
             await sender.send(outgoing(), [ALICE], committing=Commits())
@@ -272,7 +281,7 @@ async def test_a_slow_answer_that_takes_too_long_is_uncertain() -> None:
 async def test_nobody_listening_is_later() -> None:
     async with PostmarkServer() as server:
         url = server.url
-    sender = PostmarkSender("postmark", TOKEN, base=url, times=SHORT)
+    sender = PostmarkSender("postmark", TOKEN, base=url)
     with pytest.raises(TransientFailure):
         await sender.send(outgoing(), [ALICE], committing=Commits())
     await sender.close()
@@ -323,7 +332,7 @@ async def test_a_mail_whose_answer_was_lost_can_be_looked_up() -> None:
     long_ago, just_now = NOW - timedelta(hours=1), NOW - timedelta(minutes=1)
     lost, never = outgoing(), outgoing(message_id="<never@acme.example>")
     async with PostmarkServer() as server:
-        sender = PostmarkSender("postmark", TOKEN, base=server.url, times=SHORT, now=lambda: NOW)
+        sender = PostmarkSender("postmark", TOKEN, base=server.url, now=lambda: NOW)
         await sender.send(lost, [ALICE], committing=Commits())
         assert await sender.taken(lost, ALICE, tried_at=just_now) is True
         assert await sender.taken(never, ALICE, tried_at=long_ago) is False
@@ -339,6 +348,6 @@ async def test_a_mail_whose_answer_was_lost_can_be_looked_up() -> None:
 @pytest.mark.parametrize("reply", [Reply(500), Reply(401, {"ErrorCode": 10}), Reply(200, b"{}")])
 async def test_an_unreadable_answer_to_the_look_up_tells_nothing(reply: Reply) -> None:
     async with PostmarkServer([reply]) as server:
-        sender = PostmarkSender("postmark", TOKEN, base=server.url, times=SHORT, now=lambda: NOW)
+        sender = PostmarkSender("postmark", TOKEN, base=server.url, now=lambda: NOW)
         assert await sender.taken(outgoing(), ALICE, tried_at=NOW - timedelta(hours=1)) is None
         await sender.close()
