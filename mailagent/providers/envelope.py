@@ -8,7 +8,7 @@ from mailagent.errors import Malformed
 
 __all__ = ["forward_paths", "reverse_path"]
 
-_ADDRESS = re.compile(r"[^\x00-\x20\x7f<>]{1,512}")
+_ADDRESS = re.compile(r"[^\x00-\x20\x7f<>]{1,320}")
 _LISTED = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
 
 

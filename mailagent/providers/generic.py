@@ -45,7 +45,7 @@ SIGNED_HEADERS = (
 
 _WINDOW = timedelta(minutes=5)
 _TIMESTAMP = re.compile(r"[0-9]{10}")
-_ID = re.compile(r"[!-~]{1,200}")
+_ID = re.compile(r"[!-~]{1,128}")
 
 
 def signature(secret: str, values: Sequence[bytes], body: bytes) -> str:
@@ -139,7 +139,7 @@ def _mail(request: WebhookRequest) -> Inbound:
     rcpt_to = forward_paths("X-Mailagent-Rcpt-To", _text(request, "X-Mailagent-Rcpt-To"))
     named = _text(request, "X-Mailagent-Id")
     if named and not _ID.fullmatch(named):
-        raise Malformed("X-Mailagent-Id", "is no word of at most 200 characters in ASCII")
+        raise Malformed("X-Mailagent-Id", "is no word of at most 128 characters in ASCII")
     return Inbound(
         envelope=Envelope(mail_from, rcpt_to),
         raw=request.body,

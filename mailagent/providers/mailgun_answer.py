@@ -31,6 +31,8 @@ _OF_THE_ACCOUNT = re.compile(
 _OF_A_RECIPIENT = re.compile(r"'?to'? parameter is not a valid address", re.I)
 _TRY_AFTER = re.compile(r"try again after ([A-Za-z]{3}, [0-9A-Za-z :]{10,40})")
 _LONGEST_WAIT = timedelta(days=1)
+_LONGEST_ID = 255
+"""A longer one is not kept; we know our own Message-ID."""
 
 
 def sent(answer: Answer, to: Sequence[Recipient], *, region: str, now: datetime) -> HandedOver:
@@ -43,8 +45,8 @@ def sent(answer: Answer, to: Sequence[Recipient], *, region: str, now: datetime)
     words = answer.words(said.optional("message") if said else None)
     if 200 <= answer.status < 300:
         # Taken, whatever else it says: Mailgun's id is our Message-ID.
-        provider_id = said.optional("id")[:1000] if said else ""
-        return dict.fromkeys(to, Sent(provider_id or None, words))
+        named = said.optional("id") if said else ""
+        return dict.fromkeys(to, Sent(named if 0 < len(named) <= _LONGEST_ID else None, words))
     code = str(answer.status)
     reason = f"Mailgun: {answer.status} {words}".strip()
     match answer.status:

@@ -90,7 +90,7 @@ def _event(data: JsonObject) -> Event:
         source_event_id=f"{at:%Y-%m-%d}:{data.filled('id', at_most=200)}",
         kind=_kind(word, data),
         at=at,
-        recipient=data.optional("recipient")[:512] or None,
+        recipient=data.optional("recipient")[:320] or None,
         message_ids=(f"<{message_id}>",) if message_id else (),
         detail=_detail(data),
         raw=json_body.storable(data.members),

@@ -43,6 +43,8 @@ _MOST_EVENT_BYTES = 1024 * 1024
 # Exactly ten digits: "1795250000" + "5f0c" and "17952500005" + "f0c" have the same signature, and
 # a digit more or less would make another token of it.
 _TIMESTAMP = re.compile(r"[0-9]{10}")
+_TOKEN = re.compile(r"[!-~]{1,128}")
+"""Fifty characters, by the documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Signature:
         text = f"{self.timestamp}{self.token}".encode("utf-8", "replace")
         right = hmac.new(key.encode(), text, hashlib.sha256).hexdigest()
         given = self.signature.encode("utf-8", "replace")
-        if not self.token or not _TIMESTAMP.fullmatch(self.timestamp):
+        if not _TIMESTAMP.fullmatch(self.timestamp) or not _TOKEN.fullmatch(self.token):
             raise Unauthentic("the request has no timestamp, token and signature of Mailgun's")
         if not hmac.compare_digest(given, right.encode()):
             raise Unauthentic(f"the signature does not hold: is {SIGNING_KEY} this account's?")

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-import uvicorn
-
-from mailagent.doors.webhook_door import WebhookDoor
-from mailagent.doors.webhooks import HealthReport, webhook_app
-from mailagent.inbound import Inbound
-from mailagent.mail import Event
+from mailagent.providers.fetch import https_get
 from mailagent.providers.generic import SECRET, Generic
 from mailagent.store import tables as t
 from mailagent.webhook import WebhookSettings
-from tests.flow.house import House, keep_house
+from tests.flow.house import keep_house
+from tests.providers.webhook_port import serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers" / "inbound.md"
 KEY = "an-inbound-secret-of-forty-eight-characters-0000"
@@ -36,47 +30,10 @@ def documented() -> Callable[..., int]:
     return client
 
 
-async def _none(*_: object) -> Any:
-    raise AssertionError("a mail for us needs none of these")
-
-
-@asynccontextmanager
-async def serving(house: House) -> AsyncIterator[str]:
-    """The webhooks' port over a real store; yields the address of `/webhook/inbound`."""
-
-    async def health() -> HealthReport:
-        return HealthReport(healthy=True, parts={})
-
-    async def record(_: list[Event]) -> None:
-        await _none()
-
-    async def remember(_: Inbound) -> None:
-        await _none()
-
-    door = WebhookDoor(
-        receivers={"inbound": Generic.receiver(WebhookSettings({SECRET: KEY}), _none)},
-        reporters={},
-        acceptor=house.acceptor,
-        record=record,  # type: ignore[arg-type]
-        remember=remember,
-        now=house.store.now,
-        secret=KEY,
-    )
-    app = webhook_app(health, _none, trusts=_none, door=door)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-        task = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/webhook/inbound"
-        finally:
-            server.should_exit = True
-            await task
-
-
 async def test_the_client_of_the_page_hands_a_mail_over_once(sqlite_url: str) -> None:
     hand_over = documented()
-    async with keep_house(sqlite_url) as house, serving(house) as url:
+    receiver = Generic.receiver(WebhookSettings({SECRET: KEY}), https_get)
+    async with keep_house(sqlite_url) as house, serving(house, "inbound", receiver, KEY) as url:
         space = await house.workspace()
 
         async def post(secret: str = KEY, message: bytes = MAIL, **more: str) -> int:

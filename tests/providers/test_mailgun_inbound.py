@@ -56,6 +56,11 @@ async def test_a_raw_mail_comes_out_octet_for_octet(encode: object) -> None:
     assert mail.replay_token == TOKEN
 
 
+async def test_a_raw_mail_may_come_as_a_file() -> None:
+    form = multipart(WHOLE[:2] + signed(), [("body-mime", "mail.eml", "message/rfc822", RAW)])
+    assert (await take(form, ("mime",))).raw == RAW
+
+
 async def test_a_parsed_mail_is_the_form_that_it_came_in() -> None:
     body, content_type = urlencoded(fixture("inbound-parsed.json"))
     mail = await take((body, content_type))
