@@ -53,6 +53,12 @@ WORDS: Mapping[tuple[str, ...], EventKind | None] = {
 }
 """SES's words, from the type to the subtype; the longest beginning that is listed counts."""
 
+_WHOM = {
+    "Bounce": "bounce.bouncedRecipients",
+    "Complaint": "complaint.complainedRecipients",
+    "Delivery": "delivery.recipients",
+    "DeliveryDelay": "deliveryDelay.delayedRecipients",
+}
 _AT_MOST = 255
 
 
@@ -213,7 +219,7 @@ def _about(type_: str, mail: _Mail, detail: _Detail) -> Iterable[tuple[str | Non
             if not parties:
                 return [(None, None)]
     if not parties:
-        raise Malformed(f"Message.{type_}", "names no recipient")
+        raise Malformed(f"Message.{_WHOM.get(type_, 'mail.destination')}", "names no recipient")
     return [(_storable(party.email_address), party) for party in parties]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, date
 from pathlib import Path
@@ -222,7 +223,7 @@ async def test_a_field_that_is_missing_or_of_another_type_is_malformed(
         del place[last]
     if (last, value) in (("messageId", "x"), ("timestamp", 7)):
         value = place[last] = ""
-    with pytest.raises(Malformed):
+    with pytest.raises(Malformed, match=re.escape(path)):
         await events(message)
 
 
