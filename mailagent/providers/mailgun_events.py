@@ -23,9 +23,9 @@ from mailagent.providers.mailgun_signature import (
 )
 from mailagent.webhook import Answered, WebhookRequest
 
-__all__ = ["MailgunReporter"]
+__all__ = ["WORDS", "MailgunReporter"]
 
-_KINDS: Mapping[tuple[str, ...], EventKind] = {
+WORDS: Mapping[tuple[str, ...], EventKind] = {
     ("delivered",): EventKind.DELIVERED,
     ("opened",): EventKind.OPENED,
     ("clicked",): EventKind.CLICKED,
@@ -99,11 +99,11 @@ def _event(data: JsonObject) -> Event:
 
 def _kind(word: str, data: JsonObject) -> EventKind:
     if word != "failed":
-        return _KINDS.get((word,), EventKind.UNKNOWN)
+        return WORDS.get((word,), EventKind.UNKNOWN)
     severity = data.optional("severity")
     if severity != "permanent":
-        return _KINDS.get((word, severity), EventKind.UNKNOWN)
-    listed = _KINDS.get((word, severity, data.optional("reason")))
+        return WORDS.get((word, severity), EventKind.UNKNOWN)
+    listed = WORDS.get((word, severity, data.optional("reason")))
     return listed or _failure(data.object("delivery-status"))
 
 
