@@ -73,7 +73,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def test_the_example_has_every_setting_once() -> None:
     assert sorted(set(NAMES)) == sorted(NAMES)
-    assert SETTINGS - {_setting(name) for name in NAMES} == set()
+    assert SETTINGS - {_setting(name) for name in NAMES} == set(), "a line in deploy/.env.example"
 
 
 def test_what_the_example_has_beside_settings_is_what_compose_takes_from_it() -> None:
