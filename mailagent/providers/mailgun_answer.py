@@ -6,22 +6,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from mailagent.errors import Malformed, PermanentFailure, TransientFailure, UncertainDelivery
-from mailagent.mime import json_body
-from mailagent.mime.json_body import JsonObject
+from mailagent.mime import charset, json_body
 from mailagent.outgoing import Fault, HandedOver, Recipient, Refused, Sent
 from mailagent.providers.api import Answer, wait_of
 
 __all__ = ["sent"]
 
 _FAULTS: Mapping[int, Fault] = {
-    401: "account",
     402: "account",
     403: "account",
-    404: "account",
     413: "message",
 }
 _OF_THE_ACCOUNT = re.compile(
@@ -42,10 +40,10 @@ def sent(answer: Answer, to: Sequence[Recipient], *, region: str, now: datetime)
     gateway that does not know what became of the request.
     """
     said = _said(answer)
-    words = answer.words(said.optional("message") if said else None)
+    words = answer.words(_text(said, "message") or None)
     if 200 <= answer.status < 300:
         # Taken, whatever else it says: Mailgun's id is our Message-ID.
-        named = said.optional("id") if said else ""
+        named = _text(said, "id")
         return dict.fromkeys(to, Sent(named if 0 < len(named) <= _LONGEST_ID else None, words))
     code = str(answer.status)
     reason = f"Mailgun: {answer.status} {words}".strip()
@@ -77,22 +75,26 @@ def _in(region: str) -> str:
     )
 
 
-def _said(answer: Answer) -> JsonObject | None:
+def _said(answer: Answer) -> Mapping[str, Any]:
+    """The members of the answer; none when it is no JSON object, as a gateway's is not."""
     try:
-        said = json_body.read(answer.body)
-        said.optional("message"), said.optional("id")
+        return json_body.read(answer.body).members
     except Malformed:
-        return None
-    return said
+        return {}
+
+
+def _text(said: Mapping[str, Any], name: str) -> str:
+    value = said.get(name)
+    return charset.clean(value) if isinstance(value, str) else ""
 
 
 def _retry_at(
-    answer: Answer, said: JsonObject | None, words: str, now: datetime
+    answer: Answer, said: Mapping[str, Any], words: str, now: datetime
 ) -> datetime | None:
     """When to come again, wherever Mailgun says it: header, `retry-seconds`, or its sentence."""
     if (at := wait_of(answer, now)) is not None:
         return at
-    seconds = said.members.get("retry-seconds") if said else None
+    seconds = said.get("retry-seconds")
     if isinstance(seconds, int | float) and 0 < seconds <= _LONGEST_WAIT.total_seconds():
         return now + timedelta(seconds=seconds)
     named = _TRY_AFTER.search(words)
@@ -100,4 +102,4 @@ def _retry_at(
         at = parsedate_to_datetime(named[1].replace("UTC", "+0000")) if named else None
     except ValueError:
         return None
-    return at if at and now <= at.astimezone(UTC) <= now + _LONGEST_WAIT else None
+    return at if at and at.tzinfo and now <= at <= now + _LONGEST_WAIT else None

@@ -58,13 +58,13 @@ class Signature:
     @classmethod
     def of_form(cls, form: Form) -> Self:
         """Of a route's POST. Where a mail's own header repeats a name, Mailgun's is the last."""
-        return cls(*(form.text(name) for name in SIGNED_FIELDS))
+        return cls(*((form.last(name) or b"").decode("latin-1") for name in SIGNED_FIELDS))
 
     @classmethod
     def of_event(cls, body: JsonObject) -> Self:
         """Of an event's `signature`. Raises Malformed."""
         signed = body.object("signature")
-        return cls(*(signed.optional(name) for name in SIGNED_FIELDS))
+        return cls(*(str(signed.members.get(name, "")) for name in SIGNED_FIELDS))
 
     def check(self, key: str, now: datetime) -> None:
         """Raises Unauthentic; TransientFailure when it was made at another time than now."""
