@@ -31,6 +31,7 @@ from backend.cli import (
     rules,
     secret,
     serve,
+    webhooks,
     workspaces,
 )
 from backend.cli.shell import Shell
@@ -63,6 +64,7 @@ for _name, _commands in (
     ("purge", purge.commands),
     ("retention", retention.commands),
     ("suppressions", outbound.suppressions_),
+    ("webhook", webhooks.commands),
 ):
     app.add_typer(_commands, name=_name, no_args_is_help=True)
 # Alone it lists: the one group that is a command as well.
