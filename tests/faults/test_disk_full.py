@@ -35,9 +35,12 @@ class Room(Protocol):
 
 
 class SmallDisk:
-    """A file system of its own in memory: what is full there is full as on a disk (ENOSPC)."""
+    """A file system of its own in memory: what is full there is full as on a disk (ENOSPC).
 
-    name = "a file system of 64 MiB was filled"
+    Twice the 128 MiB that SQLite's log may grow to while writers leave its checkpoints no pause.
+    """
+
+    name = "a file system of 256 MiB was filled"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,7 +83,7 @@ def small_room(folder: Path) -> Iterator[Room]:
     """A small disk if this user may make one, else files that cannot grow."""
     folder.mkdir()
     mount, unmount = shutil.which("mount"), shutil.which("umount")
-    small = ("-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", str(folder))
+    small = ("-t", "tmpfs", "-o", "size=256m,mode=700", "tmpfs", str(folder))
     if os.geteuid() != 0 or not mount or not unmount or subprocess.run([mount, *small]).returncode:
         yield FileLimit(folder)
         return
