@@ -62,7 +62,8 @@ class Signature:
     def check(self, request: WebhookRequest) -> None:
         """Pass a request that SendGrid signed, or that the path vouches for while no key is set.
 
-        Raises WrongSignature, Unauthentic (not signed, too old), Misconfigured.
+        Raises WrongSignature, Unauthentic (not signed, too old), Misconfigured; the last too for
+        what the path vouches for and no key does, because a 403 would lose it.
         """
         if self.missing is not None:
             if self._is_set or not request.secret_in_path:
@@ -85,6 +86,12 @@ class Signature:
         except (binascii.Error, ValueError):
             raise WrongSignature("the signature is no Base64") from None
         if not any(_holds(key, octets, digest.digest()) for key in self._keys):
+            if request.secret_in_path:
+                raise Misconfigured(
+                    _SETTING,
+                    "lacks the key that signed this, or it was changed on its way: the keys of the "
+                    "Event Webhook and of Inbound Parse are two, list both",
+                )
             raise WrongSignature("the signature does not hold")
         _check_age(timestamp, request.received_at)
 

@@ -206,13 +206,13 @@ async def test_one_changed_octet_is_refused_for_good() -> None:
     for place in range(0, len(body), 7):
         changed = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
         with pytest.raises(WrongSignature):
-            await hook.inbound(request(changed, headers=proof, secret_in_path=True))
+            await hook.inbound(request(changed, headers=proof))
     for name, value in proof.items():
         for place in range(len(value)):
             letter = "1" if value[place] != "1" else "2"
             other = {**proof, name: value[:place] + letter + value[place + 1 :]}
             with pytest.raises(Unauthentic) as caught:
-                await hook.inbound(request(body, headers=other, secret_in_path=True))
+                await hook.inbound(request(body, headers=other))
             assert hook.answer(caught.value) in (403, 503)
 
 
@@ -222,6 +222,9 @@ async def test_another_key_is_refused_and_one_of_several_is_enough() -> None:
     asked = request(body, headers=signed(body, NOW_SECONDS, key=stranger))
     with pytest.raises(WrongSignature):
         await receiver().inbound(asked)
+    with pytest.raises(Misconfigured, match="list both"):
+        headers = signed(body, NOW_SECONDS, key=stranger)
+        await receiver().inbound(request(body, headers=headers, secret_in_path=True))
     several = {"SENDGRID_WEBHOOK_PUBLIC_KEY": f"{PUBLIC_KEY}, {public_key(stranger)}"}
     assert await receiver(several).inbound(asked)
 
