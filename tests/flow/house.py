@@ -18,7 +18,9 @@ from email.parser import BytesParser
 from email.policy import default as modern
 from typing import Any
 
+from psycopg.errors import DeadlockDetected
 from sqlalchemy import Interval, Table, literal, select, update
+from sqlalchemy.exc import OperationalError
 
 from mailagent.agents import Turn
 from mailagent.errors import PermanentFailure, TransientFailure
@@ -189,8 +191,19 @@ class House:
             self._clock.turned += by
         else:
             # Claims go by the database's clock, which nobody can turn: all that was is longer ago.
-            await self.store.write_unscoped(longer_ago, by)
+            await self._set_back(by)
         self._wakeups.wake(self.workers)
+
+    async def _set_back(self, by: timedelta) -> None:
+        while True:
+            try:
+                await self.store.write_unscoped(longer_ago, by)
+            except OperationalError as error:
+                # It touches every row, in another order than the steps that run beside it.
+                if not isinstance(error.orig, DeadlockDetected):
+                    raise
+            else:
+                return
 
     def taken(self, recipient: str) -> list[Taken]:
         """What the relay took for an address."""
