@@ -130,7 +130,8 @@ class WebhookDoor:
             async with asyncio.timeout(_KEEP_SECONDS):
                 outcome = await hook.take(request())
         except Misconfigured as error:
-            self._misused[hook.address] = str(error)
+            if hook.of.missing is None:
+                self._misused[hook.address] = str(error)
             return hook.of.answer(error), str(error)
         except MailagentError as error:
             return hook.of.answer(error), str(error)

@@ -11,13 +11,15 @@ from datetime import timedelta
 from sqlalchemy import delete
 
 from mailagent.inbound import Inbound
-from mailagent.store.tables import unrouted_mails
+from mailagent.store.tables import replay_tokens, unrouted_mails
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 
 __all__ = ["forget", "remember"]
 
 _KEPT = timedelta(days=7)
+_REPEATED = timedelta(days=2)
+"""Mailgun, who has such tokens, repeats a request for eight hours."""
 _MOST_BYTES = 1024 * 1024
 """Of each: enough to see what it was, and no way to fill a disk by guessing addresses."""
 
@@ -41,5 +43,6 @@ def remember(tx: Transaction, mail: Inbound) -> None:
 
 
 def forget(tx: Transaction) -> None:
-    """Drop what is older than a week."""
+    """Drop mails that are older than a week, and single-use tokens that no provider repeats."""
     tx.execute(delete(unrouted_mails).where(unrouted_mails.c.received_at < tx.now - _KEPT))
+    tx.execute(delete(replay_tokens).where(replay_tokens.c.at < tx.now - _REPEATED))

@@ -171,6 +171,7 @@ class House:
         ip: str | None = THERE,
         source: str = "smtp",
         source_id: str | None = None,
+        replay_token: str | None = None,
         **origin: Any,
     ) -> Outcome:
         """Hand a mail over as a door does."""
@@ -180,6 +181,7 @@ class House:
             source=source,
             source_id=source_id or new_id("src"),
             origin=Origin(self.store.now(), client_ip=ip, helo="mx.customer.example", **origin),
+            replay_token=replay_token,
         )
         (outcome,) = await self.acceptor.accept([inbound])
         return outcome
