@@ -18,7 +18,7 @@ import structlog
 from starlette.types import Receive, Scope
 
 from mailagent.doors.webhook_body import Bodies
-from mailagent.errors import MailagentError, Misconfigured, TransientFailure, Unauthentic
+from mailagent.errors import MailagentError, Malformed, Misconfigured, TransientFailure, Unauthentic
 from mailagent.inbound import Acceptor, Inbound, Later, Outcome, Replayed, Unrouted
 from mailagent.mail import Event
 from mailagent.webhook import Receives, Reports, WebhookRequest
@@ -28,6 +28,8 @@ __all__ = ["WebhookDoor"]
 log = structlog.get_logger()
 
 _LATER = 503
+_LONGEST_ADDRESS = 320
+_LONGEST_TOKEN = 128
 _KEEP_SECONDS = 12.0
 """SNS waits 15 seconds for its answer."""
 
@@ -153,6 +155,8 @@ class WebhookDoor:
         mails = await receiver.inbound(request)
         if not mails:
             return None
+        for mail in mails:
+            _check_lengths(mail)
         outcomes = await self.acceptor.accept(mails)
         for mail, outcome in zip(mails, outcomes, strict=True):
             if isinstance(outcome, Unrouted):
@@ -167,6 +171,16 @@ class _Hook:
     address: str
     of: Receives | Reports
     take: Callable[[WebhookRequest], Awaitable[Outcome | None]]
+
+
+def _check_lengths(mail: Inbound) -> None:
+    """Raises Malformed for what no column takes, which would be "later" for ever."""
+    addresses = (mail.envelope.mail_from or "", *mail.envelope.rcpt_to)
+    # RFC 5321 §4.5.3.1.3: a path has at most 256 octets.
+    if any(len(address) > _LONGEST_ADDRESS for address in addresses):
+        raise Malformed("envelope", f"an address has more than {_LONGEST_ADDRESS} characters")
+    if len(mail.replay_token or "") > _LONGEST_TOKEN:
+        raise Malformed("token", f"has more than {_LONGEST_TOKEN} characters")
 
 
 def _weight(outcome: Outcome) -> int:

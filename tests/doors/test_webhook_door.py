@@ -164,6 +164,12 @@ async def test_the_provider_chooses_the_status(said: dict[str, Any], status: int
     assert (await Asked().post("/webhook/carrier", said))[0] == status
 
 
+async def test_an_address_that_no_column_takes_is_malformed() -> None:
+    asked = Asked()
+    assert (await asked.post("/webhook/carrier", {"to": ["a", "a" * 321]}))[0] == 406
+    assert asked.keeper.kept == []
+
+
 async def test_mail_for_nobody_is_remembered_for_the_operator() -> None:
     asked = Asked()
     await asked.post("/webhook/carrier", {"to": ["nobody", "a"]})
