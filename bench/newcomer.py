@@ -210,7 +210,7 @@ def _install(page: Report, stack: ExitStack, folder: Path, begin: float) -> Hour
         ports = ", ".join(f"{outer}→{inner}" for outer, inner in service.published.items())
         command = " ".join(service.command) or service.what["image"]
         page.add([f"- `{name}`: `{command}`{f', ports {ports}' if ports else ''}"])
-    hour.says("")
+    page.add([""])
     hour.says(f"The steps of `deploy/Dockerfile` in an empty folder: {built:.1f} s.")
     secrets = folder / "secrets"
     made = subprocess.run(
