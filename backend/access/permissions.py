@@ -31,7 +31,9 @@ PERMISSIONS: Mapping[str, str] = {
     "domain.create": "add domains",
     "domain.verify": "have domains verified",
     "domain.delete": "remove domains",
-    "edge.hand_over": "hand mail over as a mail engine elsewhere (in the operator's workspace only)",
+    "provider.read": "see the accounts that carry mail (in the operator's workspace only)",
+    "provider.manage": "add, change and remove those accounts (in the operator's workspace only)",
+    "edge.hand_over": "hand mail over from an edge (in the operator's workspace only)",
 }
 """Every single permission, and in words what it allows."""
 
