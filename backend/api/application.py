@@ -14,6 +14,7 @@ from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
 from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
+from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
 from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
@@ -35,6 +36,7 @@ ROUTERS: Sequence[APIRouter] = (
     documents,
     inboxes,
     outbound,
+    providers,
     spending,
     purging,
     edges,

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from mailagent.providers import KINDS, Account
 from mailagent.providers.account import CanSend
 
-__all__ = ["SETTINGS", "FromEnvironment", "of_environment"]
+__all__ = ["SECRETS", "SETTINGS", "FromEnvironment", "of_environment"]
 
 SETTINGS: Mapping[str, Sequence[str]] = {
+    # First: a relay is there for sending alone, the others may be set for mail that comes in.
+    "smtp": ("SMTP_RELAY_URL",),
     "ses": (
         "AWS_SES_REGION",
         "AWS_REGION",
@@ -34,9 +36,18 @@ SETTINGS: Mapping[str, Sequence[str]] = {
         "POSTMARK_TAG",
         "POSTMARK_BASE_URL",
     ),
-    "smtp": ("SMTP_RELAY_URL",),
 }
-"""What an account of each kind is made from."""
+"""What an account of each kind is made from; in this order, where nothing names the first."""
+SECRETS = frozenset(
+    {
+        "AWS_SECRET_ACCESS_KEY",
+        "SENDGRID_API_KEY",
+        "MAILGUN_API_KEY",
+        "POSTMARK_SERVER_TOKEN",
+        "SMTP_RELAY_URL",
+    }
+)
+"""Those that nobody may read."""
 _PROVES = {
     "sendgrid": "SENDGRID_API_KEY",
     "mailgun": "MAILGUN_API_KEY",
@@ -94,6 +105,9 @@ def _conflicts(
             f"DEFAULT_EMAIL_PROVIDER is {words[0]} and EMAIL_PROVIDER_TYPE is {words[1]}: "
             f"{words[0]} goes first, {words[1]} after it"
         )
+    if len(found) > 1 and not words:
+        order = ", then ".join(found)
+        said.append(f"DEFAULT_EMAIL_PROVIDER is not set: mail leaves by {order}")
     for setting, word in named:
         if word in SETTINGS and word not in found:
             needs = _PROVES.get(word, "AWS_REGION or AWS_SES_REGION")

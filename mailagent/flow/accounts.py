@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import overload
 
@@ -38,8 +38,9 @@ from mailagent.tokens import Secrets
 __all__ = [
     "ANY_DOMAIN",
     "Accounts",
-    "Given",
+    "Described",
     "Trouble",
+    "describe",
     "failed",
     "learn",
     "standing",
@@ -55,13 +56,60 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """An account as it was set up, by the environment or by an operator."""
+class Described:
+    """An account as it was set up, by the environment or by an operator, and how it stands."""
 
     account: Account
     from_environment: bool
+    state: AccountState
+    status: str
+    """`active`, `paused` by a person, `rejected` by the provider, `resting` after failures, or
+    `unusable` as it is set up."""
+    reason: str
     priority: int
-    """Where its standing names none; the lowest goes first."""
+
+
+def describe(
+    stored: Sequence[StoredAccount],
+    rows: Mapping[str, AnyRow],
+    secrets: Secrets,
+    *,
+    environment: Sequence[Account],
+    first: Sequence[str],
+    default_domain: str,
+    now: datetime,
+) -> tuple[Described, ...]:
+    """Every account that is set up, in the order of preference.
+
+    `first` names accounts, or kinds, that go before all others. An account of the database stands
+    in for one of the environment that has its name.
+    """
+    given: dict[str, tuple[Account, int, bool, str]] = {
+        one.name: (one, 10 * number, True, "") for number, one in enumerate(environment, 1)
+    }
+    for one in stored:
+        settings: Mapping[str, str] = {}
+        problem = ""
+        try:
+            settings = provider_accounts.opened(one, secrets)
+        except Unauthentic as error:
+            problem = str(error)
+        given[one.name] = Account(one.name, one.kind, settings), 100, False, problem
+    found = []
+    for account, priority, from_environment, problem in given.values():
+        row = rows.get(account.name)
+        if row is not None and row.priority is not None:
+            priority = row.priority
+        state = _state(account, row, problem, fingerprint(secrets, account), default_domain)
+        status, reason = _status(row, state, now)
+        found.append(Described(account, from_environment, state, status, reason, priority))
+
+    def place(one: Described) -> tuple[int, int, str]:
+        words = (one.account.name, one.account.kind)
+        named = [place for place, word in enumerate(first) if word in words]
+        return min(named, default=len(first)), one.priority, one.account.name
+
+    return tuple(sorted(found, key=place))
 
 
 class Accounts(Mapping[str, Sends]):
@@ -86,12 +134,9 @@ class Accounts(Mapping[str, Sends]):
         """
         self._store, self._secrets, self._surroundings = store, secrets, surroundings
         self._first, self._default_domain = first, default_domain
-        self._environment = tuple(
-            Given(one, from_environment=True, priority=10 * number)
-            for number, one in enumerate(environment, 1)
-        )
+        self._environment = tuple(environment)
         self._open = {one.name: open_account(one, surroundings) for one in (*always, *environment)}
-        self._settings = {one.account.name: one.account for one in self._environment}
+        self._settings = {one.name: one for one in environment}
         self._retired: list[Sends] = []
         self._version = -1
         self._states: tuple[AccountState, ...] = ()
@@ -138,50 +183,37 @@ class Accounts(Mapping[str, Sends]):
         await close_accounts([*self._open.values(), *self._retired])
 
     def _follow(
-        self, stored: Sequence[StoredAccount], standings_: Mapping[str, AnyRow]
+        self, stored: Sequence[StoredAccount], rows: Mapping[str, AnyRow]
     ) -> tuple[AccountState, ...]:
-        given = {one.account.name: one for one in self._environment}
-        unusable: dict[str, str] = {}
-        for one in stored:
-            settings: Mapping[str, str] = {}
-            try:
-                settings = provider_accounts.opened(one, self._secrets)
-            except Unauthentic as error:
-                unusable[one.name] = str(error)
-            account = Account(one.name, one.kind, settings)
-            given[one.name] = Given(account, from_environment=False, priority=100)
-        for name, one_given in given.items():
-            if name not in unusable and self._settings.get(name) != one_given.account:
+        described = describe(
+            stored,
+            rows,
+            self._secrets,
+            environment=self._environment,
+            first=self._first,
+            default_domain=self._default_domain,
+            now=self._store.now(),
+        )
+        states = []
+        for one in described:
+            state, name = one.state, one.account.name
+            if self._settings.get(name) != one.account:
                 try:
-                    self._replace(one_given.account)
+                    self._replace(one.account)
                 except Misconfigured as error:
-                    unusable[name] = f"its settings cannot be used: {error}"
-        for name in self._settings.keys() - given.keys():
+                    problem = state.off_reason or f"its settings cannot be used: {error}"
+                    state = replace(state, enabled=False, off_reason=problem)
+            states.append(state)
+        for name in self._settings.keys() - {one.account.name for one in described}:
             self._retired.append(self._open.pop(name))
             del self._settings[name]
-        return tuple(
-            _state(
-                one,
-                standings_.get(one.account.name),
-                unusable.get(one.account.name, ""),
-                default_domain=self._default_domain,
-                fingerprint=fingerprint(self._secrets, one.account.settings),
-            )
-            for one in sorted(given.values(), key=lambda one: self._place(one, standings_))
-        )
+        return tuple(states)
 
     def _replace(self, account: Account) -> None:
         opened = open_account(account, self._surroundings)
         if account.name in self._open:
             self._retired.append(self._open[account.name])
         self._open[account.name], self._settings[account.name] = opened, account
-
-    def _place(self, one: Given, standings_: Mapping[str, AnyRow]) -> tuple[int, int, str]:
-        name, kind = one.account.name, one.account.kind
-        named = [place for place, word in enumerate(self._first) if word in (name, kind)]
-        row = standings_.get(name)
-        priority = one.priority if row is None or row.priority is None else row.priority
-        return min(named, default=len(self._first)), priority, name
 
 
 class _States(Sequence[AccountState]):
@@ -201,22 +233,22 @@ class _States(Sequence[AccountState]):
         return len(self._of._states)
 
 
-def fingerprint(secrets: Secrets, settings: Mapping[str, str]) -> str:
+def fingerprint(secrets: Secrets, account: Account) -> str:
     """32 hex digits that tell one set of credentials from another, to us alone."""
-    written = json.dumps(dict(settings), sort_keys=True).encode()
+    written = json.dumps([account.kind, dict(account.settings)], sort_keys=True).encode()
     key = secrets.subkey("account fingerprint")
     return hmac.new(key, written, hashlib.sha256).hexdigest()[:32]
 
 
 def _state(
-    given: Given, row: AnyRow | None, unusable: str, *, default_domain: str, fingerprint: str
+    account: Account, row: AnyRow | None, problem: str, fingerprint: str, default_domain: str
 ) -> AccountState:
     # A relay of one's own asks for no verified domain; a provider does.
-    sends_for = None if given.account.kind == "smtp" else frozenset({default_domain})
+    sends_for = None if account.kind == "smtp" else frozenset({default_domain})
     state = AccountState(
-        given.account.name,
-        enabled=not unusable,
-        off_reason=unusable,
+        account.name,
+        enabled=not problem,
+        off_reason=problem,
         sends_for=sends_for,
         fingerprint=fingerprint,
     )
@@ -224,19 +256,31 @@ def _state(
         return state
     if row.sends_for is not None:
         sends_for = None if ANY_DOMAIN in row.sends_for else frozenset(row.sends_for)
-    mended = row.status == "rejected" and row.rejected != fingerprint
     paused = row.status == "paused"
-    return AccountState(
-        given.account.name,
-        enabled=not unusable and not paused,
-        off_reason=unusable or (row.reason if paused else ""),
+    state = replace(
+        state,
+        enabled=not problem and not paused,
+        off_reason=problem or (row.reason if paused else ""),
         sends_for=sends_for,
-        paused_until=None if mended else row.paused_until,
-        pause_reason="" if mended else row.reason,
-        failures=0 if mended else row.failures,
         quotas=tuple(Quota(one, row.quotas[one]) for one in PERIODS if one in row.quotas),
-        fingerprint=fingerprint,
     )
+    if row.status == "rejected" and row.rejected != fingerprint:
+        return state  # other credentials than those that were rejected
+    return replace(
+        state, paused_until=row.paused_until, pause_reason=row.reason, failures=row.failures
+    )
+
+
+def _status(row: AnyRow | None, state: AccountState, now: datetime) -> tuple[str, str]:
+    if row is not None and row.status == "paused":
+        return "paused", row.reason
+    if state.off_reason:
+        return "unusable", state.off_reason
+    if row is not None and row.status == "rejected" and row.rejected == state.fingerprint:
+        return "rejected", row.reason
+    if state.paused_until is not None and state.paused_until > now:
+        return "resting", state.pause_reason
+    return "active", ""
 
 
 def _load(

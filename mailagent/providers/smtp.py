@@ -90,6 +90,11 @@ class Smtp:
     def recipients_at_once(self) -> int:
         return 1
 
+    async def reach(self) -> None:
+        """Connect and log in, and no more. Raises as `send` does before MAIL."""
+        async with self._pool.lend():
+            pass
+
     async def send(
         self, outgoing: Outgoing, to: Sequence[Recipient], *, committing: Committing
     ) -> HandedOver:

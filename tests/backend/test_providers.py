@@ -1,0 +1,251 @@
+"""An operator adds, limits, pauses and removes the accounts that carry mail; secrets only go in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from backend.outbound.account_health import Health, score
+from backend.outbound.accounts_environment import of_environment
+from mailagent.sandbox import Sandbox
+from mailagent.store.engine import Store
+from mailagent.store.tables import agents, provider_accounts, workspaces
+from tests.backend.api_client import key, open_api
+from tests.backend.mailroom import Mailroom, open_mailroom
+from tests.operation.terminal import Terminal
+from tests.postmark_server import TOKEN
+from tests.smtp_sink import Sink
+
+KEY = "a-key-of-the-tests-that-is-long-enough"
+RELAY = "smtp://ann:wonderland@relay.example:587"
+
+
+@pytest.fixture
+def mailagent(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    sqlite_url: str,
+) -> Terminal:
+    for name, value in {
+        "MAILAGENT_SECRET_KEY": KEY,
+        "MAILAGENT_DATA": str(tmp_path),
+        "DEFAULT_EMAIL_DOMAIN": "aexy.example",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return Terminal(capsys, monkeypatch).on(sqlite_url)
+
+
+# --- the command line -------------------------------------------------------------------------
+
+
+def test_an_account_is_added_shown_without_its_secret_and_removed(
+    mailagent: Terminal, tmp_path: Path, sqlite_url: str
+) -> None:
+    assert mailagent.ok("provider", "list") == "none: mail is captured, nothing is sent"
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+
+    added = mailagent(
+        *("provider", "add", "postmark", "--name", "main", "--json"),
+        *("--file", f"POSTMARK_SERVER_TOKEN={tmp_path}/token"),
+        *("--setting", "POSTMARK_MESSAGE_STREAM=replies"),
+    )
+
+    (shown,) = added.json
+    assert (shown["name"], shown["kind"], shown["status"]) == ("main", "postmark", "active")
+    assert shown["sends_for"] == ["aexy.example"]
+    assert shown["settings"] == ["POSTMARK_MESSAGE_STREAM", "POSTMARK_SERVER_TOKEN"]
+    assert shown["health"]["word"] == "new"
+    assert TOKEN not in added.out + added.err
+    store = Store(sqlite_url)
+    sealed = store.read_now(None, lambda tx: tx.value(provider_accounts.select()))
+    (row,) = store.read_now(None, lambda tx: tx.rows(provider_accounts.select()))
+    assert sealed == "main"
+    assert TOKEN.encode() not in row.credentials
+    store.close()
+    assert mailagent.ok("provider", "remove", "main") == "removed main"
+    assert mailagent("provider", "remove", "main").code == 1
+
+
+def test_a_secret_comes_from_the_environment_or_standard_input_and_never_as_an_argument(
+    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = mailagent(
+        "provider", "add", "postmark", "--setting", f"POSTMARK_SERVER_TOKEN={TOKEN}"
+    )
+    assert refused.code == 1
+    assert "would stay in the shell's history: use --file or --stdin" in refused.err
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"SMTP_RELAY_URL={RELAY}\n"))
+    assert mailagent.ok("provider", "add", "smtp", "--stdin").startswith("smtp  smtp  active")
+    again = mailagent("provider", "add", "smtp", "--setting", "SENDGRID_REGION=eu")
+    assert "'SENDGRID_REGION' is none of smtp" in again.err
+
+    monkeypatch.setenv("SENDGRID_API_KEY", "SG.from-the-environment")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    mailagent.ok("provider", "add", "sendgrid", "--name", "kept")
+    monkeypatch.delenv("SENDGRID_API_KEY")
+    assert [one["name"] for one in mailagent("provider", "list", "--json").json] == ["kept", "smtp"]
+
+
+def test_settings_that_make_no_account_are_refused_at_once(mailagent: Terminal) -> None:
+    assert "POSTMARK_SERVER_TOKEN: is empty" in mailagent("provider", "add", "postmark").err
+    assert "is no provider: choose one of smtp, ses" in mailagent("provider", "add", "fax").err
+
+
+def test_an_account_of_the_environment_is_paused_and_limited_like_any_other(
+    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTP_RELAY_URL", RELAY)
+    (row,) = mailagent("provider", "list", "--json").json
+    assert (row["name"], row["from_environment"], row["sends_for"]) == ("smtp", True, ["*"])
+
+    mailagent.ok("provider", "set", "smtp", "--quota", "day=200", "--sends-for", "Acme.example")
+    (row,) = mailagent("provider", "pause", "smtp", "--reason", "moving", "--json").json
+    assert (row["status"], row["reason"]) == ("paused", "moving")
+    assert (row["quotas"], row["sends_for"]) == ({"day": 200}, ["acme.example"])
+    (row,) = mailagent("provider", "resume", "smtp", "--json").json
+    assert row["status"] == "active"
+    assert "there is no account" in mailagent("provider", "remove", "smtp").err
+    assert "there is no provider account 'fax'" in mailagent("provider", "pause", "fax").err
+
+
+def test_one_agent_or_one_domain_is_bound_to_accounts(
+    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    monkeypatch.setenv("SMTP_RELAY_URL", RELAY)
+    mailagent.ok("workspace", "create", "acme")
+    mailagent.ok("agent", "create", "hello")
+    mailagent.ok("provider", "use", "smtp", "--agent", "hello")
+    mailagent.ok("provider", "use", "smtp", "--domain", "Shop.example")
+
+    store = Store(sqlite_url)
+    agent = store.read_now(None, lambda tx: tx.row(agents.select()))
+    space = store.read_now(None, lambda tx: tx.row(workspaces.select()))
+    store.close()
+    assert agent is not None
+    assert space is not None
+    assert agent.settings["send_by"] == ["smtp"]
+    assert space.settings["send_by"] == {"shop.example": ["smtp"]}
+    mailagent.ok("provider", "use", "--agent", "hello")
+    assert mailagent("provider", "use", "fax", "--agent", "hello").code == 1
+
+
+# --- the environment --------------------------------------------------------------------------
+
+
+def test_the_named_providers_go_first_and_contradictions_are_told() -> None:
+    found = of_environment(
+        {
+            "DEFAULT_EMAIL_PROVIDER": "ses",
+            "EMAIL_PROVIDER_TYPE": "sendgrid",
+            "AWS_REGION": "us-east-1",
+            "AWS_SES_REGION": "eu-west-1",
+            "SENDGRID_API_KEY": "SG.key",
+            "SMTP_RELAY_URL": RELAY,
+        }
+    )
+    assert [one.name for one in found.accounts] == ["ses", "sendgrid", "smtp"]
+    two_names, two_regions = found.conflicts
+    assert two_names.endswith(": ses goes first, sendgrid after it")
+    assert two_regions.endswith(": SES is asked in eu-west-1, S3 and SNS in us-east-1")
+
+
+def test_a_provider_that_is_named_without_its_credentials_is_told() -> None:
+    found = of_environment({"DEFAULT_EMAIL_PROVIDER": "postmark"})
+    assert found.accounts == ()
+    (told,) = found.conflicts
+    assert told.endswith("and POSTMARK_SERVER_TOKEN is not set: no mail leaves by it")
+
+
+def test_aws_keys_that_are_there_for_storage_make_no_account() -> None:
+    assert of_environment({"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "A"}).accounts == ()
+
+
+# --- health -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "fates", "reached", "word"),
+    [
+        ({}, {}, None, "new"),
+        ({"sent": 100}, {"delivered": 100}, 100, "excellent"),
+        ({"sent": 80, "later": 20}, {"delivered": 80}, 88, "good"),
+        ({"sent": 90, "unknown": 10}, {"delivered": 90}, 88, "good"),
+        ({"sent": 100}, {"delivered": 90, "bounced": 10}, 80, "good"),
+        ({"sent": 100}, {"delivered": 80, "bounced": 10, "complained": 10}, 60, "fair"),
+        ({"refused": 10}, {}, 40, "poor"),
+    ],
+)
+def test_health_is_a_number_with_its_reasons(
+    outcomes: dict[str, int], fates: dict[str, int], reached: int | None, word: str
+) -> None:
+    found: Health = score(outcomes, fates)
+    assert (found.score, found.word) == (reached, word)
+    assert found.reasons
+
+
+# --- the API ----------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def room(database_url: str) -> AsyncIterator[Mailroom]:
+    async with open_mailroom(database_url, Sandbox(allowed=())) as opened:
+        yield opened
+
+
+PATH = "/email-infrastructure/providers"
+OPERATOR = "wsp_other"
+"""The mailroom's first workspace by time and id."""
+
+
+@pytest.mark.asyncio
+async def test_the_api_does_what_the_commands_do(room: Mailroom) -> None:
+    new = {"kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": TOKEN}}
+    async with open_api(room, await key(room, workspace=OPERATOR)) as api:
+        added = await api.post(PATH, json=new)
+        assert (added.status_code, added.json()["status"]) == (201, "active")
+        assert (await api.post(PATH, json=new)).status_code == 409
+        change = {"priority": 5, "quotas": {"second": 14}, "sends_for": ["shop.example"]}
+        changed = (await api.patch(f"{PATH}/postmark", json=change)).json()
+        assert {name: changed[name] for name in change} == change
+        paused = await api.post(f"{PATH}/postmark/pause", json={"reason": "moving"})
+        assert paused.json()["status"] == "paused"
+        assert (await api.post(f"{PATH}/postmark/resume")).json()["status"] == "active"
+        listed = await api.get(PATH)
+        assert [one["name"] for one in listed.json()] == ["postmark"]
+        assert TOKEN not in listed.text + added.text
+        assert (await api.get(f"{PATH}/fax")).status_code == 404
+        assert (await api.delete(f"{PATH}/postmark")).status_code == 204
+        assert (await api.get(PATH)).json() == []
+
+
+@pytest.mark.asyncio
+async def test_only_the_operator_sees_accounts(room: Mailroom) -> None:
+    reader = await key(room, "provider.read", workspace=OPERATOR)
+    async with open_api(room, reader) as api:
+        assert (await api.get(PATH)).status_code == 200
+        assert (await api.delete(f"{PATH}/x")).status_code == 403
+    async with open_api(room, await key(room)) as api:
+        assert (await api.get(PATH)).status_code == 403
+
+
+@pytest.mark.asyncio
+async def test_a_test_logs_in_and_sends_nothing(room: Mailroom) -> None:
+    async with (
+        Sink(users={"ann": "wonderland"}, script={}) as sink,
+        open_api(room, await key(room, workspace=OPERATOR)) as api,
+    ):
+        for name, password, good in (("right", "wonderland", True), ("wrong", "guess", False)):
+            url = f"smtp://ann:{password}@127.0.0.1:{sink.port}?tls=none"
+            new = {"kind": "smtp", "name": name, "settings": {"SMTP_RELAY_URL": url}}
+            assert (await api.post(PATH, json=new)).status_code == 201
+            told = (await api.post(f"{PATH}/{name}/test")).json()
+            assert told["good"] is good, told
+            assert password not in str(told)
+    assert not any(line.startswith("MAIL") for line in sink.commands)
