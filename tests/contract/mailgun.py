@@ -26,7 +26,7 @@ from tests.contract.cases import (
     damaged,
     seen,
 )
-from tests.contract.far_side import FAULTS, HURRIED, unused_address
+from tests.contract.far_side import FAULTS, HURRIED, script, unused_address
 from tests.mailgun_server import KEY, MailgunServer
 
 __all__ = ["RECEIVES", "REPORTS", "SENDS"]
@@ -148,8 +148,7 @@ class _Sends:
 
     @asynccontextmanager
     async def at_work(self, failure: Failure | None = None) -> AsyncIterator[AtWork]:
-        script = [_SCRIPTS[failure]] if failure in _SCRIPTS else []
-        async with MailgunServer(script) as server:
+        async with MailgunServer(script(_SCRIPTS, failure)) as server:
             base = unused_address() if failure is Failure.UNREACHABLE else server.url
             account = MailgunSender("main", KEY, base=base, times=HURRIED, now=lambda: NOW)
             try:

@@ -1,0 +1,73 @@
+"""What stands at the other end of an account that sends, whichever provider it is of."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from mailagent.inbound import Accepted, Inbound, Outcome
+from mailagent.providers.account import SigningKey, Surroundings
+from mailagent.providers.api import Times
+from tests.api_server import Fault
+from tests.contract.cases import Failure
+
+__all__ = [
+    "FAULTS",
+    "HURRIED",
+    "Keeper",
+    "around",
+    "script",
+    "unsigned",
+    "unused_address",
+    "unused_port",
+]
+
+T = TypeVar("T")
+
+HURRIED = Times(connect=0.5, write=0.3, read=0.3, whole=0.6)
+FAULTS: Mapping[Failure, Fault] = {
+    Failure.DEAF: Fault.DEAF,
+    Failure.SILENT: Fault.HANG,
+    Failure.RESET: Fault.RESET,
+}
+"""What an `ApiServer` does for them."""
+
+
+def script(steps: Mapping[Failure, T], failure: Failure | None) -> list[T]:
+    """What a server is told to do for a failure; nothing for one that needs no server."""
+    return [steps[failure]] if failure is not None and failure in steps else []
+
+
+class Keeper:
+    """An acceptor that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.kept: list[Inbound] = []
+
+    async def accept(self, batch: Sequence[Inbound]) -> Sequence[Outcome]:
+        self.kept += batch
+        return [Accepted(("dlv_1",)) for _ in batch]
+
+
+async def unsigned(domain: str) -> SigningKey | None:
+    """Nobody signs."""
+    return None
+
+
+def around(keeper: Keeper | None = None) -> Surroundings:
+    """What every account is handed."""
+    return Surroundings("mail.acme.example", keeper or Keeper(), unsigned)
+
+
+def unused_port() -> int:
+    """A port on the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def unused_address() -> str:
+    """An address that nobody listens on."""
+    return f"http://127.0.0.1:{unused_port()}"
