@@ -1,0 +1,271 @@
+"""Accounts rest, are rejected, have quotas and domains; what one process learns, others know."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import select, update
+from structlog.testing import capture_logs
+
+from backend.outbound import accounts as wishes
+from backend.outbound.accounts import Limits
+from mailagent.flow import outbox, send
+from mailagent.flow.accounts import Accounts, Trouble, learn
+from mailagent.mail import Address
+from mailagent.outgoing import Outgoing
+from mailagent.providers import Account, SigningKey, Surroundings
+from mailagent.sandbox import Sandbox
+from mailagent.store import provider_accounts
+from mailagent.store import tables as t
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import new_id
+from mailagent.work import Claim, claim
+from tests.backend.mailroom import DOMAIN, HELLO, Mailroom, open_mailroom
+from tests.smtp_sink import Behaviour, Sink
+
+
+@dataclass
+class Office:
+    """An installation with two relays, `a` before `b`, whose accounts follow the database."""
+
+    room: Mailroom
+    accounts: Accounts
+    scripts: dict[str, dict[str, Behaviour | list[Behaviour]]]
+    sinks: dict[str, Sink]
+
+    async def send(self, **changes: object) -> AnyRow:
+        """Send one mail, once; its recipient's row afterwards."""
+        await self.accounts.refresh()
+        made = await self.room.store.write_unscoped(_due, self.room.workspace_id, changes)
+        services = replace(
+            self.room.services, accounts=self.accounts, account_states=self.accounts.states
+        )
+        with capture_logs():
+            await send.send(services, made)
+        ours = t.outbound_recipients.c.outbound_id == made.id
+        (row,) = await self.room.rows(select(t.outbound_recipients).where(ours))
+        return row
+
+    async def wish(self, work: object, *args: object) -> None:
+        await self.room.store.write_unscoped(work, *args)  # type: ignore[arg-type]
+        await self.accounts.refresh()
+
+    def another_process(self) -> Accounts:
+        """What a second process would make of the same environment and database."""
+        return _accounts(self.room, self.sinks)
+
+
+def _due(tx: Transaction, workspace_id: str, changes: dict[str, object]) -> Claim:
+    values: dict[str, object] = {
+        "message_id": f"<{new_id('new')}@shop.{DOMAIN}>",
+        "date": tx.now,
+        "from_": Address(HELLO),
+        "to": (Address("ann@customer.example"),),
+        "subject": "News",
+        "text": "We have moved.\n",
+    }
+    outgoing = Outgoing(**(values | changes))  # type: ignore[arg-type]
+    envelope = outbox.Envelope("new", "person:eva", "agt_hello")
+    outbox.queue(tx.of(workspace_id), outgoing, envelope, expiry=timedelta(hours=1))
+    (made,) = claim(tx, outbox.SENDING, 2, of=workspace_id)
+    return made
+
+
+async def _unsigned(_: str) -> SigningKey | None:
+    return None
+
+
+def _accounts(room: Mailroom, sinks: dict[str, Sink]) -> Accounts:
+    def relay(name: str) -> Account:
+        url = f"smtp://ann:wonderland@127.0.0.1:{sinks[name].port}?tls=none&idle=0"
+        return Account(name, "smtp", {"SMTP_RELAY_URL": url})
+
+    return Accounts(
+        room.store,
+        room.services.secrets,
+        Surroundings(f"mx.{DOMAIN}", room.acceptor, _unsigned),
+        always=[Account("capture", "capture"), Account("local", "local")],
+        environment=[relay("a"), relay("b")],
+        default_domain=DOMAIN,
+    )
+
+
+@asynccontextmanager
+async def open_office(url: str) -> AsyncIterator[Office]:
+    scripts: dict[str, dict[str, Behaviour | list[Behaviour]]] = {"a": {}, "b": {}}
+    users = {"ann": "wonderland"}
+    async with (
+        Sink(script=scripts["a"], users=users) as a,
+        Sink(script=scripts["b"], users=users) as b,
+        open_mailroom(url, Sandbox(allowed=())) as room,
+    ):
+        # The operator's workspace is the older one: here the mailroom's other.
+        to = {"escalation_address": "operator@people.example"}
+        operators = t.workspaces.c.id == "wsp_other"
+        await room.store.write_unscoped(
+            lambda tx: (
+                tx.execute(update(t.workspaces).where(operators).values(settings=to)).rowcount
+            )
+        )
+        sinks = {"a": a, "b": b}
+        accounts = _accounts(room, sinks)
+        try:
+            yield Office(room, accounts, scripts, sinks)
+        finally:
+            await accounts.close()
+
+
+@pytest_asyncio.fixture
+async def office(database_url: str) -> AsyncIterator[Office]:
+    async with open_office(database_url) as opened:
+        yield opened
+
+
+def states(accounts: Accounts) -> Sequence[str]:
+    now = datetime.now(UTC)
+    return [
+        f"{one.name}: {'rests' if one.paused_until and one.paused_until > now else 'well'}"
+        for one in accounts.states
+    ]
+
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_an_account_rests_after_failures_in_a_row_and_every_process_knows(
+    office: Office,
+) -> None:
+    other = office.another_process()
+    office.scripts["a"]["MAIL"] = "451 4.3.2 closed"
+    for _ in range(3):
+        assert (await office.send()).account == "b"
+    connections = office.sinks["a"].connections
+    assert (await office.send()).account == "b"
+    assert office.sinks["a"].connections == connections
+    await other.refresh()
+    assert states(other) == ["a: rests", "b: well"]
+    await other.close()
+
+
+async def test_a_success_ends_the_row_of_failures(office: Office) -> None:
+    office.scripts["a"]["MAIL"] = ["451 4.3.2 closed", "451 4.3.2 closed"]
+    for expected in ("b", "b", "a"):
+        assert (await office.send()).account == expected
+    office.scripts["a"]["MAIL"] = ["451 4.3.2 closed", "451 4.3.2 closed"]
+    for expected in ("b", "b", "a"):
+        assert (await office.send()).account == expected
+
+
+async def test_a_mail_for_which_every_account_rests_waits_for_the_first_of_them(
+    office: Office,
+) -> None:
+    office.scripts["a"]["MAIL"] = office.scripts["b"]["MAIL"] = "451 4.3.2 closed"
+    for _ in range(3):
+        await office.send()
+    row = await office.send()
+    assert (row.state, row.account) == ("queued", None)
+    assert row.reason.startswith("no account may carry it: a paused until ")
+    assert timedelta(seconds=10) < row.not_before - datetime.now(UTC) < timedelta(seconds=40)
+
+
+async def test_rejected_credentials_are_told_once_and_other_ones_are_tried_at_once(
+    office: Office,
+) -> None:
+    office.scripts["a"]["AUTH"] = "535 5.7.8 no"
+    for _ in range(2):
+        assert (await office.send()).account == "b"
+    told = select(t.outbound_mails.c.subject).where(t.outbound_mails.c.purpose == "notice")
+    subjects = await office.room.store.read_unscoped(lambda tx: tx.rows(told))
+    assert [row.subject for row in subjects] == ["The account a was rejected by its provider"]
+    (standing,) = await office.room.store.read_unscoped(
+        lambda tx: tx.rows(t.account_standings.select())
+    )
+    assert standing.status == "rejected"
+    assert "wonderland" not in standing.reason
+
+    office.scripts["a"].clear()
+    url = f"smtp://ann:wonderland@127.0.0.1:{office.sinks['a'].port}?tls=none&mails=5"
+    await office.wish(
+        lambda tx: wishes.add(
+            tx, office.room.services.secrets, "smtp", {"SMTP_RELAY_URL": url}, name="a"
+        )
+    )
+    await office.wish(wishes.limit, "a", Limits(priority=1))
+    assert (await office.send()).account == "a"
+
+
+async def test_a_paused_account_carries_nothing_until_it_is_resumed(office: Office) -> None:
+    await office.wish(wishes.pause, "a", "moving")
+    assert (await office.send()).account == "b"
+    await office.wish(wishes.pause, "b", "")
+    waiting = await office.send()
+    assert waiting.state == "queued"
+    assert "a switched off: moving" in waiting.reason
+    await office.wish(wishes.resume, "a")
+    assert (await office.send()).account == "a"
+
+
+async def test_an_account_carries_only_what_its_provider_has_verified(office: Office) -> None:
+    await office.wish(wishes.limit, "a", Limits(sends_for=["other.example"]))
+    assert (await office.send()).account == "b"
+    await office.wish(wishes.limit, "b", Limits(sends_for=["other.example"]))
+    waiting = await office.send()
+    assert waiting.reason.startswith("no account may carry it: a sender domain not verified: shop.")
+    # What is verified for the default domain sends for each workspace below it.
+    await office.wish(wishes.limit, "b", Limits(sends_for=[DOMAIN]))
+    assert (await office.send()).account == "b"
+
+
+async def test_a_quota_holds_over_all_processes_and_what_is_over_it_comes_back_in_turn(
+    office: Office,
+) -> None:
+    await office.wish(wishes.limit, "a", Limits(quotas={"day": 2}))
+    await office.wish(wishes.limit, "b", Limits(quotas={"day": 1}))
+    assert [(await office.send()).account for _ in range(3)] == ["a", "a", "b"]
+    first, second = await office.send(), await office.send()
+    assert "the quota of b is used up: 1 in a day" in first.reason
+    tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    tomorrow += timedelta(days=1)
+    expires = datetime.now(UTC) + timedelta(hours=1)
+    assert first.not_before <= min(tomorrow, expires)
+    assert (first.attempts, second.attempts) == (0, 0)
+    assert len(office.sinks["b"].taken) == 1
+
+
+async def test_a_mailbox_or_a_domain_is_bound_to_its_accounts(office: Office) -> None:
+    await office.room.do(wishes.choose_for, ["b"], agent_id="agt_hello")
+    assert (await office.send()).account == "b"
+    await office.room.do(wishes.choose_for, [], agent_id="agt_hello")
+    await office.room.do(wishes.choose_for, ["gone"], domain=HELLO.partition("@")[2])
+    waiting = await office.send()
+    assert waiting.reason == "no account may carry it: gone is not set up"
+
+
+async def test_an_account_whose_settings_make_none_is_left_out_and_says_so(office: Office) -> None:
+    def spoil(tx: Transaction) -> None:
+        provider_accounts.keep(tx, office.room.services.secrets, "a", "smtp", {})
+
+    await office.wish(spoil)
+    assert (await office.send()).account == "b"
+    state = next(one for one in office.accounts.states if one.name == "a")
+    assert "SMTP_RELAY_URL: is empty" in state.off_reason
+
+
+async def test_nothing_is_written_of_an_account_that_is_well(office: Office) -> None:
+    await office.send()
+    rows = await office.room.store.read_unscoped(lambda tx: tx.rows(t.account_standings.select()))
+    assert rows == []
+
+
+async def test_the_far_sides_own_time_is_kept(office: Office) -> None:
+    await office.accounts.refresh()
+    until = datetime.now(UTC) + timedelta(minutes=7)
+    settings, state = office.room.services.settings, office.accounts.states[0]
+    await learn(office.room.store, settings, state, Trouble("429", until))
+    await office.accounts.refresh()
+    assert office.accounts.states[0].paused_until == until
