@@ -1,42 +1,35 @@
-"""Postmark's cases: requests with Basic authentication, and a Postmark that speaks its API."""
+"""Postmark's cases: webhooks with a password, and a Postmark that takes our mail."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from email.utils import parseaddr
+from pathlib import Path
 from typing import Any, ClassVar, Literal
-from uuid import UUID
 
 from backend.simulating import Mail, Post
 from backend.simulating.postmark import authorization, document, encoded
 from mailagent.mail import EventKind
 from mailagent.providers.fetch import https_get
-from mailagent.providers.postmark_events import _BOUNCES, _KINDS, _SUPPRESSIONS, _TIMES
-from mailagent.providers.postmark_message import MESSAGE_ID_KEY
 from mailagent.providers.postmark_send import PostmarkSender
 from tests.api_server import Fault, Reply
-from tests.contract.cases import (
-    NOW,
-    About,
-    AtWork,
-    Failure,
-    Named,
-    Seen,
-    changed_byte,
-    damaged,
-)
+from tests.contract.cases import NOW, About, AtWork, Failure, Named, Seen, changed_byte, damaged
 from tests.contract.far_side import FAULTS, HURRIED, script, unused_address
 from tests.postmark_server import TOKEN, PostmarkServer, error
 
 __all__ = ["RECEIVES", "REPORTS", "SENDS"]
 
-_USER, _PASSWORD = "postmark-of-acme", "pm-password-of-the-contract-0001"
+_DATA = Path(__file__).parent.parent / "data" / "postmark"
+_USER, _PASSWORD = "mailagent", "a-password-of-the-contract-0001"
 
 
 class _WithPassword:
+    """What mail and events have in common: Basic authentication."""
+
     settings: ClassVar[Mapping[str, str]] = {
         "POSTMARK_WEBHOOK_USER": _USER,
         "POSTMARK_WEBHOOK_PASSWORD": _PASSWORD,
@@ -44,97 +37,135 @@ class _WithPassword:
     refused_with = 401
     fetch = staticmethod(https_get)
 
+    def __init__(self, path: str) -> None:
+        self._path = path
 
-def _post(path: str, of: Mapping[str, Any], user: str = _USER, password: str = _PASSWORD) -> Post:
-    headers = {"Content-Type": "application/json", "Authorization": authorization(user, password)}
-    return Post(path, headers, encoded(of))
+    def posted(
+        self, body: Mapping[str, Any], *, user: str = _USER, password: str = _PASSWORD
+    ) -> Post:
+        headers = {
+            "Content-Type": "application/json",
+            "Authorization": authorization(user, password),
+        }
+        return Post(self._path, headers, encoded(body))
 
-
-def _forged(path: str, of: Mapping[str, Any]) -> Named:
-    for at in range(len(_PASSWORD)):
-        yield f"password {at}", _post(path, of, password=changed_byte(_PASSWORD, at))
-    for at in range(len(_USER)):
-        yield f"user {at}", _post(path, of, user=changed_byte(_USER, at))
-    yield "no password", _post(path, of, password="")
+    def with_others_credentials(self, body: Mapping[str, Any]) -> Named:
+        for at in range(len(_USER)):
+            yield "user", self.posted(body, user=changed_byte(_USER, at))
+        for at in range(len(_PASSWORD)):
+            yield "password", self.posted(body, password=changed_byte(_PASSWORD, at))
 
 
 class _Receives(_WithPassword):
-    _path = "/webhook/postmark"
-
     def posts(self, mail: Mail) -> Sequence[Post]:
-        return [_post(self._path, document(mail, one)) for one in mail.rcpt_to]
+        return [self.posted(document(mail, one)) for one in mail.rcpt_to]
 
     def forged(self, mail: Mail) -> Named:
-        return _forged(self._path, document(mail, mail.rcpt_to[0]))
+        return self.with_others_credentials(document(mail, mail.rcpt_to[0]))
 
     def malformed(self, mail: Mail) -> Named:
-        good = document(mail, mail.rcpt_to[0])
-        for name in ("OriginalRecipient", "MessageID", "Headers"):
-            for one in damaged(good, name):
-                yield name, _post(self._path, one.document)
-        # Without it the mail is one that Postmark took apart.
-        for one in damaged(good, "RawEmail", "missing"):
-            yield "RawEmail", _post(self._path, one.document)
-        for name in ("Name", "Value"):
-            for one in damaged(good["Headers"][0], name, "empty"):
-                yield name, _post(self._path, {**good, "Headers": [one.document]})
+        raw = document(mail, mail.rcpt_to[0])
+        # Without RawEmail it is a mail in parts, and a good one.
+        for name in ("OriginalRecipient", "MessageID", "Headers", "RawEmail"):
+            for one in damaged(raw, name):
+                if (name, one.how) != ("RawEmail", "missing"):
+                    yield name, self.posted(one.document)
+        parsed = {name: value for name, value in raw.items() if name != "RawEmail"}
+        for name in ("From", "FromFull", "TextBody", "Attachments"):
+            for one in damaged(parsed, name, "missing", "empty"):
+                if (name, one.how) != ("FromFull", "an object"):
+                    yield name, self.posted(one.document)
+
+
+_WORDS: Mapping[str, EventKind] = {
+    "Delivery": EventKind.DELIVERED,
+    "Open": EventKind.OPENED,
+    "Click": EventKind.CLICKED,
+    "SpamComplaint": EventKind.COMPLAINED,
+    "SubscriptionChange/ManualSuppression": EventKind.UNSUBSCRIBED,
+    "SubscriptionChange/HardBounce": EventKind.BOUNCED_HARD,
+    "SubscriptionChange/SpamComplaint": EventKind.COMPLAINED,
+    "Bounce/HardBounce": EventKind.BOUNCED_HARD,
+    "Bounce/BadEmailAddress": EventKind.BOUNCED_HARD,
+    "Bounce/SoftBounce": EventKind.BOUNCED_SOFT,
+    "Bounce/DnsError": EventKind.BOUNCED_SOFT,
+    "Bounce/Unknown": EventKind.BOUNCED_SOFT,
+    "Bounce/Transient": EventKind.DELAYED,
+    "Bounce/Blocked": EventKind.BLOCKED,
+    "Bounce/SpamNotification": EventKind.BLOCKED,
+    "Bounce/VirusNotification": EventKind.BLOCKED,
+    "Bounce/DMARCPolicy": EventKind.BLOCKED,
+    "Bounce/SpamComplaint": EventKind.COMPLAINED,
+    "Bounce/Unsubscribe": EventKind.UNSUBSCRIBED,
+    "Bounce/ManuallyDeactivated": EventKind.REJECTED,
+    "Bounce/Unconfirmed": EventKind.REJECTED,
+    "Bounce/SMTPApiError": EventKind.REJECTED,
+    "Bounce/TemplateRenderingFailed": EventKind.REJECTED,
+    "Bounce/AutoResponder": EventKind.UNKNOWN,
+    "Bounce/AddressChange": EventKind.UNKNOWN,
+    "Bounce/ChallengeVerification": EventKind.UNKNOWN,
+    "Bounce/Subscribe": EventKind.UNKNOWN,
+    "Bounce/OpenRelayTest": EventKind.UNKNOWN,
+    "Bounce/InboundError": EventKind.UNKNOWN,
+}
+_FILES = {
+    "SpamComplaint": "spam-complaint",
+    "SubscriptionChange": "subscription-change",
+    "Open": "open",
+    "Click": "click",
+    "Bounce": "bounce",
+}
+_TIMES = ("BouncedAt", "DeliveredAt", "ReceivedAt", "ChangedAt")
 
 
 class _Reports(_WithPassword):
-    _path = "/webhooks/email/postmark"
-    words: ClassVar[Mapping[str, EventKind | None]] = {
-        **_KINDS,
-        **{f"Bounce/{word}": kind for word, kind in _BOUNCES.items()},
-        **{f"SubscriptionChange/{'/'.join(of)}": kind for of, kind in _SUPPRESSIONS.items()},
-    }
+    words: ClassVar[Mapping[str, EventKind | None]] = _WORDS
     unknown_word = "Teleport"
 
     def provider_id(self, number: int) -> str:
-        return str(UUID(int=number + (1 << 100)))
+        return f"0a129aee-e1cd-480d-b08d-{number:012d}"
 
     def post(self, word: str, about: About) -> Post:
-        return _post(self._path, self._told(word, about))
+        return self.posted(self._body(word, about))
 
     def forged(self, about: About) -> Named:
-        return _forged(self._path, self._told("Delivery", about))
+        return self.with_others_credentials(self._body("Delivery", about))
 
     def malformed(self, about: About) -> Named:
-        told = self._told("Delivery", about)
-        for name in ("RecordType", "MessageID", "Recipient", "DeliveredAt"):
-            for one in damaged(told, name):
-                yield name, _post(self._path, one.document)
-        bounce = self._told("Bounce/HardBounce", about)
-        for name in ("ID", "Type", "Email", "BouncedAt"):
-            for one in damaged(bounce, name):
-                if (name, one.how) not in (("ID", "a number"), ("Email", "missing")):
-                    yield name, _post(self._path, one.document)
+        for word, names in (
+            ("Delivery", ("MessageID", "Recipient", "DeliveredAt", "RecordType")),
+            ("Bounce/HardBounce", ("Email", "BouncedAt", "ID", "Type")),
+        ):
+            for name in names:
+                for one in damaged(self._body(word, about), name):
+                    is_good = (name, one.how) == ("ID", "a number")
+                    # An address has two names: without the one it is the other that is missing.
+                    if not is_good and (name, one.how) != ("Email", "missing"):
+                        yield name, self.posted(one.document)
 
-    def _told(self, word: str, about: About) -> dict[str, Any]:
-        record, *rest = word.split("/")
-        named = hashlib.sha256(f"{word}{about.provider_id}{about.number}".encode()).hexdigest()
-        at = f"2026-11-21T08:{about.number // 60:02}:{about.number % 60:02}Z"
-        told: dict[str, Any] = {
-            "RecordType": record,
-            "MessageID": about.provider_id,
-            "Recipient": about.recipient,
-            "Metadata": {MESSAGE_ID_KEY: about.message_id},
-            **({_TIMES[record]: at} if record in _TIMES else {}),
-        }
-        if record in ("Bounce", "SpamComplaint"):
-            told |= {"ID": int(named[:10], 16), "Email": told.pop("Recipient"), "Inactive": False}
-        if record == "Bounce":
-            told["Type"] = rest[0]
+    def _body(self, word: str, about: About) -> dict[str, Any]:
+        record, _, type_ = word.partition("/")
+        path = _DATA / f"event-{_FILES.get(record, 'delivery')}.json"
+        body: dict[str, Any] = json.loads(path.read_text())
+        body |= {"RecordType": record, "MessageID": about.provider_id}
+        body["Metadata"] = {"message_id": about.message_id}
+        body["Email" if "Email" in body else "Recipient"] = about.recipient
+        at = (NOW - timedelta(hours=1) + timedelta(seconds=about.number)).isoformat()
+        body |= {name: at for name in _TIMES if name in body}
+        if "ID" in body:
+            body["ID"] = sum(map(ord, word + about.provider_id + about.recipient)) * 10**6
+            body["ID"] += about.number
         if record == "SubscriptionChange":
-            told |= {"SuppressSending": True, "SuppressionReason": rest[0], "Origin": rest[1]}
-        return told
+            return body | {"SuppressionReason": type_}
+        return body | ({"Type": type_, "Inactive": False} if type_ else {})
 
 
-_SCRIPTS: Mapping[Failure, Reply | Fault] = {
+_STEPS: Mapping[Failure, Reply | Fault] = {
     **FAULTS,
-    Failure.REFUSED: error(300, "Provide either email TextBody or HtmlBody or both."),
+    Failure.REFUSED: error(300, "Invalid metadata content."),
     Failure.REFUSED_ACCOUNT: error(10, "Request does not contain a valid Server token.", 401),
-    Failure.THROTTLED: error(429, "Rate limit exceeded", 429, Retry_After="7"),
-    Failure.FAILING: error(100, "Maintenance", 503),
+    Failure.THROTTLED: error(0, "Rate limit exceeded", 429, Retry_After="7"),
+    Failure.FAILING: Reply(500, {"ErrorCode": 0, "Message": "Internal server error"}),
 }
 
 
@@ -145,9 +176,9 @@ class _Sends:
 
     @asynccontextmanager
     async def at_work(self, failure: Failure | None = None) -> AsyncIterator[AtWork]:
-        async with PostmarkServer(script(_SCRIPTS, failure)) as server:
-            base = unused_address() if failure is Failure.UNREACHABLE else server.url
-            account = PostmarkSender("main", TOKEN, base=base, times=HURRIED, now=lambda: NOW)
+        async with PostmarkServer(script(_STEPS, failure)) as server:
+            url = unused_address() if failure is Failure.UNREACHABLE else server.url
+            account = PostmarkSender("postmark", TOKEN, base=url, times=HURRIED, now=lambda: NOW)
             try:
                 yield AtWork(account, lambda: [_seen(one) for one in server.taken])
             finally:
@@ -157,7 +188,7 @@ class _Sends:
 def _seen(mail: Mapping[str, Any]) -> Seen:
     headers = {one["Name"]: one["Value"] for one in mail["Headers"]}
     return Seen(
-        message_id=headers["Message-ID"],
+        message_id=headers["Message-ID"] if headers["X-PM-KeepID"] == "true" else "",
         in_reply_to=headers["In-Reply-To"],
         references=headers["References"],
         subject=mail["Subject"],
@@ -166,6 +197,6 @@ def _seen(mail: Mapping[str, Any]) -> Seen:
     )
 
 
-RECEIVES = _Receives()
-REPORTS = _Reports()
+RECEIVES = _Receives("/webhook/postmark")
+REPORTS = _Reports("/webhooks/email/postmark")
 SENDS = _Sends()

@@ -1,12 +1,13 @@
-"""SendGrid's cases: requests that are signed, and a SendGrid that speaks its API."""
+"""SendGrid's cases: webhooks that it signs, and a SendGrid that takes our mail."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from backend.simulating import Mail, Post
@@ -14,126 +15,144 @@ from backend.simulating.post import multipart
 from backend.simulating.sendgrid import fields
 from mailagent.mail import EventKind
 from mailagent.providers.fetch import https_get
-from mailagent.providers.sendgrid_events import _DROPPED, _KINDS
-from mailagent.providers.sendgrid_message import MESSAGE_ID_KEY
 from mailagent.providers.sendgrid_send import SendGridSender
 from tests.api_server import Fault, Reply
-from tests.contract.cases import (
-    NOW,
-    About,
-    AtWork,
-    Failure,
-    Named,
-    Seen,
-    changed_byte,
-    damaged,
-)
+from tests.contract.cases import NOW, About, AtWork, Failure, Named, Seen, changed_byte, damaged
 from tests.contract.far_side import FAULTS, HURRIED, script, unused_address
 from tests.sendgrid_server import KEY, SendGridServer, errors
 from tests.sendgrid_signer import PUBLIC_KEY, signed
 
 __all__ = ["RECEIVES", "REPORTS", "SENDS"]
 
+_DATA = Path(__file__).parent.parent / "data" / "sendgrid"
+_AT = int(NOW.timestamp())
+_SIGNATURE = "x-twilio-email-event-webhook-signature"
+_TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+
 
 class _Signed:
+    """What mail and events have in common: the key."""
+
     settings: ClassVar[Mapping[str, str]] = {"SENDGRID_WEBHOOK_PUBLIC_KEY": PUBLIC_KEY}
     refused_with = 403
     fetch = staticmethod(https_get)
 
+    def __init__(self, path: str) -> None:
+        self._path = path
 
-def _post(path: str, body: bytes, content_type: str) -> Post:
-    return Post(path, {"Content-Type": content_type, **signed(body, int(NOW.timestamp()))}, body)
+    def posted(self, body: bytes, content_type: str) -> Post:
+        return Post(self._path, {"Content-Type": content_type, **signed(body, _AT)}, body)
 
-
-def _forged(good: Post) -> Named:
-    for name, value in good.headers.items():
-        if name != "Content-Type":
-            # A signature begins with the same few characters, whatever it signs.
-            yield name, replace(good, headers={**good.headers, name: changed_byte(value)})
-    for at in (0, len(good.body) // 2, len(good.body) - 1):
-        body = bytearray(good.body)
-        body[at] ^= 1
-        yield f"byte {at} of the body", replace(good, body=bytes(body))
+    def altered(self, body: bytes, content_type: str) -> Named:
+        good = self.posted(body, content_type)
+        for at in range(0, len(body), 11):
+            changed = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+            yield "body", Post(good.path, good.headers, changed)
+        for name in (_SIGNATURE, _TIMESTAMP):
+            value = good.headers[name]
+            # The last letters of Base64 may hold bits that mean nothing.
+            for at in range(len(value.rstrip("=")) - 1):
+                headers = {**good.headers, name: changed_byte(value, at)}
+                yield name, Post(good.path, headers, body)
 
 
 class _Receives(_Signed):
     def posts(self, mail: Mail) -> Sequence[Post]:
-        return [self._form(mail, fields(mail))]
+        return [self._form(fields(mail))]
 
     def forged(self, mail: Mail) -> Named:
-        return _forged(self.posts(mail)[0])
+        return self.altered(*multipart(fields(mail), "of-the-contract"))
 
     def malformed(self, mail: Mail) -> Named:
-        good = fields(mail)
-        for name in ("email", "envelope"):
-            yield name, self._form(mail, [(n, v) for n, v in good if n != name])
-            yield name, self._form(mail, [(n, b"" if n == name else v) for n, v in good])
-        envelope = json.loads(dict(good)["envelope"])
-        documents: list[tuple[str, Any]] = [("envelope", []), ("envelope", 7), ("envelope", None)]
-        for name in ("to", "from"):
-            # An empty sender is <>.
-            ways = ("empty",) if name == "from" else ()
-            documents += [(name, one.document) for one in damaged(envelope, name, *ways)]
-        documents += [("to", {**envelope, "to": to}) for to in ([], [""], ["nobody"])]
-        for name, document in documents:
-            octets = json.dumps(document).encode()
-            yield name, self._form(mail, [(n, octets if n == "envelope" else v) for n, v in good])
+        said = dict(fields(mail))
+        wrong: Mapping[str, Sequence[bytes | None]] = {
+            "email": (None, b"", b"\r\n"),
+            "envelope": (None, b"", b"{", b"[]", b"7", b"null", b"\xff"),
+        }
+        for name, values in wrong.items():
+            for value in values:
+                changed = {**said, name: value}
+                yield name, self._form([(n, v) for n, v in changed.items() if v is not None])
+        for member in ("to", "from"):
+            for one in damaged(json.loads(said["envelope"]), member):
+                if (member, one.how) != ("from", "empty"):
+                    envelope = json.dumps(one.document).encode()
+                    yield (
+                        f"envelope.{member}",
+                        self._form([*{**said, "envelope": envelope}.items()]),
+                    )
 
-    def _form(self, mail: Mail, of: Sequence[tuple[str, bytes]]) -> Post:
-        return _post("/webhook/sendgrid", *multipart(of, mail.digest))
+    def _form(self, said: Sequence[tuple[str, bytes]]) -> Post:
+        return self.posted(*multipart(said, "of-the-contract"))
+
+
+_WORDS: Mapping[str, EventKind] = {
+    "processed": EventKind.UNKNOWN,
+    "deferred": EventKind.DELAYED,
+    "delivered": EventKind.DELIVERED,
+    "bounce/bounce": EventKind.BOUNCED_HARD,
+    "bounce/blocked": EventKind.BLOCKED,
+    "dropped/Bounced Address": EventKind.BOUNCED_HARD,
+    "dropped/Invalid": EventKind.BOUNCED_HARD,
+    "dropped/Unsubscribed Address": EventKind.REJECTED,
+    "dropped/Spam Reporting Address": EventKind.REJECTED,
+    "dropped/Spam Content": EventKind.REJECTED,
+    "dropped/Invalid SMTPAPI header": EventKind.REJECTED,
+    "dropped/Recipient List over Package Quota": EventKind.REJECTED,
+    "open": EventKind.OPENED,
+    "click": EventKind.CLICKED,
+    "spamreport": EventKind.COMPLAINED,
+    "unsubscribe": EventKind.UNSUBSCRIBED,
+    "group_unsubscribe": EventKind.UNSUBSCRIBED,
+    "group_resubscribe": EventKind.UNKNOWN,
+}
 
 
 class _Reports(_Signed):
-    words: ClassVar[Mapping[str, EventKind | None]] = {
-        **_KINDS,
-        **{f"dropped/{reason}": kind for reason, kind in _DROPPED.items()},
-        "bounce/blocked": EventKind.BLOCKED,
-    }
+    words: ClassVar[Mapping[str, EventKind | None]] = _WORDS
     unknown_word = "teleported"
 
     def provider_id(self, number: int) -> str:
-        return f"aB3dE5fG7hJ9kLmN1p{number:04}"
+        return f"aB3dE5fG7hJ9kLmN{number:06d}"
 
     def post(self, word: str, about: About) -> Post:
-        return self._array([self._event(word, about)])
+        return self._array(self._event(word, about))
 
     def forged(self, about: About) -> Named:
-        return _forged(self.post("delivered", about))
+        body = json.dumps([self._event("delivered", about)]).encode() + b"\r\n"
+        return self.altered(body, "application/json")
 
     def malformed(self, about: About) -> Named:
-        event = self._event("delivered", about)
-        for name in ("event", "sg_event_id", "email", "timestamp"):
+        event = self._event("bounce/bounce", about)
+        for name in ("email", "event", "sg_event_id", "timestamp"):
             for one in damaged(event, name):
                 if (name, one.how) != ("timestamp", "a number"):
-                    yield name, self._array([one.document])
-        for name in ("sg_message_id", "smtp-id", "reason", "status", "response"):
-            for one in damaged({**event, "smtp-id": "", "status": ""}, name, "missing", "empty"):
-                yield name, self._array([one.document])
+                    yield name, self._array(one.document)
+        for name in ("status", "reason", "type", "sg_message_id"):
+            for one in damaged(event, name, "missing", "empty"):
+                yield name, self._array(one.document)
+
+    def _array(self, *events: object) -> Post:
+        return self.posted(json.dumps(events).encode() + b"\r\n", "application/json")
 
     def _event(self, word: str, about: About) -> dict[str, Any]:
-        event, _, detail = word.partition("/")
-        return {
-            "event": event,
-            "email": about.recipient,
-            "timestamp": int(NOW.timestamp()) - 100_000 + about.number,
-            "sg_event_id": f"{about.provider_id}-{word}-{about.number}",
-            "sg_message_id": f"{about.provider_id}.recvd-5f0c-1-66",
-            MESSAGE_ID_KEY: about.message_id,
-            "reason": detail if event == "dropped" else "",
-            "response": "250 OK",
-            **({"type": detail} if event == "bounce" else {}),
-        }
-
-    def _array(self, of: Sequence[Any]) -> Post:
-        return _post("/webhooks/email/sendgrid", json.dumps(of).encode(), "application/json")
+        name, _, more = word.partition("/")
+        every: list[dict[str, Any]] = json.loads((_DATA / "events.json").read_text())
+        event = next((one for one in every if one["event"] == name), every[0])
+        named = hashlib.sha256(f"{word} {about}".encode()).hexdigest()[:22]
+        event |= {"event": name, "email": about.recipient, "sg_event_id": named}
+        event["sg_message_id"] = f"{about.provider_id}.recvd-1-abc-5F5F.0"
+        event["timestamp"] = _AT - 3_600 + about.number
+        event |= {"smtp-id": about.message_id, "mailagent_message_id": about.message_id}
+        return event | ({"type" if name == "bounce" else "reason": more} if more else {})
 
 
-_SCRIPTS: Mapping[Failure, Reply | Fault] = {
+_STEPS: Mapping[Failure, Reply | Fault] = {
     **FAULTS,
-    Failure.REFUSED: errors(400, "The subject is required.", "subject"),
-    Failure.REFUSED_ACCOUNT: errors(403, "The from address does not match a verified Sender"),
-    Failure.THROTTLED: errors(429, "too many requests", Retry_After="7"),
-    Failure.FAILING: errors(503, "service unavailable"),
+    Failure.REFUSED: errors(400, "The content value must be a string", "content.0.value"),
+    Failure.REFUSED_ACCOUNT: errors(401, "The provided authorization grant is invalid"),
+    Failure.THROTTLED: errors(429, "too many requests", X_RateLimit_Reset=str(_AT + 7)),
+    Failure.FAILING: errors(500, "internal error"),
 }
 
 
@@ -144,9 +163,9 @@ class _Sends:
 
     @asynccontextmanager
     async def at_work(self, failure: Failure | None = None) -> AsyncIterator[AtWork]:
-        async with SendGridServer(script(_SCRIPTS, failure)) as server:
-            base = unused_address() if failure is Failure.UNREACHABLE else server.url
-            account = SendGridSender("main", KEY, base=base, times=HURRIED, now=lambda: NOW)
+        async with SendGridServer(script(_STEPS, failure)) as server:
+            url = unused_address() if failure is Failure.UNREACHABLE else server.url
+            account = SendGridSender("sendgrid", KEY, base=url, times=HURRIED, now=lambda: NOW)
             try:
                 yield AtWork(account, lambda: [_seen(one) for one in server.taken])
             finally:
@@ -166,6 +185,6 @@ def _seen(mail: Mapping[str, Any]) -> Seen:
     )
 
 
-RECEIVES = _Receives()
-REPORTS = _Reports()
+RECEIVES = _Receives("/webhook/sendgrid")
+REPORTS = _Reports("/webhooks/email/sendgrid")
 SENDS = _Sends()
