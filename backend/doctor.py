@@ -21,10 +21,13 @@ from dns import reversename
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from backend.installation import webhook_settings
 from mailagent.agents import open_agent, unpriced
 from mailagent.dns_answers import Absent, Found, Question, Unknown
 from mailagent.doors.smtp_blocklists import is_listing, question
 from mailagent.errors import MailagentError, Misconfigured, SandboxFailure
+from mailagent.providers import receivers
+from mailagent.providers.fetch import https_get
 from mailagent.providers.relay import Relay
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
@@ -80,9 +83,25 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
         yield await _spam_filter(settings)
     async for check in _block_lists(settings):
         yield check
-    yield Check(
-        "webhooks", "not tested", "provider webhooks are not built yet", "see docs/roadmap.md"
-    )
+    yield _webhooks(settings)
+
+
+def _webhooks(settings: Settings) -> Check:
+    given = webhook_settings(settings)
+    served = receivers(given, https_get)
+    vouched = bool(given.value("INBOUND_WEBHOOK_SECRET"))
+    ready = [kind for kind, one in served.items() if vouched or one.missing is None]
+    if given.open:
+        return Check(
+            "webhooks", "wrong", f"{', '.join(sorted(given.open))} take what nobody vouches for",
+            "set their secrets, then leave MAILAGENT_OPEN_WEBHOOKS empty",
+        )  # fmt: skip
+    if not ready:
+        return Check(
+            "webhooks", "not tested", "no provider's secret is set: their webhooks answer 503",
+            "only where a provider brings your mail: docs/providers/",
+        )  # fmt: skip
+    return Check("webhooks", "ok", f"authenticated: {', '.join(sorted(ready))}")
 
 
 def _secret_key(settings: Settings) -> Check:

@@ -105,3 +105,16 @@ async def test_the_key_that_signs_is_to_be_published_as_it_is(
     verdicts = [one.verdict for one in (without, absent, truncated, published)]
     assert verdicts == ["not tested", "wrong", "wrong", "ok"]
     assert absent.mend == truncated.mend == f"publish: {name} TXT v=DKIM1; k=rsa; p=AAAA"
+
+
+async def test_webhooks_are_told_by_what_authenticates_them(dns: DnsServer, tmp_path: Path) -> None:
+    (none,) = await found("webhooks", dns, tmp_path)
+    (one,) = await found("webhooks", dns, tmp_path, MAILGUN_WEBHOOK_SIGNING_KEY="k" * 32)
+    (all_,) = await found("webhooks", dns, tmp_path, INBOUND_WEBHOOK_SECRET="s" * 32)
+    (open_,) = await found("webhooks", dns, tmp_path, MAILAGENT_OPEN_WEBHOOKS="postmark")
+    assert (none.verdict, one.verdict, all_.verdict, open_.verdict) == (
+        *("not tested", "ok", "ok", "wrong"),
+    )
+    assert "mailgun" in one.found
+    assert "ses" not in one.found
+    assert {"ses", "sendgrid", "postmark"} <= set(all_.found.replace(",", "").split())
