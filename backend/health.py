@@ -28,7 +28,12 @@ from mailagent.flow import waiting
 from mailagent.flow.states import NEEDS_A_PERSON
 from mailagent.store.engine import Store
 from mailagent.store.standing import of_workspace
-from mailagent.store.tables import deliveries, outbound_mails, outbound_recipients
+from mailagent.store.tables import (
+    account_standings,
+    deliveries,
+    outbound_mails,
+    outbound_recipients,
+)
 from mailagent.store.transaction import Transaction
 from mailagent.store.types import verbatim
 from mailagent.work import Worker
@@ -181,6 +186,7 @@ def count(tx: Transaction) -> dict[str, dict[str, int]]:
             .where(outbound_mails.c.state == verbatim("queued"))
             .group_by(outbound_mails.c.state),
         ),
+        "provider_accounts": _accounts(tx),
         "recipients_unknown": _by_state(
             tx,
             select(outbound_recipients.c.state, func.count())
@@ -188,6 +194,17 @@ def count(tx: Transaction) -> dict[str, dict[str, int]]:
             .group_by(outbound_recipients.c.state),
         ),
     }
+
+
+def _accounts(tx: Transaction) -> dict[str, int]:
+    """Accounts that are not well: rejected by their provider, paused by a person, or resting."""
+    table = account_standings.c
+    found = {"rejected": 0, "paused": 0, "resting": 0}
+    for row in tx.rows(select(table.status, table.paused_until)):
+        rests = row.paused_until is not None and row.paused_until > tx.now
+        if row.status in found or rests:
+            found[row.status if row.status in found else "resting"] += 1
+    return found
 
 
 def _by_state(tx: Transaction, *statements: Any) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -15,7 +16,8 @@ from backend.outbound.listing import Filter, Summary
 from backend.outbound.schemas import OutboundDetailOut, OutboundOut, SuppressionOut, TrialOut
 from backend.paging import EVERYTHING, Window
 from backend.workspaces import service as workspaces
-from mailagent.errors import Malformed
+from mailagent.errors import Malformed, Misconfigured
+from mailagent.flow import lookup
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import RecipientState
 
@@ -71,12 +73,21 @@ def cancel(context: typer.Context, id_: OutboundId) -> None:
 
 @unknown.command("list")
 def list_unknown(context: typer.Context, workspace: InWorkspace = None) -> None:
-    """The mails that wait for your word."""
+    """The mails that wait for your word, after asking the providers that can be asked."""
     shell: Shell = context.obj
-    waiting = [
-        mail for id_ in _workspaces(shell, workspace) for mail in shell.read(id_, deciding.unknown)
-    ]
+    where = _workspaces(shell, workspace)
+    if any(shell.read(id_, deciding.unknown, limit=1) for id_ in where):
+        try:
+            with_services(shell, partial(_look_up, where))
+        except Misconfigured as error:
+            shell.tell(f"the providers were not asked: {error}")
+    waiting = [mail for id_ in where for mail in shell.read(id_, deciding.unknown)]
     _show(shell, waiting)
+
+
+async def _look_up(workspace_ids: Sequence[str], services: Services) -> None:
+    for workspace_id in workspace_ids:
+        await lookup.look_up(services, workspace_id)
 
 
 @unknown.command()
