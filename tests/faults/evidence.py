@@ -138,7 +138,9 @@ def judge(
 
     person = [row for row in came if row.state in NEEDS_A_PERSON]
     ended = {row.mail_from for row in [*answered, *filter(may_wait_for_a_person, person)]}
-    unanswered = sorted({row.mail_from for row in came} - ended)
+    unanswered = sorted(
+        f"{row.mail_from} ({row.state}: {row.reason})" for row in came if row.mail_from not in ended
+    )
     silent = [row.id for row in came if row.state not in FINAL or not row.reason]
 
     went = evidence.rows(select(outbound_recipients))
