@@ -205,7 +205,6 @@ class Accounts(Mapping[str, Sends]):
                     state = replace(state, enabled=False, off_reason=problem)
             states.append(state)
         for name in self._settings.keys() - {one.account.name for one in described}:
-            self._retired.append(self._open.pop(name))
             del self._settings[name]
         return tuple(states)
 

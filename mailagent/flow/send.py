@@ -196,7 +196,12 @@ class _Walk:
                 )
                 ended = done.ended
                 onward += done.onward
-                why = f"after {name}: {done.reason}" if done.onward else why
+                if done.onward or done.ails:
+                    why = f"after {name}: {done.reason}"
+                if done.ails and place + 1 < len(names):
+                    # It has seen nothing of the others, and would fail them too.
+                    onward += left[number * size :]
+                    break
             left = tuple(onward)
             if not left:
                 return ended
@@ -239,6 +244,8 @@ class _Carried:
     onward: tuple[Recipient, ...] = ()
     """They were definitely not taken, and the next account may be asked."""
     reason: str = ""
+    ails: bool = False
+    """The account failed, whomever the mail is to."""
     ended: bool = False
     """The claim was given back."""
 
@@ -259,6 +266,7 @@ class _HandOver:
     ) -> None:
         self._services, self._claim, self._due = services, claim, due
         self._account, self._why, self._next, self._alone = account, why, next_, alone
+        self._state = _state(services, account)
         self._id = new_id("hov")
         self._committed: tuple[Recipient, ...] = ()
 
@@ -272,19 +280,18 @@ class _HandOver:
             assert trouble is not None
             unknown = self._committed or recipients
             await self._write_surely(_record_unknown, unknown, trouble.reason)
-            carried = _Carried()
+            carried = _Carried(reason=trouble.reason)
         elif last:
             carried = await self._write_surely(
                 _record_last, recipients, said, self._services, self._claim
             )
         else:
             carried = await self._write_surely(_record, recipients, said)
-        if (state := _state(self._services, self._account)) is not None:
-            taken = said is not None and any(isinstance(one, Sent) for one in said.values())
-            if trouble is not None or taken:
-                store, settings = self._services.store, self._services.settings
-                await accounts.learn(store, settings, state, trouble)
-        return carried
+        taken = said is not None and any(isinstance(one, Sent) for one in said.values())
+        if self._state is not None and (trouble is not None or taken):
+            store, settings = self._services.store, self._services.settings
+            await accounts.learn(store, settings, self._state, trouble)
+        return replace(carried, ails=trouble is not None)
 
     async def _said(
         self, recipients: tuple[Recipient, ...]

@@ -59,7 +59,12 @@ def sent(answer: Answer, to: Sequence[Recipient], *, region: str, now: datetime)
         case 400 if _OF_A_RECIPIENT.search(words) and len(to) == 1:
             return dict.fromkeys(to, Refused(reason, about="recipient", code=code))
         case 401 | 404:
-            raise PermanentFailure(f"{reason} {_in(region)}", code=code, about="account")
+            raise PermanentFailure(
+                f"{reason} {_in(region)}",
+                code=code,
+                about="account",
+                credentials=answer.status == 401,
+            )
         case status if status >= 500:
             raise UncertainDelivery(f"an answer that is not documented: {reason}", code=code)
         case status:

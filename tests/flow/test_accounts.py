@@ -26,7 +26,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import Claim, claim
 from tests.backend.mailroom import DOMAIN, HELLO, Mailroom, open_mailroom
-from tests.smtp_sink import Behaviour, Sink
+from tests.smtp_sink import Behaviour, Fault, Sink
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Office:
     sinks: dict[str, Sink]
 
     async def send(self, **changes: object) -> AnyRow:
-        """Send one mail, once; its recipient's row afterwards."""
+        """Send one mail, once; its first recipient's row afterwards."""
         await self.accounts.refresh()
         made = await self.room.store.write_unscoped(_due, self.room.workspace_id, changes)
         services = replace(
@@ -48,8 +48,8 @@ class Office:
         with capture_logs():
             await send.send(services, made)
         ours = t.outbound_recipients.c.outbound_id == made.id
-        (row,) = await self.room.rows(select(t.outbound_recipients).where(ours))
-        return row
+        rows = await self.room.rows(select(t.outbound_recipients).where(ours))
+        return rows[0]
 
     async def wish(self, work: object, *args: object) -> None:
         await self.room.store.write_unscoped(work, *args)  # type: ignore[arg-type]
@@ -150,6 +150,25 @@ async def test_an_account_rests_after_failures_in_a_row_and_every_process_knows(
     await other.refresh()
     assert states(other) == ["a: rests", "b: well"]
     await other.close()
+
+
+async def test_an_account_that_fails_for_one_recipient_is_not_asked_for_the_others(
+    office: Office,
+) -> None:
+    office.scripts["a"]["MIDWAY"] = Fault.RESET
+    to = tuple(Address(f"{name}@customer.example") for name in ("ann", "bob", "cleo"))
+    await office.send(to=to)
+    rows = await office.room.rows(
+        select(t.outbound_recipients)
+        .where(t.outbound_recipients.c.address.like("%@customer.example"))
+        .order_by(t.outbound_recipients.c.id)
+    )
+    assert [(one.state, one.account) for one in rows] == [
+        ("unknown", "a"),
+        ("sent", "b"),
+        ("sent", "b"),
+    ]
+    assert office.sinks["a"].connections == 1
 
 
 async def test_a_success_ends_the_row_of_failures(office: Office) -> None:
