@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mailagent.mail import Address
-from mailagent.outbound import AccountState, Choice, Skipped, choose
+from mailagent.outbound import AccountState, Choice, Skipped, choose, rest
 from mailagent.outgoing import Outgoing, OutgoingAttachment, Recipient
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
@@ -80,3 +80,32 @@ def test_an_account_that_fits_in_every_way_is_not_passed_over() -> None:
         "relay", sends_for=frozenset({"acme.example"}), most_bytes=1000, paused_until=NOW
     )
     assert chosen(account) == Choice(("relay",))
+
+
+def test_what_is_verified_for_the_default_domain_sends_for_each_workspace_below_it() -> None:
+    parent = AccountState("ses", sends_for=frozenset({"example"}))
+    for default, expected in (("example", ("ses",)), ("other.example", ())):
+        choice = choose(
+            MAIL, ALICE, accounts=[parent], local_domains=(), now=NOW, default_domain=default
+        )
+        assert choice.accounts == expected
+
+
+def test_a_mailbox_that_is_bound_to_accounts_has_them_in_its_own_order() -> None:
+    accounts = [AccountState("a"), AccountState("b"), AccountState("c")]
+    choice = choose(
+        MAIL, ALICE, accounts=accounts, local_domains=(), now=NOW, only=["c", "gone", "a"]
+    )
+    assert choice == Choice(("c", "a"), (Skipped("gone", "is not set up"),))
+
+
+def test_a_choice_says_when_the_first_of_the_resting_may_be_asked() -> None:
+    soon, later = NOW + timedelta(minutes=1), NOW + timedelta(minutes=9)
+    resting = [AccountState("a", paused_until=later), AccountState("b", paused_until=soon)]
+    assert chosen(*resting).again_at == soon
+
+
+def test_an_account_rests_from_its_third_failure_on_for_ever_longer() -> None:
+    assert [rest(failures, 0) for failures in (1, 2)] == [None, None]
+    minutes = [found.total_seconds() / 60 for n in range(8) if (found := rest(3, n))]
+    assert minutes == [0.5, 1, 2, 4, 8, 15, 15, 15]
