@@ -100,7 +100,9 @@ def test_a_change_inside_is_refused(change: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [b"", b"SQLite format 3\x00", gzip.compress(b"{}\n"), gzip.compress(b"hello\n")]
+    "other",
+    [b"", b"SQLite format 3\x00", gzip.compress(b"{}\n"), gzip.compress(b"hello\n")],
+    ids=["nothing", "a database", "other JSON", "a text"],
 )
 def test_another_file_is_no_backup(other: bytes) -> None:
     with pytest.raises(Malformed, match=r"FILE: is (no backup|cut off)"):
