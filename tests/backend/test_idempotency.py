@@ -28,6 +28,9 @@ from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
 WITHOUT_KEY = {
     "/workspaces/{ws}/rules/test",  # changes nothing
     "/workspaces/{ws}/purge",  # in many transactions; what is gone stays gone
+    "/email-infrastructure/providers/{name}/pause",  # repeated, changes nothing more
+    "/email-infrastructure/providers/{name}/resume",
+    "/email-infrastructure/providers/{name}/test",  # sends nothing
 }
 AGENT = {"handle": "helper"}
 MESSAGE = {"to": ["ann@customer.example"], "subject": "News", "text": "We have moved."}
@@ -168,6 +171,8 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/outbound/{{outbound}}/again",
          f"/workspaces/shop/outbound/{written[2]}/again", None),
         (f"{ws}/suppressions", "/workspaces/shop/suppressions", {"address": "x@y.example"}),
+        ("/email-infrastructure/providers", "/email-infrastructure/providers", {
+            "kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": "a-token-of-this-test"}}),
         ("/email/test", "/email/test", {"to": "a@b.example", "subject": "1", "body": "2"}),
     ]  # fmt: skip
 

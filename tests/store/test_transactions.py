@@ -85,15 +85,16 @@ async def test_a_scoped_view_of_a_transaction_wakes_with_it(store: Store) -> Non
 
 
 async def test_writers_that_count_up_together_lose_nothing(store: Store) -> None:
+    counter = versions.c.name == "directory"
+    counted = select(versions.c.value).where(counter)
+
     def count(tx: Transaction) -> None:
         tx.lock("the counter")
-        where = versions.c.name == "directory"
-        value = tx.value(select(versions.c.value).where(where))
-        tx.execute(update(versions).where(where).values(value=value + 1))
+        tx.execute(update(versions).where(counter).values(value=tx.value(counted) + 1))
 
-    before = await store.read_unscoped(lambda tx: tx.value(select(versions.c.value)))
+    before = await store.read_unscoped(lambda tx: tx.value(counted))
     await asyncio.gather(*(store.write_unscoped(count) for _ in range(20)))
-    after = await store.read_unscoped(lambda tx: tx.value(select(versions.c.value)))
+    after = await store.read_unscoped(lambda tx: tx.value(counted))
     assert after == before + 20
 
 
