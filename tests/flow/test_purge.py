@@ -15,6 +15,7 @@ from mailagent.outgoing import Reply
 from mailagent.store import tables as t
 from tests.flow.house import House, Space, mail
 from tests.flow.planted import MARK, PERSON, found_in_columns, holds, plant, quoting
+from tests.flow.test_sending import someone
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -164,9 +165,9 @@ async def test_a_mail_that_the_agent_has_in_hand_is_ended_and_never_answered(hou
 
 
 async def test_a_mail_that_waits_to_be_sent_is_cancelled(house: House) -> None:
-    space = await house.workspace()
+    space, bob = await house.workspace(), someone("bob")
     house.script["RCPT"] = "451 4.3.0 not now"
-    waiting = await space.send("bob@elsewhere.example")
+    waiting = await space.send(bob)
 
     async def tried() -> bool:
         (row,) = await space.rows(t.outbound_recipients)
@@ -178,7 +179,7 @@ async def test_a_mail_that_waits_to_be_sent_is_cancelled(house: House) -> None:
     await house.later(timedelta(hours=1))
 
     assert (await space.sent_off(waiting, "cancelled")).subject == ""
-    assert house.taken("bob@elsewhere.example") == []
+    assert house.taken(bob) == []
 
 
 async def test_mail_that_comes_meanwhile_is_kept(house: House) -> None:
