@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -156,9 +157,17 @@ class PostfixHold(Target):
 
 
 def free_port() -> int:
-    """A loopback port that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A loopback port that nobody has at the moment.
+
+    Below those that the system gives to clients: one of them may be taken before it is used.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
 
 
 def wait_for(port: int, seconds: float = 20) -> None:
