@@ -50,6 +50,7 @@ bench: install ## the benchmarks, as ratios against a peer in the same run
 	@$(BIN)/python -m bench.long_turns
 	@$(BIN)/python -m bench.nodes
 	@$(BIN)/python -m bench.scale --quick
+	@$(BIN)/python -m bench.purge
 
 corpora: install ## the third-party mail corpora through the SMTP door
 	@$(BIN)/python -m bench.corpora
