@@ -122,7 +122,8 @@ class Node:
     """One process of the system over a migrated database.
 
     `settings` are further environment variables. `program` is the module that is run: this one, or
-    one that calls `main` with a change of its own, which finds there what is `asked` of it.
+    one that calls `main` with a change of its own, which finds there what is `asked` of it. `tree`
+    is the checkout that it runs, for an older version of us.
     """
 
     def __init__(
@@ -137,8 +138,10 @@ class Node:
         program: str = "bench.node",
         asked: Mapping[str, Any] | None = None,
         acceptors: int = 1,
+        tree: Path = ROOT,
     ) -> None:
         self.log = folder / "node.log"
+        self.tree = tree
         self._program, self._asked = program, dict(asked or {})
         self._parts = list(parts)
         self._acceptors = acceptors
@@ -190,7 +193,7 @@ class Node:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._program, json.dumps(given)],
-                cwd=ROOT,
+                cwd=self.tree,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
