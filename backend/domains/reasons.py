@@ -57,7 +57,7 @@ Code = Literal[
 ]
 
 CODES: tuple[Code, ...] = get_args(Code)
-"""Every code; of several failures the first in this order is told first."""
+"""Every code; of failures that matter alike the first in this order is told first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ VOID_LOOKUPS = 2
 _MX_HOSTS = 10
 _COUNTED = 40
 """Where counting ends: a record of includes in a circle would never do."""
-_DEPTH = 10
+_DEPTH = LOOKUPS
+"""Who is deeper is behind the lookups that are allowed."""
+_MAX_RECORD = 4_096
 
 _NAMED = r"(?P<kind>include|exists|a|mx|ptr)(?P<value>:[^/]*)?(?P<cidr>(?:/\d{1,2})?(?://\d{1,3})?)"
 _MECHANISM = re.compile(
@@ -78,6 +80,8 @@ def is_spf(text: str) -> bool:
 
 def parse(record: str) -> tuple[Term, ...] | str:
     """The terms of an SPF record, or what is wrong with it."""
+    if len(record) > _MAX_RECORD:
+        return f"it is longer than {_MAX_RECORD:,} characters"
     terms: list[Term] = []
     for text in record.split()[1:]:
         term = _term(text)
@@ -103,30 +107,46 @@ def effective(terms: Iterable[Term]) -> tuple[Term, ...]:
     return tuple(kept)
 
 
-def allows(domain: str, record: str, wanted: str, look: Look, depth: int = 0) -> bool | None:
+def allows(domain: str, record: str, wanted: str, look: Look) -> bool | None:
     """Whether a term is reached with a pass, at any depth of includes; None when DNS hides it."""
+    return _reaches(domain, record, wanted.lower().removeprefix("+"), look, {})
+
+
+def _reaches(
+    domain: str, record: str, wanted: str, look: Look, seen: dict[str, bool | None], depth: int = 0
+) -> bool | None:
     terms = parse(record)
-    if isinstance(terms, str) or depth > _DEPTH:
+    if isinstance(terms, str):
         return False
     doubt = False
     for term in effective(terms):
         if term.qualifier != "+":
             continue
-        covered = _covers(term, domain, wanted.lower().removeprefix("+"), look)
-        if covered:
+        reached = _covers(term, domain, wanted, look)
+        if not reached and term.kind in ("include", "redirect="):
+            if term.value not in seen:
+                if len(seen) >= _COUNTED or depth >= _DEPTH:
+                    return False
+                # A circle leads nowhere new, so that what is under way counts as not reached.
+                seen[term.value] = False
+                seen[term.value] = _reached_at(term.value, wanted, look, seen, depth + 1)
+            reached = seen[term.value]
+        if reached:
             return True
-        doubt = doubt or covered is None
-        if term.kind not in ("include", "redirect="):
-            continue
-        inner = _record_at(term.value, look)
-        if isinstance(inner, Unknown):
-            doubt = True
-        elif inner is not None:
-            found = allows(term.value, inner, wanted, look, depth + 1)
-            if found:
-                return True
-            doubt = doubt or found is None
+        doubt = doubt or reached is None
     return None if doubt else False
+
+
+def _reached_at(
+    name: str, wanted: str, look: Look, seen: dict[str, bool | None], depth: int
+) -> bool | None:
+    match _record_at(name, look):
+        case Unknown():
+            return None
+        case None:
+            return False
+        case str(record):
+            return _reaches(name, record, wanted, look, seen, depth)
 
 
 def cost(domain: str, record: str, look: Look) -> Cost:
