@@ -55,8 +55,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 def read_export(text: str, zone: str) -> tuple[DnsRecord, ...]:
     """The records of an export that are of types we know; names outside `zone` are left out.
 
-    Raises Malformed, with the row of a CSV, for what is neither form, more than a million characters
-    or more than 5,000 lines of records.
+    Raises Malformed, with the row of a CSV, for what is neither form, for more than a million
+    characters and for more than 5,000 lines of records.
     """
     origin = checked_domain("zone", zone)
     if len(text) > _MAX_CHARACTERS:

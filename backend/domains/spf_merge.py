@@ -16,6 +16,7 @@ from backend.domains.spf_terms import (
     allows,
     cost,
     effective,
+    includes_nothing,
     is_spf,
     parse,
 )
@@ -76,6 +77,11 @@ def merged(domain: str, texts: Sequence[str], wanted: Sequence[str], look: Look)
     published = tuple(sorted(text for text in texts if is_spf(text)))
     notes: list[str] = []
     kept, ending = _joined(published, notes)
+    # Of the first ones: what stands behind them is over the limit anyway.
+    for term in [each for each in kept[: 2 * LOOKUPS] if includes_nothing(each, look)]:
+        kept.remove(term)
+        notes.append(f"{term.value} has no SPF record, so that none of this counts: left out")
+        ending = ending or ["~all"]
     # Of several records none is reached, so all of ours are asked of the joined one.
     standing = " ".join(("v=spf1", *(term.text for term in kept)))
     added = [term for term in wanted if not allows(domain, standing, term, look)]

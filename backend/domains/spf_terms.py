@@ -22,6 +22,7 @@ __all__ = [
     "allows",
     "cost",
     "effective",
+    "includes_nothing",
     "is_spf",
     "parse",
 ]
@@ -154,6 +155,11 @@ def cost(domain: str, record: str, look: Look) -> Cost:
     total = Cost()
     _add(domain, record, look, total, ())
     return total
+
+
+def includes_nothing(term: Term, look: Look) -> bool:
+    """Whether a term includes a name that has no SPF record, which is a permerror (§5.2)."""
+    return term.kind in ("include", "redirect=") and _record_at(term.value, look) is None
 
 
 def _add(domain: str, record: str, look: Look, total: Cost, above: tuple[str, ...]) -> None:

@@ -195,7 +195,7 @@ MISTAKES = [
     Mistake(
         "spf_invalid", "an include of nothing", _own, "spf",
         lambda w: w.put(DOMAIN, "TXT", _SPF.replace("~", "include:gone.example ~")),
-        "mismatch", ("gone.example",),
+        "mismatch", ("gone.example has no SPF record", f"replace it by {_SPF}"),
     ),
     Mistake(
         "spf_missing_include", "only the old service", _own, "spf",

@@ -83,6 +83,8 @@ ROWS: list[tuple[str, tuple[str, ...], str]] = [
         f"v=spf1 mx include:_spf.google.com {SES} -all",
     ),
     ("a word that is none", ("v=spf1 mx,a -all",), f"v=spf1 {SES} -all"),
+    ("an include of nothing", ("v=spf1 include:gone.example mx -all",), f"v=spf1 mx {SES} -all"),
+    ("a redirect to nothing", ("v=spf1 redirect=gone.example",), f"v=spf1 {SES} ~all"),
     ("in capitals", ("V=SPF1 MX -ALL",), f"v=spf1 MX {SES} -all"),
 ]
 
@@ -130,6 +132,7 @@ def test_what_was_changed_is_said() -> None:
     assert "'mx,a' is not a term of SPF" in said
     assert "a stood behind all" in said
     assert "redirect=other.example became include:other.example" in said
+    assert "other.example has no SPF record" in said
 
 
 def test_an_include_is_never_replaced_by_addresses() -> None:

@@ -311,6 +311,14 @@ def test_where_our_packets_do_not_reach_the_zones_servers_what_receivers_see_cou
     assert verdict.failure is None
 
 
+def test_tracking_has_a_status_of_its_own() -> None:
+    records = sets.own_set(extras=sets.EXTRAS)
+
+    assert World().judge(sets.own_set()).tracking == "disabled"
+    assert World().judge(records).tracking == "pending"
+    assert published(records).judge(records).tracking == "verified"
+
+
 def test_booleans_are_none_where_nothing_is_asked() -> None:
     verdict = World().judge(sets.own_set("receive_only"))
 
