@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.domains.compare import Comparison, Published, compare
@@ -187,6 +187,7 @@ def test_what_cannot_be_read_is_refused_by_name(about: str, text: str) -> None:
         read_export(text, "example.com")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for whole in (text, f"Type,Name,Value\n{text}", f"mail 300 IN {text}"):

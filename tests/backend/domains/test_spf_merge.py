@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import spf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.domains.spf_merge import SpfMerge, merge
@@ -85,6 +85,14 @@ ROWS: list[tuple[str, tuple[str, ...], str]] = [
     ("a word that is none", ("v=spf1 mx,a -all",), f"v=spf1 {SES} -all"),
     ("an include of nothing", ("v=spf1 include:gone.example mx -all",), f"v=spf1 mx {SES} -all"),
     ("a redirect to nothing", ("v=spf1 redirect=gone.example",), f"v=spf1 {SES} ~all"),
+    ("ours with a minus", (f"v=spf1 -{SES} mx -all",), f"v=spf1 mx {SES} -all"),
+    ("an address that is none", ("v=spf1 ip4:192.0.2.256 mx -all",), f"v=spf1 mx {SES} -all"),
+    ("another family", ("v=spf1 ip4:2001:db8::1 mx -all",), f"v=spf1 mx {SES} -all"),
+    (
+        "two that do not end",
+        ("v=spf1 mx", "v=spf1 ip4:192.0.2.1"),
+        f"v=spf1 ip4:192.0.2.1 mx {SES} ~all",
+    ),
     ("in capitals", ("V=SPF1 MX -ALL",), f"v=spf1 MX {SES} -all"),
 ]
 
@@ -133,6 +141,13 @@ def test_what_was_changed_is_said() -> None:
     assert "a stood behind all" in said
     assert "redirect=other.example became include:other.example" in said
     assert "other.example has no SPF record" in said
+
+
+def test_a_record_that_lets_anybody_send_is_kept_and_said() -> None:
+    result = merged("v=spf1 mx +all")
+
+    assert result.record == f"v=spf1 mx {SES} all"
+    assert any("anybody may send" in note for note in result.notes)
 
 
 def test_an_include_is_never_replaced_by_addresses() -> None:
@@ -221,6 +236,7 @@ def test_an_include_that_cannot_be_told_leaves_the_count_open() -> None:
     assert "SERVFAIL" in result.unknown
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     assert isinstance(parse(f"v=spf1 {text}"), tuple | str)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.domains.record import DomainRecord, Place
@@ -87,6 +87,7 @@ def test_what_is_unknown_on_one_side_is_never_missing_nor_wrong(name: str, side:
     assert {s.standing for s in (verdict.sending, verdict.receiving) if s} == {"unknown"}
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_single_failing_name_makes_a_right_record_wrong(data: st.DataObject) -> None:
     records = SETS[data.draw(st.sampled_from(sorted(SETS)))]()
@@ -104,6 +105,7 @@ def test_no_single_failing_name_makes_a_right_record_wrong(data: st.DataObject) 
     }
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_answers_and_records_does_not_matter(shuffle: random.Random) -> None:
     records = list(sets.own_set())
