@@ -184,6 +184,7 @@ def test_a_dmarc_policy_above_that_covers_the_domain_is_enough() -> None:
         "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 ~all",
         f"v=spf1 a:{HOST} ~all",
         "v=spf1 mx ~all",
+        "v=spf1 -ip4:203.0.113.9 ?a:old.example include:mine.example -all",
         "v=spf1 +ip4:192.0.2.25 +ip6:2001:DB8::25 ?all",
     ],
 )
