@@ -1,7 +1,7 @@
 """How is a provider's control API asked: domains, routes, webhooks?
 
-Unlike sending, every one of these calls may be made again. What is not there is a value; every other
-answer that is no success is a failure of the tree in `mailagent.errors`.
+Unlike sending, every one of these calls may be made again. What is not there is a value; every
+other answer that is no success is a failure of the tree in `mailagent.errors`.
 """
 
 from __future__ import annotations
