@@ -1,4 +1,4 @@
-"""SES is set up, checked and taken back. moto plays S3, SNS and receipt rules, we play identities."""
+"""SES is set up, checked and taken back: moto plays S3, SNS and rules, our own server the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.server import ThreadedMotoServer
 from moto.ses.exceptions import RuleDoesNotExist
 from moto.ses.models import SESBackend
@@ -43,7 +43,7 @@ def moto() -> Iterator[str]:
 
 def _told_whole(answer: SNSResponse) -> Any:
     """A topic's attributes as AWS gives them: moto keeps the version and does not say it."""
-    told = _TOLD(answer)
+    told: Any = _TOLD(answer)
     topic = answer.backend.get_topic(told.result["Attributes"]["TopicArn"])
     told.result["Attributes"]["SignatureVersion"] = getattr(topic, "signature_version", "1")
     return told
@@ -60,7 +60,8 @@ def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def client(aws: str, service: Any) -> Any:
-    return Access(service, REGION, *KEYS.values(), base_url=aws).client()
+    key_id, secret = KEYS.values()
+    return Access(service, REGION, key_id, secret, base_url=aws).client()
 
 
 @asynccontextmanager

@@ -133,6 +133,19 @@ async def test_a_lost_answer_that_no_look_explains_is_taken_back_too() -> None:
     assert place.there == {}
 
 
+async def test_a_step_that_fails_half_way_is_taken_back_too() -> None:
+    place = Place(a="wrong")
+    step = place.step("a")
+
+    async def make(_: Laid) -> None:
+        place.there["a"] = "half"
+        raise REFUSED
+
+    results = await set_up([Step("a", "a", step.look, make, step.undo)])
+    assert [one.outcome for one in results] == [Outcome.FAILED]
+    assert place.there == {"a": "wrong"}
+
+
 async def test_what_only_a_person_can_mend_waits_and_stops_nothing() -> None:
     async def look() -> Laid:
         return missing("in the sandbox", mend="ask for production access")
