@@ -33,7 +33,6 @@ class Mailgun:
     """Receives, keeps mail until it is fetched, reports, sends, and can be set up."""
 
     kind: ClassVar[str] = "mailgun"
-    collects_each_host: ClassVar[bool] = False
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:

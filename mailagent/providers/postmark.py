@@ -31,7 +31,6 @@ class Postmark:
     """Receives, reports, sends, and can be set up."""
 
     kind: ClassVar[str] = "postmark"
-    collects_each_host: ClassVar[bool] = False
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:

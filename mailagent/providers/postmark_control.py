@@ -5,14 +5,14 @@ An account's token is for its domains and servers, a server's token for its hook
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from mailagent.errors import Misconfigured
 from mailagent.providers.account import Account, House
 from mailagent.providers.api import TIMES, Api, Times, base_url
 from mailagent.providers.control import Control
 
-__all__ = ["ACCOUNT_TOKEN", "SERVER_TOKEN", "account_control", "hook", "open_control", "same_place"]
+__all__ = ["ACCOUNT_TOKEN", "SERVER_TOKEN", "account_control", "hook", "open_control"]
 
 ACCOUNT_TOKEN = "POSTMARK_ACCOUNT_TOKEN"  # noqa: S105 - the name of a setting
 SERVER_TOKEN = "POSTMARK_SERVER_TOKEN"  # noqa: S105 - the name of a setting
@@ -47,11 +47,3 @@ def hook(house: House, address: str) -> str:
     user = house.settings.value("POSTMARK_WEBHOOK_USER") or _USER
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
-
-
-def same_place(one: str, other: str) -> bool:
-    """Whether two addresses lead to the same host, whoever is named in them."""
-    try:
-        return bool(one) and urlsplit(one).hostname == urlsplit(other).hostname
-    except ValueError:
-        return False

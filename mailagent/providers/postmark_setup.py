@@ -20,7 +20,6 @@ from mailagent.providers.postmark_control import (
     account_control,
     hook,
     open_control,
-    same_place,
 )
 from mailagent.providers.postmark_domains import PostmarkDomains, listed
 from mailagent.providers.postmark_servers import mx_record
@@ -56,8 +55,8 @@ async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
             steps.append(_no_token_step(domain))
         steps += [
             _server_step(server),
-            _hook_step(server, brings),
-            _webhook_step(server, stream, tells),
+            _hook_step(server, house, brings),
+            _webhook_step(server, house, stream, tells),
             # The last that is made: with it mail begins to come.
             _inbound_domain_step(server, domain),
         ]
@@ -146,7 +145,7 @@ def _server_step(server: _Server) -> Step:
     return Step("server", "a server of ours", look, make, undo, (f"POST /servers {_NAME}",))
 
 
-def _hook_step(server: _Server, address: str) -> Step:
+def _hook_step(server: _Server, house: House, address: str) -> Step:
     wanted = {"InboundHookUrl": address, "RawEmailEnabled": True}
 
     async def look() -> Laid:
@@ -157,7 +156,7 @@ def _hook_step(server: _Server, address: str) -> Step:
         if now == wanted:
             return stands("as it should be")
         url = str(now["InboundHookUrl"] or "")
-        if url and not same_place(url, address):
+        if url and not house.is_ours(url):
             mend = "take its webhook away there, or give mailagent a server of its own"
             return differs("this server brings mail to another program", mend=mend)
         if not now["RawEmailEnabled"]:
@@ -177,7 +176,7 @@ def _hook_step(server: _Server, address: str) -> Step:
     return Step("inbound webhook", wants, look, make, undo, ("PUT /server InboundHookUrl",))
 
 
-def _webhook_step(server: _Server, stream: str, address: str) -> Step:
+def _webhook_step(server: _Server, house: House, stream: str, address: str) -> Step:
     wanted: dict[str, Any] = {
         "Url": address,
         "MessageStream": stream,
@@ -191,7 +190,7 @@ def _webhook_step(server: _Server, stream: str, address: str) -> Step:
         control = await server.control()
         told = await control.get("/webhooks", {"MessageStream": stream}) if control else None
         for one in (told or {}).get("Webhooks") or []:
-            if one.get("Url") == address:
+            if house.is_ours(str(one.get("Url")), events=True):
                 found: Mapping[str, Any] = one
                 return found
         return None
@@ -212,14 +211,15 @@ def _webhook_step(server: _Server, stream: str, address: str) -> Step:
         if laid.before:
             # Postmark lets a webhook's stream never change.
             triggers = {**(laid.before.get("Triggers") or {}), **wanted["Triggers"]}
-            await server.change("PUT", f"/webhooks/{laid.before['ID']}", {"Triggers": triggers})
+            changed = {"Url": address, "Triggers": triggers}
+            await server.change("PUT", f"/webhooks/{laid.before['ID']}", changed)
         else:
             await server.change("POST", "/webhooks", wanted)
 
     async def undo(laid: Laid) -> None:
         found = await ours()
         if found is not None and laid.before:
-            before = {"Triggers": laid.before.get("Triggers") or {}}
+            before = {key: laid.before.get(key) for key in ("Url", "Triggers")}
             await server.change("PUT", f"/webhooks/{found['ID']}", before)
         elif found is not None:
             await server.change("DELETE", f"/webhooks/{found['ID']}")
