@@ -64,7 +64,7 @@ class Mailgun:
     @classmethod
     @asynccontextmanager
     async def collector(cls, account: Account, house: House) -> AsyncIterator[Collects]:
-        control = mailgun_setup.control(account)
+        control = mailgun_setup.control(account, house.masked)
         try:
             yield MailgunRoutes(control, mailgun_setup.webhook(house), access(account)[1])
         finally:

@@ -6,7 +6,7 @@ Sources: those of `mailgun_domains` and `mailgun_routes`; Mailgun "Domain webhoo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,12 +28,13 @@ _MOST_ADDRESSES = 3
 _OFF = ("disabled", "", None)
 
 
-def control(account: Account) -> Control:
-    """Mailgun's control API for an account. Raises Misconfigured."""
+def control(account: Account, mask: Callable[[str], str] = str) -> Control:
+    """Mailgun's control API for an account; `mask` as `Control`. Raises Misconfigured."""
     key, region, base = access(account)
     other = "us" if region == "eu" else "eu"
     mend = f"a sending key may do nothing else; or the account is in MAILGUN_REGION={other}"
-    return Control("Mailgun", open_api(key, base), mends={401: mend, 403: mend, 404: mend})
+    mends = {401: mend, 403: mend, 404: mend}
+    return Control("Mailgun", open_api(key, base), mends=mends, mask=mask)
 
 
 def webhook(house: House) -> str:
@@ -45,7 +46,7 @@ def webhook(house: House) -> str:
 @asynccontextmanager
 async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
     """See `account.CanSetUp`."""
-    asked, domain = control(account), house.default_domain
+    asked, domain = control(account, house.masked), house.default_domain
     region = access(account)[1]
     domains = MailgunDomains(asked, wildcard=True)
     routes = MailgunRoutes(asked, webhook(house), region)

@@ -53,7 +53,7 @@ class Postmark:
     @asynccontextmanager
     async def collector(cls, account: Account, house: House) -> AsyncIterator[Collects]:
         address = hook(house, house.webhook("postmark", secret=True))
-        control = account_control(account)
+        control = account_control(account, house.masked)
         try:
             yield PostmarkServers(control, address)
         finally:

@@ -5,11 +5,12 @@ An account's token is for its domains and servers, a server's token for its hook
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 from mailagent.errors import Misconfigured
 from mailagent.providers.account import Account, House
-from mailagent.providers.api import TIMES, Api, Times, base_url
+from mailagent.providers.api import Api, base_url
 from mailagent.providers.control import Control
 
 __all__ = ["ACCOUNT_TOKEN", "SERVER_TOKEN", "account_control", "hook", "open_control"]
@@ -20,18 +21,20 @@ _API = "https://api.postmarkapp.com"
 _USER = "mailagent"
 
 
-def open_control(account: Account, token: str, *, of_server: bool, times: Times = TIMES) -> Control:
-    """One of both APIs, by its token. Raises Misconfigured."""
+def open_control(
+    account: Account, token: str, *, of_server: bool, mask: Callable[[str], str] = str
+) -> Control:
+    """One of both APIs, by its token; `mask` as `Control`. Raises Misconfigured."""
     base = base_url("POSTMARK_BASE_URL", account.settings.get("POSTMARK_BASE_URL", ""), _API)
     header = "X-Postmark-Server-Token" if of_server else "X-Postmark-Account-Token"
-    api = Api(base, secret=token, headers={header: token}, times=times)
+    api = Api(base, secret=token, headers={header: token})
     mend = f"look at {SERVER_TOKEN if of_server else ACCOUNT_TOKEN}"
-    return Control("Postmark", api, mends={401: mend, 403: mend})
+    return Control("Postmark", api, mends={401: mend, 403: mend}, mask=mask)
 
 
-def account_control(account: Account) -> Control:
+def account_control(account: Account, mask: Callable[[str], str] = str) -> Control:
     """The API of domains and servers. Raises Misconfigured without `POSTMARK_ACCOUNT_TOKEN`."""
-    return open_control(account, account.required(ACCOUNT_TOKEN), of_server=False)
+    return open_control(account, account.required(ACCOUNT_TOKEN), of_server=False, mask=mask)
 
 
 def hook(house: House, address: str) -> str:

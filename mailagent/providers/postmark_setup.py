@@ -43,9 +43,9 @@ async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
     async with AsyncExitStack() as stack:
         of_account = None
         if account.settings.get(ACCOUNT_TOKEN, "").strip():
-            of_account = account_control(account)
+            of_account = account_control(account, house.masked)
             stack.push_async_callback(of_account.close)
-        server = _Server(account, of_account)
+        server = _Server(account, house, of_account)
         stack.push_async_callback(server.close)
         steps: list[Step] = []
         if of_account is not None:
@@ -68,8 +68,9 @@ async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
 class _Server:
     """The server of the token that is set, else the one that we made by the account's token."""
 
-    def __init__(self, account: Account, of_account: Control | None) -> None:
+    def __init__(self, account: Account, house: House, of_account: Control | None) -> None:
         self.account, self.of_account = account, of_account
+        self._mask = house.masked
         self.token = account.settings.get(SERVER_TOKEN, "").strip()
         self._control: Control | None = None
 
@@ -91,7 +92,9 @@ class _Server:
                 made = await self.found()
                 token = next(iter((made or {}).get("ApiTokens") or ()), "")
             if token:
-                self._control = open_control(self.account, str(token), of_server=True)
+                self._control = open_control(
+                    self.account, str(token), of_server=True, mask=self._mask
+                )
         return self._control
 
     async def told(self) -> Mapping[str, Any] | None:

@@ -54,7 +54,7 @@ class SendGrid:
     @classmethod
     @asynccontextmanager
     async def collector(cls, account: Account, house: House) -> AsyncIterator[CollectsEachHost]:
-        asked = control(account)
+        asked = control(account, house.masked)
         try:
             yield SendGridParse(asked, house)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mailagent.errors import Misconfigured
 from mailagent.providers.account import Account
@@ -27,9 +27,9 @@ def access(account: Account) -> tuple[str, str]:
     return key, base_url("SENDGRID_BASE_URL", base, _APIS[region])
 
 
-def control(account: Account) -> Control:
-    """SendGrid's control API for an account. Raises Misconfigured."""
+def control(account: Account, mask: Callable[[str], str] = str) -> Control:
+    """SendGrid's control API for an account; `mask` as `Control`. Raises Misconfigured."""
     key, base = access(account)
     mend = "docs/providers/sendgrid.md lists what the key of a set-up may do"
     api = Api(base, secret=key, headers={"Authorization": f"Bearer {key}"})
-    return Control("SendGrid", api, mends={401: mend, 403: mend})
+    return Control("SendGrid", api, mends={401: mend, 403: mend}, mask=mask)

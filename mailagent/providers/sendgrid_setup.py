@@ -43,7 +43,7 @@ _AGAIN = "then run mailagent provider setup sendgrid again"
 @asynccontextmanager
 async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
     """See `account.CanSetUp`."""
-    asked, domain = control(account), house.default_domain
+    asked, domain = control(account, house.masked), house.default_domain
     region = account.settings.get("SENDGRID_REGION", "").strip().lower()
     domains, parse = SendGridDomains(asked, region=region), SendGridParse(asked, house)
     events = _EventWebhook(asked, house)
