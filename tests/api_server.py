@@ -58,12 +58,17 @@ class Request:
 class ApiServer:
     """`requests` holds what was read whole, also where no answer followed."""
 
-    script: Sequence[Reply | Fault] = ()
+    script: Sequence[Reply | Fault | None] = ()
+    """None leaves the request to `reply`."""
     requests: list[Request] = field(default_factory=list)
 
     def reply(self, request: Request) -> Reply:
         """What a request gets that the script says nothing of."""
         raise NotImplementedError
+
+    def now_does(self, *steps: Reply | Fault | None) -> None:
+        """Another script, for the next requests of a server that runs."""
+        self._script = list(steps)
 
     async def __aenter__(self) -> Self:
         self._script = list(self.script)
