@@ -17,24 +17,14 @@ import structlog
 from sqlalchemy import bindparam, exists, or_, select
 
 from mailagent import outbound
-from mailagent.errors import (
-    LostClaim,
-)
+from mailagent.errors import LostClaim
 from mailagent.flow import outbox, quotas, suppression
-from mailagent.flow.hand_over import (
-    RECIPIENT,
-    Due,
-    HandOver,
-    close_hand_overs,
-    end,
-    next_try,
-    set_state,
-    state_of,
-    tell,
-)
+from mailagent.flow.hand_over import Due, HandOver, state_of
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
+from mailagent.flow.recording import close_hand_overs
 from mailagent.flow.services import Services
+from mailagent.flow.settling import RECIPIENT, end, next_try, set_state, tell
 from mailagent.flow.states import RecipientState
 from mailagent.outgoing import Outgoing, Recipient
 from mailagent.store.tables import (
