@@ -16,6 +16,7 @@ from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
+from backend.outbound.suppression_endpoints import router as suppressions
 from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
 from backend.spending.endpoints import router as spending
@@ -36,6 +37,7 @@ ROUTERS: Sequence[APIRouter] = (
     documents,
     inboxes,
     outbound,
+    suppressions,
     providers,
     spending,
     purging,

@@ -32,6 +32,7 @@ from backend.cli import (
     rules,
     secret,
     serve,
+    suppressions,
     webhooks,
     workspaces,
 )
@@ -65,7 +66,7 @@ for _name, _commands in (
     ("unknown", outbound.unknown),
     ("purge", purge.commands),
     ("retention", retention.commands),
-    ("suppressions", outbound.suppressions_),
+    ("suppressions", suppressions.commands),
     ("webhook", webhooks.commands),
 ):
     app.add_typer(_commands, name=_name, no_args_is_help=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sqlalchemy import bindparam, case, exists, or_, select, update
+from sqlalchemy import bindparam, case, exists, select, update
 
 from mailagent import outbound
 from mailagent.errors import LostClaim
@@ -72,8 +72,7 @@ _LEAVING = (
         outbound_recipients.c.state == RecipientState.QUEUED,
         ~exists().where(
             suppressions.c.workspace_id == outbound_recipients.c.workspace_id,
-            suppressions.c.address.in_(bindparam("to", expanding=True)),
-            or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now")),
+            suppression.in_force(),
         ),
     )
     .values(state=RecipientState.SENDING, attempts=outbound_recipients.c.attempts + 1)
@@ -85,13 +84,8 @@ def commit_sending(
 ) -> None:
     holds(tx, SENDING, claim)
     _open_hand_over(tx, frame, recipients)
-    assert tx.workspace_id is not None
-    leaving = {
-        "recipients": [one.id for one in recipients],
-        "to": list(suppression.forms(tx.workspace_id, [one.address for one in recipients])),
-        "now": tx.now,
-        "account": frame.account,
-    }
+    asked = suppression.asked(tx, frame.row.from_address, [one.address for one in recipients])
+    leaving = {"recipients": [one.id for one in recipients], **asked}
     if tx.execute(_LEAVING, leaving).rowcount != len(recipients):
         # Cancelled, suppressed or taken since: the far side has seen nothing yet, and must not.
         raise LostClaim(f"send {frame.outbound_id}: a recipient may no longer be sent to")
@@ -234,6 +228,8 @@ def _record_one(
                 values["not_before"] = next_try(tx, recipient.id, retry_at, frame.row.expires_at)
         case Refused():
             values = {"state": RecipientState.REFUSED, "reason": outcome.reason[:500]}
+            if outcome.suppressed:
+                _suppress_as_they_do(tx, frame, recipient, outcome.reason)
         case None:
             values = {
                 "state": RecipientState.UNKNOWN,
@@ -241,6 +237,14 @@ def _record_one(
             }
     written = tx.execute(_UNANSWERED, {"recipient": recipient.id, **values}).rowcount == 1
     return str(values["state"]), written and values["state"] == RecipientState.QUEUED
+
+
+def _suppress_as_they_do(tx: Transaction, frame: Frame, recipient: Recipient, why: str) -> None:
+    """The provider writes to the address no more: nor do we, by any account."""
+    if suppression.suppress(tx, recipient.address, "at_provider", "auto", why):
+        what = f"nothing is sent to {recipient.address}"
+        note(tx, "suppression", what, f"suppressed at {frame.account}: {why}",
+             outbound_id=frame.outbound_id)  # fmt: skip
 
 
 def record_unknown(

@@ -9,12 +9,12 @@ is never in the hands of two. Suppression is checked here, last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy import bindparam, exists, or_, select
+from sqlalchemy import bindparam, exists, select
 
 from mailagent import outbound
 from mailagent.errors import LostClaim
@@ -31,7 +31,6 @@ from mailagent.store.tables import (
     addresses,
     agents,
     domains,
-    suppressions,
     workspaces,
 )
 from mailagent.store.transaction import AnyRow, Transaction
@@ -96,7 +95,8 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
         note(tx, "send", "refused", f"{outgoing.from_.address} is no address of this workspace",
              outbound_id=claim.id)  # fmt: skip
         queued = []
-    suppressed = _suppressed(tx, [one.address for one in queued])
+    to = [one.address for one in queued]
+    suppressed = suppression.stopped(tx, outgoing.from_.address, to)
     due: list[Recipient] = []
     for one in queued:
         if reason := suppressed.get(one.address.lower()):
@@ -274,16 +274,3 @@ def _only(own: AnyRow, outgoing: Outgoing) -> Sequence[str] | None:
     chosen = (own.agent_settings or {}).get("send_by")
     chosen = chosen or own.settings.get("send_by", {}).get(outgoing.from_.domain)
     return tuple(chosen) if chosen else None
-
-
-_STOPPED = select(suppressions.c.address, suppressions.c.reason, suppressions.c.detail).where(
-    suppressions.c.address.in_(bindparam("to", expanding=True)),
-    or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now")),
-)
-
-
-def _suppressed(tx: Transaction, to: Sequence[str]) -> Mapping[str, str]:
-    assert tx.workspace_id is not None
-    forms = suppression.forms(tx.workspace_id, to)
-    rows = tx.rows(_STOPPED, {"to": list(forms), "now": tx.now})
-    return {forms[row.address]: f"{row.reason}: {row.detail}" for row in rows}
