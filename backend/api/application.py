@@ -16,6 +16,7 @@ from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
+from backend.outbound.routing_endpoints import router as routing
 from backend.outbound.suppression_endpoints import router as suppressions
 from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
@@ -39,6 +40,7 @@ ROUTERS: Sequence[APIRouter] = (
     outbound,
     suppressions,
     providers,
+    routing,
     spending,
     purging,
     edges,

@@ -14,7 +14,7 @@ from backend.agents import service as agents
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import keyed
 from backend.installation import make_signing_key, webhook_settings
-from backend.outbound import accounts, accounts_probe
+from backend.outbound import accounts, accounts_probe, preferences
 from backend.outbound.account_schemas import AccountOut, ProbeOut
 from backend.outbound.accounts import Limits, Overview
 from backend.outbound.accounts_environment import (
@@ -23,6 +23,7 @@ from backend.outbound.accounts_environment import (
     FromEnvironment,
     of_environment,
 )
+from backend.outbound.routing_endpoints import PreferenceOut
 from mailagent.errors import Malformed, Misconfigured
 from mailagent.tokens import Secrets
 
@@ -153,14 +154,21 @@ def use(
 ) -> None:
     """Let one agent's mail, or one domain's, leave by these accounts alone, in this order."""
     shell: Shell = context.obj
-    if (agent is None) == (domain is None):
-        raise Malformed("--agent, --domain", "are for one of them each time: give one")
     for name in names or []:
         _find(shell, name)
     where = shell.workspace(workspace).id
     agent_id = shell.read(where, agents.get, agent).id if agent is not None else None
-    shell.write(where, accounts.choose_for, names or [], agent_id=agent_id, domain=domain)
-    shell.show(", ".join(names or []) or "the usual order", {"accounts": names or []})
+    made = shell.write(where, preferences.choose_for, names or [], agent_id=agent_id, domain=domain)
+    shell.show(", ".join(made.accounts) or "the usual order", made, PreferenceOut)
+
+
+@commands.command("preferences")
+def list_preferences(context: typer.Context, workspace: InWorkspace = None) -> None:
+    """What `use` has chosen in a workspace."""
+    shell: Shell = context.obj
+    found = shell.read(shell.workspace(workspace).id, preferences.listing)
+    rows = [(one.agent or one.domain, ", ".join(one.accounts)) for one in found]
+    shell.show(table(rows, empty="none: the usual order"), found, list[PreferenceOut])
 
 
 def _given(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from backend.outbound.account_health import Health, healths, score
 from backend.outbound.accounts_environment import SETTINGS, FromEnvironment
@@ -22,7 +22,7 @@ from mailagent.flow.accounts import ANY_DOMAIN, Described, describe
 from mailagent.outbound import CAPTURE, LOCAL, PERIODS
 from mailagent.providers import Account
 from mailagent.store import provider_accounts
-from mailagent.store.tables import account_standings, agents, workspaces
+from mailagent.store.tables import account_standings
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
@@ -30,7 +30,6 @@ __all__ = [
     "Limits",
     "Overview",
     "add",
-    "choose_for",
     "find",
     "limit",
     "overview",
@@ -183,33 +182,6 @@ def limit(tx: Transaction, name: str, limits: Limits) -> None:
                 raise Malformed("quotas", f"are numbers by {', '.join(PERIODS)}")
         values["quotas"] = {period: most for period, most in quotas.items() if most}
     _change(tx, name, values)
-
-
-def choose_for(
-    tx: Transaction, names: Sequence[str], *, agent_id: str | None = None, domain: str | None = None
-) -> None:
-    """Let an agent's mail, or a domain's, leave by these accounts alone, in this order; by none of
-    them it waits. No names leave it to the usual order. In the workspace of the transaction.
-    """
-    if agent_id is not None:
-        agent = agents.c.id == agent_id
-        settings = dict(tx.value(select(agents.c.settings).where(agent)) or {})
-        _set_or_drop(settings, "send_by", list(names))
-        tx.execute(update(agents).where(agent).values(settings=settings))
-    elif domain is not None:
-        here = workspaces.c.id == tx.workspace_id
-        settings = dict(tx.value(select(workspaces.c.settings).where(here)) or {})
-        by_domain = dict(settings.get("send_by", {}))
-        _set_or_drop(by_domain, domain.lower(), list(names))
-        _set_or_drop(settings, "send_by", by_domain)
-        tx.execute(update(workspaces).where(here).values(settings=settings))
-
-
-def _set_or_drop(settings: dict[str, Any], key: str, value: Any) -> None:
-    if value:
-        settings[key] = value
-    else:
-        settings.pop(key, None)
 
 
 def _change(tx: Transaction, name: str, values: Mapping[str, Any]) -> None:

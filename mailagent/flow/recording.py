@@ -75,7 +75,11 @@ _LEAVING = (
             suppression.in_force(),
         ),
     )
-    .values(state=RecipientState.SENDING, attempts=outbound_recipients.c.attempts + 1)
+    .values(
+        state=RecipientState.SENDING,
+        account=bindparam("by"),
+        attempts=outbound_recipients.c.attempts + 1,
+    )
 )
 
 
@@ -85,7 +89,7 @@ def commit_sending(
     holds(tx, SENDING, claim)
     _open_hand_over(tx, frame, recipients)
     asked = suppression.asked(tx, frame.row.from_address, [one.address for one in recipients])
-    leaving = {"recipients": [one.id for one in recipients], **asked}
+    leaving = {"recipients": [one.id for one in recipients], "by": frame.account, **asked}
     if tx.execute(_LEAVING, leaving).rowcount != len(recipients):
         # Cancelled, suppressed or taken since: the far side has seen nothing yet, and must not.
         raise LostClaim(f"send {frame.outbound_id}: a recipient may no longer be sent to")

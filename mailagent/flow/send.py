@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import ScalarSelect, bindparam, exists, select
 
 from mailagent import outbound
 from mailagent.errors import LostClaim
@@ -27,12 +28,7 @@ from mailagent.flow.services import Services
 from mailagent.flow.settling import RECIPIENT, end, next_try, set_state, tell
 from mailagent.flow.states import RecipientState
 from mailagent.outgoing import Outgoing, Recipient
-from mailagent.store.tables import (
-    addresses,
-    agents,
-    domains,
-    workspaces,
-)
+from mailagent.store.tables import account_preferences, addresses, domains, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, holds
 
@@ -109,7 +105,7 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
     if not due:
         end(tx, services, claim)
         return None
-    return Due(row, outgoing, tuple(due), _only(own, outgoing))
+    return Due(row, outgoing, tuple(due), _only(own))
 
 
 def _ways(services: Services, due: Due) -> list[_Way]:
@@ -228,13 +224,21 @@ def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[A
         tell(tx, services.settings, row, "expired")
 
 
+def _preferred(whose: str, name: str) -> ScalarSelect[Any]:
+    """The accounts that an operator chose for an agent, or a domain, of the workspace."""
+    table = account_preferences.c
+    of = (
+        table.workspace_id == workspaces.c.id,
+        table.whose == whose,
+        table.name == bindparam(name),
+    )
+    return select(table.accounts).where(*of).scalar_subquery()
+
+
 _OWN = select(
     workspaces.c.slug,
-    workspaces.c.settings,
-    select(agents.c.settings)
-    .where(agents.c.workspace_id == workspaces.c.id, agents.c.id == bindparam("agent"))
-    .scalar_subquery()
-    .label("agent_settings"),
+    _preferred("agent", "agent").label("of_agent"),
+    _preferred("domain", "domain").label("of_domain"),
     exists()
     .where(
         addresses.c.workspace_id == workspaces.c.id,
@@ -269,8 +273,7 @@ def _may_send_as(own: AnyRow, services: Services, address: str) -> bool:
     return bool(own.address and own.domain)
 
 
-def _only(own: AnyRow, outgoing: Outgoing) -> Sequence[str] | None:
+def _only(own: AnyRow) -> Sequence[str] | None:
     """The accounts that an operator chose for this mailbox, else for this domain."""
-    chosen = (own.agent_settings or {}).get("send_by")
-    chosen = chosen or own.settings.get("send_by", {}).get(outgoing.from_.domain)
+    chosen = own.of_agent or own.of_domain
     return tuple(chosen) if chosen else None

@@ -13,7 +13,7 @@ from backend.outbound.account_health import Health, score
 from backend.outbound.accounts_environment import of_environment
 from mailagent.sandbox import Sandbox
 from mailagent.store.engine import Store
-from mailagent.store.tables import agents, provider_accounts, workspaces
+from mailagent.store.tables import provider_accounts
 from tests.backend.api_client import key, open_api
 from tests.backend.mailroom import Mailroom, open_mailroom
 from tests.operation.terminal import Terminal
@@ -116,24 +116,27 @@ def test_an_account_of_the_environment_is_paused_and_limited_like_any_other(
 
 
 def test_one_agent_or_one_domain_is_bound_to_accounts(
-    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMTP_RELAY_URL", RELAY)
     mailagent.ok("workspace", "create", "acme")
     mailagent.ok("agent", "create", "hello")
-    mailagent.ok("provider", "use", "smtp", "--agent", "hello")
-    mailagent.ok("provider", "use", "smtp", "--domain", "Shop.example")
+    assert mailagent.ok("provider", "use", "smtp", "--agent", "hello") == "smtp"
+    mailagent.ok("provider", "use", "smtp", "--domain", "Acme.aexy.example")
 
-    store = Store(sqlite_url)
-    agent = store.read_now(None, lambda tx: tx.row(agents.select()))
-    space = store.read_now(None, lambda tx: tx.row(workspaces.select()))
-    store.close()
-    assert agent is not None
-    assert space is not None
-    assert agent.settings["send_by"] == ["smtp"]
-    assert space.settings["send_by"] == {"shop.example": ["smtp"]}
-    mailagent.ok("provider", "use", "--agent", "hello")
-    assert mailagent("provider", "use", "fax", "--agent", "hello").code == 1
+    assert mailagent("provider", "preferences", "--json").json == [
+        {"agent": None, "domain": "acme.aexy.example", "accounts": ["smtp"]},
+        {"agent": "hello", "domain": None, "accounts": ["smtp"]},
+    ]
+    assert mailagent.ok("provider", "use", "--agent", "hello") == "the usual order"
+    assert mailagent.ok("provider", "preferences") == "acme.aexy.example  smtp"
+    for words, problem in {
+        ("fax", "--agent", "hello"): "there is no provider account 'fax'",
+        ("smtp", "--domain", "else.example"): "is none of this workspace's",
+        ("smtp", "smtp", "--agent", "hello"): "names one of them twice",
+        ("smtp",): "are for one of them each time",
+    }.items():
+        assert problem in mailagent("provider", "use", *words).err
 
 
 # --- the environment --------------------------------------------------------------------------
@@ -233,6 +236,27 @@ async def test_only_the_operator_sees_accounts(room: Mailroom) -> None:
         assert (await api.delete(f"{PATH}/x")).status_code == 403
     async with open_api(room, await key(room)) as api:
         assert (await api.get(PATH)).status_code == 403
+
+
+@pytest.mark.asyncio
+async def test_the_operator_binds_a_workspaces_agent_or_domain_to_accounts(room: Mailroom) -> None:
+    new = {"kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": TOKEN}}
+    at, mine = "/email-infrastructure/routing", {"workspace": "shop"}
+    async with open_api(room, await key(room, workspace=OPERATOR)) as api:
+        assert (await api.post(PATH, json=new)).status_code == 201
+        for of in ({"agent": "hello"}, {"domain": "shop.aexy.example"}):
+            chosen = await api.put(at, json={**mine, **of, "accounts": ["postmark"]})
+            assert (chosen.status_code, chosen.json()["accounts"]) == (200, ["postmark"])
+        assert len((await api.get(at, params=mine)).json()) == 2
+        await api.put(at, json={**mine, "agent": "hello", "accounts": []})
+        (left,) = (await api.get(at, params=mine)).json()
+        assert left["domain"] == "shop.aexy.example"
+        missing = await api.put(at, json={**mine, "agent": "hello", "accounts": ["fax"]})
+        assert missing.status_code == 404
+        neither = await api.put(at, json={**mine, "accounts": ["postmark"]})
+        assert neither.status_code == 422
+    async with open_api(room, await key(room)) as api:
+        assert (await api.get(at, params=mine)).status_code == 403
 
 
 @pytest.mark.asyncio
