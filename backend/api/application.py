@@ -18,6 +18,7 @@ from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
 from backend.outbound.routing_endpoints import router as routing
 from backend.outbound.suppression_endpoints import router as suppressions
+from backend.outbound.warm_up_endpoints import router as warm_ups
 from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
 from backend.spending.endpoints import router as spending
@@ -41,6 +42,7 @@ ROUTERS: Sequence[APIRouter] = (
     suppressions,
     providers,
     routing,
+    warm_ups,
     spending,
     purging,
     edges,

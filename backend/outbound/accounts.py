@@ -13,12 +13,15 @@ from typing import Any
 
 from sqlalchemy import update
 
+from backend.outbound import warm_ups
 from backend.outbound.account_health import Health, healths, score
 from backend.outbound.accounts_environment import SETTINGS, FromEnvironment
 from backend.outbound.accounts_probe import checked
+from backend.outbound.warm_ups import Progress
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow import accounts as standing_of
 from mailagent.flow.accounts import ANY_DOMAIN, Described, describe
+from mailagent.flow.warm_ups import going_on
 from mailagent.outbound import CAPTURE, LOCAL, PERIODS
 from mailagent.providers import Account
 from mailagent.store import provider_accounts
@@ -60,6 +63,7 @@ class Overview:
     paused_until: datetime | None
     failures: int
     health: Health
+    warm_ups: tuple[Progress, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,10 @@ def overview(
         first=environment.first,
         default_domain=default_domain,
         now=tx.now,
+        warming=going_on(tx),
     )
-    known = healths(tx)
-    return tuple(_shown(one, known.get(one.account.name)) for one in found)
+    known, progress = healths(tx), warm_ups.overview(tx)
+    return tuple(_shown(one, known.get(one.account.name), progress) for one in found)
 
 
 def find(
@@ -191,7 +196,7 @@ def _change(tx: Transaction, name: str, values: Mapping[str, Any]) -> None:
     provider_accounts.changed(tx)
 
 
-def _shown(one: Described, health: Health | None) -> Overview:
+def _shown(one: Described, health: Health | None, progress: Sequence[Progress]) -> Overview:
     state = one.state
     return Overview(
         name=one.account.name,
@@ -206,4 +211,5 @@ def _shown(one: Described, health: Health | None) -> Overview:
         paused_until=state.paused_until,
         failures=state.failures,
         health=health or score({}, {}),
+        warm_ups=tuple(each for each in progress if each.account == one.account.name),
     )

@@ -178,4 +178,11 @@ class HandOver:
             self._alone,
             self._due.row,
             self._services.settings,
+            self._warming,
         )
+
+    @property
+    def _warming(self) -> str | None:
+        domain, default = self._due.outgoing.from_.domain, self._services.settings.default_domain
+        warm_up = self._state.warming(domain, default) if self._state is not None else None
+        return warm_up.domain if warm_up is not None else None

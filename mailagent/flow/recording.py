@@ -63,6 +63,8 @@ class Frame:
     """No other account may carry the mail: when to come back is for this one to say."""
     row: AnyRow
     settings: FlowSettings
+    warming: str | None
+    """The sending domain, where the account is warming up for it."""
 
 
 _LEAVING = (
@@ -199,6 +201,7 @@ _TAKEN = RECIPIENT.values(
     provider_id=bindparam("named"),
     account=bindparam("by"),
     sent_at=bindparam("at"),
+    warming=bindparam("for_domain"),
 )
 
 
@@ -214,6 +217,7 @@ def _record_one(
                 "named": outcome.provider_id,
                 "by": frame.account,
                 "at": tx.now,
+                "for_domain": frame.warming,
             }
             tx.execute(_TAKEN, {"recipient": recipient.id, **taken})
             ids = [*outcome.message_ids, *([outcome.provider_id] if outcome.provider_id else [])]

@@ -137,7 +137,7 @@ class _Walk:
         Says whether the claim was given back too: with the `last` way's last answer.
         """
         ended, again_at = False, self._way.choice.again_at
-        left, why = self._way.recipients, f"no account may carry it: {self._way.passed_over}"
+        left, why = self._way.recipients, self._way.choice.waits_for
         first = f"first that may carry it ({self._way.passed_over or 'none passed over'})"
         names = self._way.choice.accounts
         for place, name in enumerate(names):
@@ -188,17 +188,21 @@ class _Walk:
     async def _spent(
         self, name: str, recipients: tuple[Recipient, ...]
     ) -> tuple[datetime, str] | None:
-        """When to come back, and why, where a quota of the account leaves no room."""
+        """When to come back, and why, where a quota of the account, or a warm-up, has no room."""
         state = state_of(self._services, name)
-        if state is None or not state.quotas:
+        if state is None:
             return None
-        full = await self._services.store.write_unscoped(
-            quotas.take, name, state.quotas, len(recipients)
+        domain = self._due.outgoing.from_.domain
+        warm_up = state.warming(domain, self._services.settings.default_domain)
+        if not state.quotas and warm_up is None:
+            return None
+        return await self._services.store.write_unscoped(
+            quotas.take,
+            name,
+            state.quotas,
+            len(recipients),
+            warming=warm_up.domain if warm_up is not None else None,
         )
-        if full is None:
-            return None
-        until, quota = full
-        return until, f"the quota of {name} is used up: {quota.most} in a {quota.period}"
 
 
 def _wait(

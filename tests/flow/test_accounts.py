@@ -12,9 +12,12 @@ import pytest_asyncio
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
+from backend import health
 from backend.outbound import accounts as wishes
-from backend.outbound import preferences
+from backend.outbound import listing, preferences
 from backend.outbound.accounts import Limits
+from backend.outbound.listing import Filter
+from backend.paging import Window
 from backend.workspaces import service as workspaces
 from mailagent.flow import outbox, send
 from mailagent.flow.accounts import Accounts, Trouble, learn
@@ -236,7 +239,12 @@ async def test_an_account_carries_only_what_its_provider_has_verified(office: Of
     assert (await office.send()).account == "b"
     await office.wish(wishes.limit, "b", Limits(sends_for=["other.example"]))
     waiting = await office.send()
-    assert waiting.reason.startswith("no account may carry it: a sender domain not verified: shop.")
+    assert (waiting.state, waiting.account) == ("queued", None)
+    assert waiting.reason == f"sender domain not verified: shop.{DOMAIN} (by a, b)"
+    counted = await office.room.store.read_unscoped(health.count)
+    assert counted["outbound_waiting"]["sender domain not verified"] == 1
+    shown = await office.room.ask(listing.listing, Filter(state="queued"), Window())
+    assert shown.items[0].recipients[0].reason == waiting.reason
     # What is verified for the default domain sends for each workspace below it.
     await office.wish(wishes.limit, "b", Limits(sends_for=[DOMAIN]))
     assert (await office.send()).account == "b"
