@@ -22,6 +22,7 @@ from backend.outbound.warm_up_endpoints import router as warm_ups
 from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
 from backend.spending.endpoints import router as spending
+from backend.unrouted.endpoints import router as unrouted
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
 from mailagent.inbound import Acceptor
@@ -43,6 +44,7 @@ ROUTERS: Sequence[APIRouter] = (
     providers,
     routing,
     warm_ups,
+    unrouted,
     spending,
     purging,
     edges,

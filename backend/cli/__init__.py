@@ -33,6 +33,7 @@ from backend.cli import (
     secret,
     serve,
     suppressions,
+    unrouted,
     webhooks,
     workspaces,
 )
@@ -67,6 +68,7 @@ for _name, _commands in (
     ("purge", purge.commands),
     ("retention", retention.commands),
     ("suppressions", suppressions.commands),
+    ("unrouted", unrouted.commands),
     ("webhook", webhooks.commands),
 ):
     app.add_typer(_commands, name=_name, no_args_is_help=True)
