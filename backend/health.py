@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,6 +26,7 @@ from mailagent.doors.webhooks import HealthReport
 from mailagent.errors import Unauthentic
 from mailagent.flow import waiting
 from mailagent.flow.states import NEEDS_A_PERSON
+from mailagent.outbound import UNVERIFIED
 from mailagent.store.engine import Store
 from mailagent.store.standing import of_workspace
 from mailagent.store.tables import (
@@ -185,6 +186,13 @@ def count(tx: Transaction) -> dict[str, dict[str, int]]:
             select(outbound_mails.c.state, func.count())
             .where(outbound_mails.c.state == verbatim("queued"))
             .group_by(outbound_mails.c.state),
+            select(literal(UNVERIFIED), func.count(outbound_mails.c.id.distinct()))
+            .join(outbound_recipients, outbound_recipients.c.outbound_id == outbound_mails.c.id)
+            .where(
+                outbound_mails.c.state == verbatim("queued"),
+                outbound_recipients.c.state == verbatim("queued"),
+                outbound_recipients.c.reason.startswith(UNVERIFIED, autoescape=True),
+            ),
         ),
         "provider_accounts": _accounts(tx),
         "recipients_unknown": _by_state(

@@ -107,6 +107,8 @@ class Refused:
     reason: str
     about: Fault
     code: str | None = None
+    suppressed: bool = False
+    """The address is on the far side's own list: it writes there no more until a person lets it."""
 
 
 @dataclass(frozen=True, slots=True)

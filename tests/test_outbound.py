@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from mailagent.mail import Address
-from mailagent.outbound import AccountState, Choice, Skipped, choose, rest
+from mailagent.outbound import (
+    SCHEDULES,
+    AccountState,
+    Choice,
+    Rates,
+    Skipped,
+    WarmUp,
+    choose,
+    rest,
+    sending_domain,
+    trouble,
+)
 from mailagent.outgoing import Outgoing, OutgoingAttachment, Recipient
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
@@ -109,3 +122,83 @@ def test_an_account_rests_from_its_third_failure_on_for_ever_longer() -> None:
     assert [rest(failures, 0) for failures in (1, 2)] == [None, None]
     minutes = [found.total_seconds() / 60 for n in range(8) if (found := rest(3, n))]
     assert minutes == [0.5, 1, 2, 4, 8, 15, 15, 15]
+
+
+def test_a_mail_for_which_only_a_verified_domain_is_missing_says_just_that() -> None:
+    strangers = [AccountState(name, sends_for=frozenset({"other.example"})) for name in "ab"]
+    assert chosen(*strangers).waits_for == "sender domain not verified: acme.example (by a, b)"
+    mixed = chosen(strangers[0], AccountState("c", enabled=False)).waits_for
+    assert mixed == (
+        "no account may carry it: a sender domain not verified: acme.example; c switched off"
+    )
+    assert chosen().waits_for == "no account may carry it: "
+
+
+# --- warm-up ----------------------------------------------------------------------------------
+
+
+def test_every_schedule_grows_from_fifty_to_ten_thousand_without_a_leap() -> None:
+    assert sorted(SCHEDULES) == [7, 14, 21]
+    for days, caps in SCHEDULES.items():
+        assert (len(caps), caps[0], caps[-1]) == (days, 50, 10_000)
+        growth = [after / before for before, after in pairwise(caps)]
+        assert all(1.2 < one <= 2.7 for one in growth), growth
+
+
+@pytest.mark.parametrize(
+    ("passed", "day", "cap"),
+    [
+        (timedelta(), 1, 50),
+        (timedelta(hours=14), 1, 50),
+        (timedelta(hours=15), 2, 100),
+        (timedelta(days=6), 7, 10_000),
+        (timedelta(days=7), 8, None),
+        (timedelta(days=400), 8, None),
+        (timedelta(days=-3), 1, 50),
+    ],
+)
+def test_a_warm_up_goes_by_the_days_of_the_clock(
+    passed: timedelta, day: int, cap: int | None
+) -> None:
+    warm_up = WarmUp("acme.example", 7, NOW)
+    assert (warm_up.day(NOW + passed), warm_up.cap(NOW + passed)) == (day, cap)
+
+
+@pytest.mark.parametrize(
+    ("rates", "why"),
+    [
+        (Rates(), None),
+        (Rates(sent=49, bounced=49), None),
+        (Rates(sent=50, bounced=2), None),
+        (Rates(sent=100, bounced=5), None),
+        (Rates(sent=100, bounced=6), "6 of 100 bounced, over 5%"),
+        (Rates(sent=60, complained=1), None),
+        (Rates(sent=60, complained=2), "2 of 60 complained, over 0.1%"),
+        (Rates(sent=2_000, complained=2), None),
+        (Rates(sent=2_000, complained=3), "3 of 2000 complained, over 0.1%"),
+        (Rates(sent=200, due=100, delivered=90), None),
+        (Rates(sent=200, due=100, delivered=89), "89 of 100 delivered, under 90%"),
+        (Rates(sent=200, due=49, delivered=1), None),
+        # A relay reports no delivery, so that none says nothing.
+        (Rates(sent=200, due=200, delivered=0), None),
+    ],
+)
+def test_a_warm_up_stops_over_its_rates_and_not_for_too_few(rates: Rates, why: str | None) -> None:
+    assert trouble(rates) == why
+
+
+def test_a_paused_warm_up_passes_its_account_over_for_that_domain_alone() -> None:
+    paused = WarmUp("acme.example", 7, NOW, "6 of 100 bounced, over 5%")
+    account = AccountState("a", warm_ups=(WarmUp("other.example", 7, NOW), paused))
+    choice = chosen(account, AccountState("b"))
+    reason = "warming up for acme.example, which is paused: 6 of 100 bounced, over 5%"
+    assert choice == Choice(("b",), (Skipped("a", reason),))
+    account = AccountState("a", warm_ups=(replace(paused, paused=""),))
+    assert chosen(account, AccountState("b")).accounts == ("a", "b")
+
+
+def test_all_below_the_default_domain_are_one_sender() -> None:
+    assert sending_domain("shop.aexy.example", "aexy.example") == "aexy.example"
+    assert sending_domain("aexy.example", "aexy.example") == "aexy.example"
+    assert sending_domain("notaexy.example", "aexy.example") == "notaexy.example"
+    assert sending_domain("shop.example", "") == "shop.example"

@@ -33,6 +33,8 @@ PERMISSIONS: Mapping[str, str] = {
     "domain.delete": "remove domains",
     "provider.read": "see the accounts that carry mail (in the operator's workspace only)",
     "provider.manage": "add, change and remove those accounts (in the operator's workspace only)",
+    "unrouted.read": "read mail for nobody (in the operator's workspace only)",
+    "unrouted.manage": "remove mail for nobody (in the operator's workspace only)",
     "edge.hand_over": "hand mail over from an edge (in the operator's workspace only)",
 }
 """Every single permission, and in words what it allows."""

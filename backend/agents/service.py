@@ -20,7 +20,7 @@ from mailagent.agents import KINDS
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow.budgets import WINDOWS
 from mailagent.flow.directory import changed
-from mailagent.store.tables import addresses, agents, rules, workspaces
+from mailagent.store.tables import account_preferences, addresses, agents, rules, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
@@ -178,6 +178,7 @@ def remove(tx: Transaction, reference: str) -> None:
     if leading is not None:
         raise Conflict(f"the rule {leading!r} leads to {agent.handle}: change or remove it first")
     tx.execute(delete(addresses).where(addresses.c.agent_id == agent.id))
+    tx.execute(delete(account_preferences).filter_by(whose="agent", name=agent.id))
     tx.execute(
         update(agents).where(agents.c.id == agent.id).values(removed_at=tx.now, email_enabled=False)
     )

@@ -16,9 +16,13 @@ from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
+from backend.outbound.routing_endpoints import router as routing
+from backend.outbound.suppression_endpoints import router as suppressions
+from backend.outbound.warm_up_endpoints import router as warm_ups
 from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
 from backend.spending.endpoints import router as spending
+from backend.unrouted.endpoints import router as unrouted
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
 from mailagent.inbound import Acceptor
@@ -36,7 +40,11 @@ ROUTERS: Sequence[APIRouter] = (
     documents,
     inboxes,
     outbound,
+    suppressions,
     providers,
+    routing,
+    warm_ups,
+    unrouted,
     spending,
     purging,
     edges,

@@ -32,6 +32,8 @@ from backend.cli import (
     rules,
     secret,
     serve,
+    suppressions,
+    unrouted,
     webhooks,
     workspaces,
 )
@@ -65,7 +67,8 @@ for _name, _commands in (
     ("unknown", outbound.unknown),
     ("purge", purge.commands),
     ("retention", retention.commands),
-    ("suppressions", outbound.suppressions_),
+    ("suppressions", suppressions.commands),
+    ("unrouted", unrouted.commands),
     ("webhook", webhooks.commands),
 ):
     app.add_typer(_commands, name=_name, no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""`mailagent outbound · unknown · suppressions · send-test`: what goes out, and to whom not."""
+"""`mailagent outbound · unknown · send-test`: what goes out."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.shell import InWorkspace, Shell, table
+from backend.cli.shell import InWorkspace, Shell
 from backend.cli.writing import with_services
 from backend.inboxes.story import locate
-from backend.outbound import deciding, listing, suppressions, trial
+from backend.outbound import deciding, listing, trial
 from backend.outbound.listing import Filter, Summary
-from backend.outbound.schemas import OutboundDetailOut, OutboundOut, SuppressionOut, TrialOut
-from backend.paging import EVERYTHING, Window
-from backend.workspaces import service as workspaces
+from backend.outbound.schemas import OutboundDetailOut, OutboundOut, TrialOut
+from backend.paging import Window
 from mailagent.errors import Malformed, Misconfigured
 from mailagent.flow import lookup
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import RecipientState
 
-__all__ = ["outbound", "send_test", "suppressions_", "unknown"]
+__all__ = ["outbound", "send_test", "unknown"]
 
 _ACTOR = "cli"
 
@@ -31,7 +30,6 @@ outbound = typer.Typer(help="Mails that go out or went.", invoke_without_command
 unknown = typer.Typer(
     help="Mails of which nobody knows whether they were taken.", no_args_is_help=True
 )
-suppressions_ = typer.Typer(help="Addresses that nothing is sent to.", no_args_is_help=True)
 
 
 @outbound.callback()
@@ -47,7 +45,7 @@ def list_outbound(
     shell: Shell = context.obj
     mails = [
         mail
-        for id_ in _workspaces(shell, workspace)
+        for id_ in shell.workspaces(workspace)
         for mail in shell.read(id_, listing.listing, Filter(state), Window(limit)).items
     ]
     mails.sort(key=lambda mail: mail.created_at, reverse=True)
@@ -75,7 +73,7 @@ def cancel(context: typer.Context, id_: OutboundId) -> None:
 def list_unknown(context: typer.Context, workspace: InWorkspace = None) -> None:
     """The mails that wait for your word, after asking the providers that can be asked."""
     shell: Shell = context.obj
-    where = _workspaces(shell, workspace)
+    where = shell.workspaces(workspace)
     if any(shell.read(id_, deciding.unknown, limit=1) for id_ in where):
         try:
             with_services(shell, partial(_look_up, where))
@@ -108,42 +106,6 @@ def again(context: typer.Context, id_: OutboundId) -> None:
     _show(shell, [mail])
 
 
-@suppressions_.command("list")
-def list_suppressions(context: typer.Context, workspace: InWorkspace = None) -> None:
-    """Addresses that nothing is sent to, and why."""
-    shell: Shell = context.obj
-    kept = [
-        one
-        for id_ in _workspaces(shell, workspace)
-        for one in shell.read(id_, suppressions.listing, EVERYTHING).items
-    ]
-    rows = [(one.address, one.reason, f"{one.created_at:%Y-%m-%d}", one.detail) for one in kept]
-    shell.show(table(rows, empty="none"), kept, list[SuppressionOut])
-
-
-@suppressions_.command()
-def add(
-    context: typer.Context,
-    address: str,
-    workspace: InWorkspace = None,
-    detail: Annotated[str, typer.Option(help="Why, for whoever reads it later.")] = "",
-) -> None:
-    """Send nothing to an address any more."""
-    shell: Shell = context.obj
-    workspace_id = shell.workspace(workspace).id
-    made = shell.write(workspace_id, suppressions.add, address, detail=detail, actor=_ACTOR)
-    shell.show(made.address, made, SuppressionOut)
-
-
-@suppressions_.command()
-def remove(context: typer.Context, address: str, workspace: InWorkspace = None) -> None:
-    """Write to an address again."""
-    shell: Shell = context.obj
-    workspace_id = shell.workspace(workspace).id
-    gone = shell.write(workspace_id, suppressions.remove, address, actor=_ACTOR)
-    shell.show(gone.address, gone, SuppressionOut)
-
-
 def send_test(
     context: typer.Context,
     to: Annotated[str, typer.Argument(help="Whom to write to.")],
@@ -167,13 +129,6 @@ def send_test(
     shell.show(text, TrialOut.of(made), TrialOut)
     if made.state == RecipientState.QUEUED and not made.reason:
         shell.tell("no worker took it in 5 s: is mailagent serve running on this database?")
-
-
-def _workspaces(shell: Shell, reference: str | None) -> Sequence[str]:
-    """The workspace that was named, or all of them."""
-    if reference is not None:
-        return [shell.workspace(reference).id]
-    return [one.id for one in shell.read(None, workspaces.list_workspaces, EVERYTHING).items]
 
 
 def _mail(shell: Shell, id_: str) -> tuple[str, str]:

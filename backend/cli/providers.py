@@ -11,27 +11,23 @@ from typing import Annotated
 import typer
 
 from backend.agents import service as agents
-from backend.cli import provisioning
+from backend.cli import provisioning, warm_ups
+from backend.cli.accounts import environment_of, find, known, secrets_of
 from backend.cli.shell import InWorkspace, Shell, table
-from backend.cli.writing import keyed
-from backend.installation import make_signing_key, webhook_settings
-from backend.outbound import accounts, accounts_probe
+from backend.installation import make_signing_key
+from backend.outbound import accounts, accounts_probe, preferences
 from backend.outbound.account_schemas import AccountOut, ProbeOut
 from backend.outbound.accounts import Limits, Overview
-from backend.outbound.accounts_environment import (
-    SECRETS,
-    SETTINGS,
-    FromEnvironment,
-    of_environment,
-)
+from backend.outbound.accounts_environment import SECRETS, SETTINGS
+from backend.outbound.routing_endpoints import PreferenceOut
 from mailagent.errors import Malformed, Misconfigured
-from mailagent.tokens import Secrets
 
 __all__ = ["commands"]
 
 commands = typer.Typer(help="The accounts at providers that carry mail.")
 commands.command()(provisioning.setup)
 commands.command()(provisioning.check)
+commands.add_typer(warm_ups.commands, name="warm-up")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `list` shows it.")]
 Setting = Annotated[list[str] | None, typer.Option("--setting", help="NAME=VALUE; nothing secret.")]
@@ -61,7 +57,7 @@ def add(
 ) -> None:
     """Add an account. What is not given is taken from the environment, by the same names."""
     shell: Shell = context.obj
-    secrets = _secrets(shell)
+    secrets = secrets_of(shell)
     settings = _given(shell, kind, setting or [], file or [], stdin=stdin)
     made = shell.write(None, accounts.add, secrets, kind, settings, name=name, replace=replace)
     if priority is not None or sends_for:
@@ -70,15 +66,15 @@ def add(
     if kind == "smtp":
         domain = shell.settings.default_email_domain
         asyncio.run(make_signing_key(shell.store, secrets, domain))
-    _show(shell, [_find(shell, made)])
+    _show(shell, [find(shell, made)])
 
 
 @commands.command("list")
 def list_(context: typer.Context) -> None:
     """Every account in the order of preference, how it stands and how well it does."""
     shell: Shell = context.obj
-    _show(shell, shell.read(None, accounts.overview, *_known(shell)))
-    for conflict in _environment(shell).conflicts:
+    _show(shell, shell.read(None, accounts.overview, *known(shell)))
+    for conflict in environment_of(shell).conflicts:
         shell.tell(conflict)
 
 
@@ -86,7 +82,7 @@ def list_(context: typer.Context) -> None:
 def test(context: typer.Context, name: Name) -> None:
     """Ask the provider whether the account's credentials are good; sends nothing."""
     shell: Shell = context.obj
-    account = shell.read(None, accounts.opened, name, _secrets(shell), _environment(shell))
+    account = shell.read(None, accounts.opened, name, secrets_of(shell), environment_of(shell))
     told = asyncio.run(accounts_probe.probe(account))
     lines = [told.summary, *(f"  {word}: {value}" for word, value in told.facts.items())]
     shell.show("\n".join(lines), told, ProbeOut)
@@ -100,18 +96,18 @@ def pause(
 ) -> None:
     """Let nothing leave by an account until `resume`; mail goes by the others, or waits."""
     shell: Shell = context.obj
-    found = _find(shell, name)
+    found = find(shell, name)
     shell.write(None, accounts.pause, found.name, reason)
-    _show(shell, [_find(shell, name)])
+    _show(shell, [find(shell, name)])
 
 
 @commands.command()
 def resume(context: typer.Context, name: Name) -> None:
     """Use an account at once, whether a person paused it, the provider rejected it, or it rests."""
     shell: Shell = context.obj
-    found = _find(shell, name)
+    found = find(shell, name)
     shell.write(None, accounts.resume, found.name)
-    _show(shell, [_find(shell, name)])
+    _show(shell, [find(shell, name)])
 
 
 @commands.command("set")
@@ -129,11 +125,11 @@ def set_(
 ) -> None:
     """Change what an account may be used for, one of the environment too."""
     shell: Shell = context.obj
-    found = _find(shell, name)
+    found = find(shell, name)
     domains = None if sends_for is None else [one for one in sends_for if one.strip()]
     limits = Limits(priority, domains, _quotas(quota) if quota else None)
     shell.write(None, accounts.limit, found.name, limits)
-    _show(shell, [_find(shell, name)])
+    _show(shell, [find(shell, name)])
 
 
 @commands.command()
@@ -156,14 +152,21 @@ def use(
 ) -> None:
     """Let one agent's mail, or one domain's, leave by these accounts alone, in this order."""
     shell: Shell = context.obj
-    if (agent is None) == (domain is None):
-        raise Malformed("--agent, --domain", "are for one of them each time: give one")
     for name in names or []:
-        _find(shell, name)
+        find(shell, name)
     where = shell.workspace(workspace).id
     agent_id = shell.read(where, agents.get, agent).id if agent is not None else None
-    shell.write(where, accounts.choose_for, names or [], agent_id=agent_id, domain=domain)
-    shell.show(", ".join(names or []) or "the usual order", {"accounts": names or []})
+    made = shell.write(where, preferences.choose_for, names or [], agent_id=agent_id, domain=domain)
+    shell.show(", ".join(made.accounts) or "the usual order", made, PreferenceOut)
+
+
+@commands.command("preferences")
+def list_preferences(context: typer.Context, workspace: InWorkspace = None) -> None:
+    """What `use` has chosen in a workspace."""
+    shell: Shell = context.obj
+    found = shell.read(shell.workspace(workspace).id, preferences.listing)
+    rows = [(one.agent or one.domain, ", ".join(one.accounts)) for one in found]
+    shell.show(table(rows, empty="none: the usual order"), found, list[PreferenceOut])
 
 
 def _given(
@@ -208,27 +211,11 @@ def _quotas(words: Sequence[str]) -> Mapping[str, int]:
     return quotas
 
 
-def _secrets(shell: Shell) -> Secrets:
-    return Secrets(keyed(shell.settings).secret_keys())
-
-
-def _environment(shell: Shell) -> FromEnvironment:
-    return of_environment(webhook_settings(shell.settings).values)
-
-
-def _known(shell: Shell) -> tuple[Secrets, FromEnvironment, str]:
-    return _secrets(shell), _environment(shell), shell.settings.default_email_domain
-
-
-def _find(shell: Shell, name: str) -> Overview:
-    return shell.read(None, accounts.find, name, *_known(shell))
-
-
 def _show(shell: Shell, found: Sequence[Overview]) -> None:
     rows = []
     for one in found:
         health = one.health.word if one.health.score is None else f"{one.health.score}"
-        why = one.reason or "; ".join(one.health.reasons)
+        why = one.reason or "; ".join((*one.health.reasons, *map(warm_ups.in_words, one.warm_ups)))
         until = f" until {one.paused_until:%H:%M:%S}" if one.status == "resting" else ""
         rows.append((one.name, one.kind, f"{one.status}{until}", health, why))
     empty = "none: mail is captured, nothing is sent"

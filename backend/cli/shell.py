@@ -16,7 +16,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 import typer
 from pydantic import TypeAdapter
 
-from backend.paging import Window
+from backend.paging import EVERYTHING, Window
 from backend.workspaces import service as workspaces
 from backend.workspaces.service import Workspace
 from mailagent.errors import Malformed, Misconfigured, NotFound
@@ -98,6 +98,12 @@ class Shell:
         if len(found) > 1:
             raise Malformed("--workspace", "is missing, and there are several: name one")
         return found[0]
+
+    def workspaces(self, reference: str | None) -> Sequence[str]:
+        """The ids of the workspace of `--workspace`, or of all. Raises NotFound."""
+        if reference is not None:
+            return [self.workspace(reference).id]
+        return [one.id for one in self.read(None, workspaces.list_workspaces, EVERYTHING).items]
 
     def operators(self) -> Workspace:
         """The operator's workspace. Raises NotFound."""

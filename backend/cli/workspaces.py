@@ -88,6 +88,9 @@ def set_(
     catch_all: Annotated[
         str | None, typer.Option(help=f"Agent for mail that no address matches; {_CLEARS}.")
     ] = None,
+    bounce_suppression_days: Annotated[
+        str | None, typer.Option(help=f"Days that a permanent bounce stops mail; {_CLEARS}.")
+    ] = None,
 ) -> None:
     """Change settings of a workspace."""
     shell: Shell = context.obj
@@ -98,6 +101,7 @@ def set_(
         "usd_a_day": usd_a_day,
         "usd_a_month": usd_a_month,
         "catch_all_agent_id": catch_all,
+        "bounce_suppression_days": _number(bounce_suppression_days),
     }
     changes = {name: value or None for name, value in given.items() if value is not None}
     changes |= {name: 0 for name, value in given.items() if value == 0}
@@ -147,6 +151,7 @@ def _show(shell: Shell, workspace: Workspace) -> None:
         ("US dollars a day", settings.usd_a_day or "(no cap)"),
         ("US dollars in 30 days", settings.usd_a_month or "(no cap)"),
         ("catch-all", settings.catch_all_agent_id or "(none)"),
+        ("days that a bounce suppresses", settings.bounce_suppression_days or "(for ever)"),
     ]
     shell.show(table(rows, empty=""), workspace, WorkspaceOut)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 
-from backend.access.dependencies import Access, authenticated, services_of, settings_of
-from backend.access.principal import Principal
+from backend.access.dependencies import settings_of
 from backend.idempotency import Answer, Once
 from backend.installation import make_signing_key, webhook_settings
 from backend.outbound import accounts, accounts_probe, provisioning
@@ -23,45 +20,17 @@ from backend.outbound.account_schemas import (
     SetUpOut,
 )
 from backend.outbound.accounts import Limits, Overview
-from backend.outbound.accounts_environment import FromEnvironment, of_environment
+from backend.outbound.operator import MANAGER, READER, Operator
 from mailagent.errors import Malformed
 from mailagent.store.transaction import Transaction
-from mailagent.tokens import Secrets
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/email-infrastructure/providers", tags=["email infrastructure"])
 
 
-@dataclass(frozen=True, slots=True)
-class _Operator:
-    """Who may look at, or change, the accounts; and what they are read by."""
-
-    access: Access
-    environment: FromEnvironment
-
-    @property
-    def known(self) -> tuple[Secrets, FromEnvironment, str]:
-        services = self.access.services
-        return services.secrets, self.environment, services.settings.default_domain
-
-    def find(self, tx: Transaction, name: str) -> Overview:
-        return accounts.find(tx, name, *self.known)
-
-
-def _operator(permission: str) -> Any:
-    def dependency(request: Request, principal: Annotated[Principal, authenticated()]) -> _Operator:
-        access = Access(principal, principal.demand_operator(permission), services_of(request))
-        return _Operator(access, of_environment(webhook_settings(settings_of(request)).values))
-
-    return Depends(dependency)
-
-
-_READER, _MANAGER = _operator("provider.read"), _operator("provider.manage")
-
-
 @router.get("", response_model=list[AccountOut])
-async def list_providers(operator: _Operator = _READER) -> Sequence[Overview]:
+async def list_providers(operator: Operator = READER) -> Sequence[Overview]:
     """Every account in the order of preference, how it stands and how well it does."""
     store = operator.access.services.store
     return await store.read_unscoped(accounts.overview, *operator.known)
@@ -69,7 +38,7 @@ async def list_providers(operator: _Operator = _READER) -> Sequence[Overview]:
 
 @router.post("", response_model=AccountOut, status_code=201)
 async def add_provider(
-    body: AccountIn, once: Once, operator: _Operator = _MANAGER
+    body: AccountIn, once: Once, operator: Operator = MANAGER
 ) -> Answer[Overview]:
     """Add an account. Its settings are encrypted and never shown again."""
     services = operator.access.services
@@ -78,40 +47,38 @@ async def add_provider(
     return await once.write_unscoped(operator.access, _add, operator, body)
 
 
-def _add(tx: Transaction, operator: _Operator, body: AccountIn) -> Overview:
+def _add(tx: Transaction, operator: Operator, body: AccountIn) -> Overview:
     secrets = operator.access.services.secrets
     name = accounts.add(tx, secrets, body.kind, body.settings, name=body.name)
     return operator.find(tx, name)
 
 
 @router.get("/{name}", response_model=AccountOut)
-async def get_provider(name: str, operator: _Operator = _READER) -> Overview:
+async def get_provider(name: str, operator: Operator = READER) -> Overview:
     """One account."""
     return await operator.access.services.store.read_unscoped(_find, operator, name)
 
 
 @router.patch("/{name}", response_model=AccountOut)
-async def change_provider(
-    name: str, body: AccountChange, operator: _Operator = _MANAGER
-) -> Overview:
+async def change_provider(name: str, body: AccountChange, operator: Operator = MANAGER) -> Overview:
     """Change what an account may be used for, one of the environment too."""
     return await operator.access.services.store.write_unscoped(_change, operator, name, body)
 
 
 @router.post("/{name}/pause", response_model=AccountOut)
-async def pause_provider(name: str, body: PauseIn, operator: _Operator = _MANAGER) -> Overview:
+async def pause_provider(name: str, body: PauseIn, operator: Operator = MANAGER) -> Overview:
     """Let nothing leave by an account until it is resumed."""
     return await operator.access.services.store.write_unscoped(_pause, operator, name, body.reason)
 
 
 @router.post("/{name}/resume", response_model=AccountOut)
-async def resume_provider(name: str, operator: _Operator = _MANAGER) -> Overview:
+async def resume_provider(name: str, operator: Operator = MANAGER) -> Overview:
     """Use an account at once, whether a person paused it, the provider rejected it, or it rests."""
     return await operator.access.services.store.write_unscoped(_resume, operator, name)
 
 
 @router.post("/{name}/test", response_model=ProbeOut)
-async def probe_provider(name: str, operator: _Operator = _MANAGER) -> accounts_probe.Probe:
+async def probe_provider(name: str, operator: Operator = MANAGER) -> accounts_probe.Probe:
     """Ask the provider whether the credentials are good; sends nothing."""
     services = operator.access.services
     account = await services.store.read_unscoped(
@@ -122,7 +89,7 @@ async def probe_provider(name: str, operator: _Operator = _MANAGER) -> accounts_
 
 @router.post("/{name}/setup", response_model=SetUpOut)
 async def set_up_provider(
-    name: str, body: SetUpIn, request: Request, operator: _Operator = _MANAGER
+    name: str, body: SetUpIn, request: Request, operator: Operator = MANAGER
 ) -> provisioning.Report:
     """Make at the provider what should stand there; to ask twice makes nothing twice."""
     return await _carry_out(name, request, operator, "plan" if body.plan else "make")
@@ -130,20 +97,20 @@ async def set_up_provider(
 
 @router.post("/{name}/check", response_model=SetUpOut)
 async def check_provider(
-    name: str, request: Request, operator: _Operator = _MANAGER
+    name: str, request: Request, operator: Operator = MANAGER
 ) -> provisioning.Report:
     """Compare what stands at the provider with what should; changes nothing."""
     return await _carry_out(name, request, operator, "check")
 
 
 @router.delete("/{name}", status_code=204)
-async def remove_provider(name: str, operator: _Operator = _MANAGER) -> None:
+async def remove_provider(name: str, operator: Operator = MANAGER) -> None:
     """Forget an account and its credentials."""
     await operator.access.services.store.write_unscoped(accounts.remove, name)
 
 
 async def _carry_out(
-    name: str, request: Request, operator: _Operator, mode: provisioning.Mode
+    name: str, request: Request, operator: Operator, mode: provisioning.Mode
 ) -> provisioning.Report:
     services, settings = operator.access.services, settings_of(request)
     account = await services.store.read_unscoped(
@@ -161,23 +128,23 @@ async def _carry_out(
     return report
 
 
-def _find(tx: Transaction, operator: _Operator, name: str) -> Overview:
+def _find(tx: Transaction, operator: Operator, name: str) -> Overview:
     return operator.find(tx, name)
 
 
-def _change(tx: Transaction, operator: _Operator, name: str, body: AccountChange) -> Overview:
+def _change(tx: Transaction, operator: Operator, name: str, body: AccountChange) -> Overview:
     operator.find(tx, name)
     accounts.limit(tx, name, Limits(body.priority, body.sends_for, body.quotas))
     return operator.find(tx, name)
 
 
-def _pause(tx: Transaction, operator: _Operator, name: str, reason: str) -> Overview:
+def _pause(tx: Transaction, operator: Operator, name: str, reason: str) -> Overview:
     operator.find(tx, name)
     accounts.pause(tx, name, reason)
     return operator.find(tx, name)
 
 
-def _resume(tx: Transaction, operator: _Operator, name: str) -> Overview:
+def _resume(tx: Transaction, operator: Operator, name: str) -> Overview:
     operator.find(tx, name)
     accounts.resume(tx, name)
     return operator.find(tx, name)

@@ -14,6 +14,8 @@ __all__ = [
     "ProbeOut",
     "SetUpIn",
     "SetUpOut",
+    "WarmUpIn",
+    "WarmUpOut",
 ]
 
 
@@ -25,6 +27,45 @@ class HealthOut(BaseModel):
     score: int | None
     word: str
     reasons: list[str]
+
+
+class WarmUpIn(BaseModel):
+    """A domain that is new to an account, or to the world."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    account: str = Field(max_length=64)
+    domain: str = Field(max_length=253)
+    days: int = Field(default=14, description="7, 14 or 21")
+
+
+class RatesOut(BaseModel):
+    """What became of the recipients of three days; `due` is of whom the provider should know."""
+
+    sent: int
+    bounced: int
+    complained: int
+    due: int
+    delivered: int
+
+
+class WarmUpOut(BaseModel):
+    """How far a warm-up is; `cap` is null when it is over."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    account: str
+    domain: str
+    state: str = Field(description="warming, paused or active")
+    reason: str
+    days: int
+    day: int
+    cap: int | None
+    used: int
+    started_at: datetime
+    ended_at: datetime | None
+    rates: RatesOut
+    health: HealthOut
 
 
 class AccountOut(BaseModel):
@@ -44,6 +85,7 @@ class AccountOut(BaseModel):
     paused_until: datetime | None
     failures: int
     health: HealthOut
+    warm_ups: list[WarmUpOut]
 
 
 class AccountIn(BaseModel):

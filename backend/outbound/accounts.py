@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
+from backend.outbound import warm_ups
 from backend.outbound.account_health import Health, healths, score
 from backend.outbound.accounts_environment import SETTINGS, FromEnvironment
 from backend.outbound.accounts_probe import checked
+from backend.outbound.warm_ups import Progress
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow import accounts as standing_of
 from mailagent.flow.accounts import ANY_DOMAIN, Described, describe
+from mailagent.flow.warm_ups import going_on
 from mailagent.outbound import CAPTURE, LOCAL, PERIODS
 from mailagent.providers import Account
 from mailagent.store import provider_accounts
-from mailagent.store.tables import account_standings, agents, workspaces
+from mailagent.store.tables import account_standings
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
@@ -30,7 +33,6 @@ __all__ = [
     "Limits",
     "Overview",
     "add",
-    "choose_for",
     "find",
     "limit",
     "overview",
@@ -61,6 +63,7 @@ class Overview:
     paused_until: datetime | None
     failures: int
     health: Health
+    warm_ups: tuple[Progress, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,10 @@ def overview(
         first=environment.first,
         default_domain=default_domain,
         now=tx.now,
+        warming=going_on(tx),
     )
-    known = healths(tx)
-    return tuple(_shown(one, known.get(one.account.name)) for one in found)
+    known, progress = healths(tx), warm_ups.overview(tx)
+    return tuple(_shown(one, known.get(one.account.name), progress) for one in found)
 
 
 def find(
@@ -185,33 +189,6 @@ def limit(tx: Transaction, name: str, limits: Limits) -> None:
     _change(tx, name, values)
 
 
-def choose_for(
-    tx: Transaction, names: Sequence[str], *, agent_id: str | None = None, domain: str | None = None
-) -> None:
-    """Let an agent's mail, or a domain's, leave by these accounts alone, in this order; by none of
-    them it waits. No names leave it to the usual order. In the workspace of the transaction.
-    """
-    if agent_id is not None:
-        agent = agents.c.id == agent_id
-        settings = dict(tx.value(select(agents.c.settings).where(agent)) or {})
-        _set_or_drop(settings, "send_by", list(names))
-        tx.execute(update(agents).where(agent).values(settings=settings))
-    elif domain is not None:
-        here = workspaces.c.id == tx.workspace_id
-        settings = dict(tx.value(select(workspaces.c.settings).where(here)) or {})
-        by_domain = dict(settings.get("send_by", {}))
-        _set_or_drop(by_domain, domain.lower(), list(names))
-        _set_or_drop(settings, "send_by", by_domain)
-        tx.execute(update(workspaces).where(here).values(settings=settings))
-
-
-def _set_or_drop(settings: dict[str, Any], key: str, value: Any) -> None:
-    if value:
-        settings[key] = value
-    else:
-        settings.pop(key, None)
-
-
 def _change(tx: Transaction, name: str, values: Mapping[str, Any]) -> None:
     standing_of.standing(tx, name)
     same = account_standings.c.name == name
@@ -219,7 +196,7 @@ def _change(tx: Transaction, name: str, values: Mapping[str, Any]) -> None:
     provider_accounts.changed(tx)
 
 
-def _shown(one: Described, health: Health | None) -> Overview:
+def _shown(one: Described, health: Health | None, progress: Sequence[Progress]) -> Overview:
     state = one.state
     return Overview(
         name=one.account.name,
@@ -234,4 +211,5 @@ def _shown(one: Described, health: Health | None) -> Overview:
         paused_until=state.paused_until,
         failures=state.failures,
         health=health or score({}, {}),
+        warm_ups=tuple(each for each in progress if each.account == one.account.name),
     )

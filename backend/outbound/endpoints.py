@@ -1,4 +1,4 @@
-"""API: new mails, what became of outbound ones, decisions about unknown ones, suppressions."""
+"""API: new mails, what became of outbound ones, decisions about unknown ones."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ from backend.access.dependencies import Access, require, require_in_own
 from backend.agents import service as agents
 from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
-from backend.outbound import deciding, listing, suppressions, trial, writing
+from backend.outbound import deciding, listing, trial, writing
 from backend.outbound.listing import Filter, Summary
 from backend.outbound.schemas import (
     MessageIn,
     OutboundDetailOut,
     OutboundOut,
     QueuedOut,
-    SuppressionIn,
-    SuppressionOut,
     TrialIn,
     TrialOut,
 )
-from backend.outbound.suppressions import Suppression
 from backend.outbound.writing import Draft
 from backend.paging import Page
 from mailagent.flow.states import RecipientState
@@ -126,27 +123,3 @@ async def send_again(
         actor=access.actor,
         expiry=access.services.settings.send_expiry,
     )
-
-
-@router.get(f"{_WS}/suppressions", response_model=PageOf[SuppressionOut])
-async def list_suppressions(
-    window: Windowed, access: Access = require("outbound.read")
-) -> Page[Suppression]:
-    """Addresses that nothing is sent to, newest first."""
-    return await access.read(suppressions.listing, window)
-
-
-@router.post(f"{_WS}/suppressions", response_model=SuppressionOut, status_code=201)
-async def add_suppression(
-    body: SuppressionIn, once: Once, access: Access = require("outbound.manage")
-) -> Answer[Suppression]:
-    """Send nothing to an address any more."""
-    return await once.write(
-        access, suppressions.add, body.address, detail=body.detail, actor=access.actor
-    )
-
-
-@router.delete(f"{_WS}/suppressions/{{address}}", status_code=204)
-async def remove_suppression(address: str, access: Access = require("outbound.manage")) -> None:
-    """Write to an address again."""
-    await access.write(suppressions.remove, address, actor=access.actor)

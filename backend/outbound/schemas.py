@@ -21,8 +21,6 @@ __all__ = [
     "OutboundDetailOut",
     "OutboundOut",
     "QueuedOut",
-    "SuppressionIn",
-    "SuppressionOut",
     "TrialIn",
     "TrialOut",
 ]
@@ -216,27 +214,6 @@ class OutboundDetailOut(OutboundOut):
             ],
             events=[EventOut.model_validate(one, from_attributes=True) for one in mail.events],
         )
-
-
-class SuppressionIn(BaseModel):
-    """An address that nothing is sent to from now on."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    address: str
-    detail: str = Field(default="", max_length=500)
-
-
-class SuppressionOut(BaseModel):
-    """An address that nothing is sent to."""
-
-    id: str
-    address: str
-    reason: str
-    origin: str
-    detail: str
-    created_at: datetime
-    expires_at: datetime | None
 
 
 def _file(position: int, given: AttachmentIn) -> OutgoingAttachment:

@@ -42,6 +42,7 @@ class SettingsPatch(BaseModel):
     usd_a_day: Decimal | None = None
     usd_a_month: Decimal | None = None
     retention_days: int | None = None
+    bounce_suppression_days: int | None = None
     catch_all_agent_id: str | None = None
 
 
@@ -63,6 +64,7 @@ class WorkspaceSettingsOut(BaseModel):
     usd_a_day: Decimal | None
     usd_a_month: Decimal | None
     retention_days: int | None
+    bounce_suppression_days: int | None
     catch_all_agent_id: str | None
 
 

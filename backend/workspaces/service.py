@@ -54,6 +54,8 @@ class WorkspaceSettings:
     """The same within 30 days."""
     retention_days: int | None = None
     """After how many days a mail that is over loses its content; None: never."""
+    bounce_suppression_days: int | None = None
+    """For how many days a permanent bounce stops mail to its address; None: for ever."""
     catch_all_agent_id: str | None = None
     """Who gets mail that no address and no rule matches; None: it is refused at the door."""
 
@@ -186,6 +188,7 @@ _SETTINGS: Mapping[str, Callable[[Transaction, str, Any], Any]] = {
     "usd_a_day": _dollars,
     "usd_a_month": _dollars,
     "retention_days": _days,
+    "bounce_suppression_days": _days,
     "catch_all_agent_id": _catch_all,
 }
 

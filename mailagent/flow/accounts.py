@@ -23,15 +23,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mailagent import outbound
 from mailagent.errors import Misconfigured, Unauthentic
-from mailagent.flow import people
+from mailagent.flow import people, warm_ups
 from mailagent.flow.services import FlowSettings
-from mailagent.outbound import PERIODS, AccountState, Quota
+from mailagent.outbound import PERIODS, AccountState, Quota, WarmUp
 from mailagent.outgoing import Sends
 from mailagent.providers import Account, Surroundings, close_accounts, open_account
 from mailagent.store import provider_accounts
 from mailagent.store.engine import Store
 from mailagent.store.provider_accounts import StoredAccount
-from mailagent.store.tables import account_standings, versions, workspaces
+from mailagent.store.tables import account_standings, versions
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets
 
@@ -78,11 +78,12 @@ def describe(
     first: Sequence[str],
     default_domain: str,
     now: datetime,
+    warming: Mapping[str, tuple[WarmUp, ...]],
 ) -> tuple[Described, ...]:
     """Every account that is set up, in the order of preference.
 
-    `first` names accounts, or kinds, that go before all others. An account of the database stands
-    in for one of the environment that has its name.
+    `first` names accounts, or kinds, that go before all others; `warming` are warm-ups by account.
+    An account of the database stands in for one of the environment that has its name.
     """
     given: dict[str, tuple[Account, int, bool, str]] = {
         one.name: (one, 10 * number, True, "") for number, one in enumerate(environment, 1)
@@ -101,6 +102,7 @@ def describe(
         if row is not None and row.priority is not None:
             priority = row.priority
         state = _state(account, row, problem, fingerprint(secrets, account), default_domain)
+        state = replace(state, warm_ups=warming.get(account.name, ()))
         status, reason = _status(row, state, now)
         found.append(Described(account, from_environment, state, status, reason, priority))
 
@@ -162,8 +164,8 @@ class Accounts(Mapping[str, Sends]):
         async with self._refreshing:
             found = await self._store.read_unscoped(_load, self._version)
             if found is not None:
-                self._version, stored, standings_ = found
-                self._states = self._follow(stored, standings_)
+                self._version = found.version
+                self._states = self._follow(found)
 
     async def keep_fresh(self, wake: asyncio.Event, stop: asyncio.Event) -> None:
         """Follow changes until `stop`: at once when woken, else within a second."""
@@ -182,17 +184,16 @@ class Accounts(Mapping[str, Sends]):
         """Let go of every connection."""
         await close_accounts([*self._open.values(), *self._retired])
 
-    def _follow(
-        self, stored: Sequence[StoredAccount], rows: Mapping[str, AnyRow]
-    ) -> tuple[AccountState, ...]:
+    def _follow(self, found: _Found) -> tuple[AccountState, ...]:
         described = describe(
-            stored,
-            rows,
+            found.stored,
+            found.standings,
             self._secrets,
             environment=self._environment,
             first=self._first,
             default_domain=self._default_domain,
             now=self._store.now(),
+            warming=found.warming,
         )
         states = []
         for one in described:
@@ -282,13 +283,21 @@ def _status(row: AnyRow | None, state: AccountState, now: datetime) -> tuple[str
     return "active", ""
 
 
-def _load(
-    tx: Transaction, known: int
-) -> tuple[int, tuple[StoredAccount, ...], Mapping[str, AnyRow]] | None:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database says of accounts."""
+
+    version: int
+    stored: tuple[StoredAccount, ...]
+    standings: Mapping[str, AnyRow]
+    warming: Mapping[str, tuple[WarmUp, ...]]
+
+
+def _load(tx: Transaction, known: int) -> _Found | None:
     version = tx.value(select(versions.c.value).where(versions.c.name == "accounts"))
     if version == known:
         return None
-    return version, provider_accounts.stored(tx), standings(tx)
+    return _Found(version, provider_accounts.stored(tx), standings(tx), warm_ups.going_on(tx))
 
 
 # --- what is learned of an account ------------------------------------------------------------
@@ -392,10 +401,6 @@ def _set(tx: Transaction, name: str, values: Mapping[str, object]) -> None:
 
 
 def _tell_operator(tx: Transaction, settings: FlowSettings, name: str, reason: str) -> None:
-    oldest = select(workspaces.c.id).order_by(workspaces.c.created_at, workspaces.c.id).limit(1)
-    operator = tx.value(oldest)
-    if operator is None:
-        return
     text = (
         f"The provider rejected the credentials of the account {name}.\n\n"
         f"What it said: {reason}\n\n"
@@ -404,4 +409,4 @@ def _tell_operator(tx: Transaction, settings: FlowSettings, name: str, reason: s
         f"  mailagent provider test {name}\n  mailagent provider list\n"
     )
     subject = f"The account {name} was rejected by its provider"
-    people.notify(tx.of(operator), settings, None, subject, text)
+    people.notify_operator(tx, settings, subject, text)

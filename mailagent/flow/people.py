@@ -154,6 +154,14 @@ def notify(
     return to
 
 
+def notify_operator(tx: Transaction, settings: FlowSettings, subject: str, text: str) -> None:
+    """Queue one notice to the people of the operator's workspace, in an unscoped transaction."""
+    oldest = select(workspaces.c.id).order_by(workspaces.c.created_at, workspaces.c.id).limit(1)
+    operator = tx.value(oldest)
+    if operator is not None:
+        notify(tx.of(operator), settings, None, subject, text)
+
+
 def tell(
     tx: Transaction,
     settings: FlowSettings,

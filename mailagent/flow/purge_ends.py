@@ -76,8 +76,8 @@ class Others:
 
     event_ids: Sequence[str]
     turn_ids: Sequence[str]
-    suppressions: Sequence[tuple[str, str]]
-    """Id and address."""
+    suppressions: Sequence[tuple[str, str, str]]
+    """Id, address, and which of ours it stops."""
     invitation_ids: Sequence[str]
     thread_ids: Sequence[str]
     """Conversations that list the person as taking part."""
@@ -106,11 +106,12 @@ def others(tx: Transaction, target: Whole | Person) -> Others:
             by_event, by_turn = events.c.outbound_id.is_(None), turns.c.sender != ""
             by_address = by_invitation = true()
             in_thread = literal(1) == 0  # they went with their conversations
-    stopped = tx.rows(select(suppressions.c.id, suppressions.c.address).where(by_address))
+    columns = suppressions.c
+    stopped = tx.rows(select(columns.id, columns.address, columns.from_address).where(by_address))
     return Others(
         [row.id for row in tx.rows(select(events.c.id).where(by_event))],
         [row.id for row in tx.rows(select(turns.c.id).where(by_turn, turns.c.state != "running"))],
-        [(row.id, row.address) for row in stopped if not is_pseudonym(row.address)],
+        [tuple(row) for row in stopped if not is_pseudonym(row.address)],
         [row.id for row in tx.rows(select(answer_invitations.c.id).where(by_invitation))],
         [row.thread_id for row in tx.rows(select(participants.c.thread_id).where(in_thread))],
     )
@@ -130,10 +131,14 @@ def remove_others(tx: Transaction, target: Whole | Person, found: Others) -> Non
             )
         )
     assert tx.workspace_id is not None
-    for id_, address in found.suppressions:
+    for id_, address, from_address in found.suppressions:
         form = pseudonym(tx.workspace_id, address)
         # One that was purged before, and stopped again since, stands there already.
-        tx.execute(delete(suppressions).where(suppressions.c.address == form))
+        tx.execute(
+            delete(suppressions).where(
+                suppressions.c.address == form, suppressions.c.from_address == from_address
+            )
+        )
         tx.execute(
             update(suppressions).where(suppressions.c.id == id_).values(address=form, detail="")
         )

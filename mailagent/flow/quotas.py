@@ -1,7 +1,8 @@
-"""May an account be given a mail now? Its quotas, counted over all processes in the database.
+"""May an account be given a mail now? Its quotas, and the cap of a domain's warm-up.
 
-A row for each account and period of the clock; nothing is asked where no quota is set. What is put
-off comes back as fast as the quota lets it, and not all at once.
+Counted over all processes in the database, a row for each account and period of the clock; nothing
+is asked where nothing is set. What is put off comes back as fast as the quota lets it, and not all
+at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, select
 
+from mailagent.flow import warm_ups
 from mailagent.outbound import Quota
 from mailagent.store.tables import account_quotas
 from mailagent.store.transaction import Transaction
@@ -24,13 +26,19 @@ _COUNTED = select(account_quotas).where(account_quotas.c.account == bindparam("a
 
 
 def take(
-    tx: Transaction, account: str, quotas: Sequence[Quota], recipients: int
-) -> tuple[datetime, Quota] | None:
-    """Count a hand-over to so many recipients; or, uncounted, when to come back, and which quota.
+    tx: Transaction,
+    account: str,
+    quotas: Sequence[Quota],
+    recipients: int,
+    *,
+    warming: str | None = None,
+) -> tuple[datetime, str] | None:
+    """Count a hand-over to so many recipients; or, uncounted, when to come back, and why.
 
-    A hand-over larger than a whole quota passes at the beginning of a period: it would never fit.
+    `warming`: the sending domain, where the account is warming up for it. A hand-over larger than a
+    whole quota passes at the beginning of a period: it would never fit.
     """
-    tx.lock(f"quota {account}")
+    warm_ups.lock(tx, account)
     counted = {row.period: row for row in tx.rows(_COUNTED, {"account": account})}
     fresh: list[dict[str, object]] = []
     for quota in quotas:
@@ -44,8 +52,11 @@ def take(
         if used and used + recipients > quota.most:
             _write(tx, {**line, "used": used, "put_off": put_off + recipients})
             periods = 1 + min(put_off // max(quota.most, 1), _MOST_PERIODS_OFF)
-            return begun + quota.length * periods, quota
+            why = f"the quota of {account} is used up: {quota.most} in a {quota.period}"
+            return begun + quota.length * periods, why
         fresh.append({**line, "used": used + recipients, "put_off": put_off})
+    if warming is not None and (full := warm_ups.room(tx, account, warming, recipients)):
+        return full
     for line in fresh:
         _write(tx, line)
     return None

@@ -9,41 +9,26 @@ is never in the hands of two. Suppression is checked here, last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
-from sqlalchemy import bindparam, exists, or_, select
+from sqlalchemy import ScalarSelect, bindparam, exists, select
 
 from mailagent import outbound
-from mailagent.errors import (
-    LostClaim,
-)
+from mailagent.errors import LostClaim
 from mailagent.flow import outbox, quotas, suppression
-from mailagent.flow.hand_over import (
-    RECIPIENT,
-    Due,
-    HandOver,
-    close_hand_overs,
-    end,
-    next_try,
-    set_state,
-    state_of,
-    tell,
-)
+from mailagent.flow.hand_over import Due, HandOver, state_of
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
+from mailagent.flow.recording import close_hand_overs
 from mailagent.flow.services import Services
+from mailagent.flow.settling import RECIPIENT, end, next_try, set_state, tell
 from mailagent.flow.states import RecipientState
 from mailagent.outgoing import Outgoing, Recipient
-from mailagent.store.tables import (
-    addresses,
-    agents,
-    domains,
-    suppressions,
-    workspaces,
-)
+from mailagent.store.tables import account_preferences, addresses, domains, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, holds
 
@@ -106,7 +91,8 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
         note(tx, "send", "refused", f"{outgoing.from_.address} is no address of this workspace",
              outbound_id=claim.id)  # fmt: skip
         queued = []
-    suppressed = _suppressed(tx, [one.address for one in queued])
+    to = [one.address for one in queued]
+    suppressed = suppression.stopped(tx, outgoing.from_.address, to)
     due: list[Recipient] = []
     for one in queued:
         if reason := suppressed.get(one.address.lower()):
@@ -119,7 +105,7 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
     if not due:
         end(tx, services, claim)
         return None
-    return Due(row, outgoing, tuple(due), _only(own, outgoing))
+    return Due(row, outgoing, tuple(due), _only(own))
 
 
 def _ways(services: Services, due: Due) -> list[_Way]:
@@ -151,7 +137,7 @@ class _Walk:
         Says whether the claim was given back too: with the `last` way's last answer.
         """
         ended, again_at = False, self._way.choice.again_at
-        left, why = self._way.recipients, f"no account may carry it: {self._way.passed_over}"
+        left, why = self._way.recipients, self._way.choice.waits_for
         first = f"first that may carry it ({self._way.passed_over or 'none passed over'})"
         names = self._way.choice.accounts
         for place, name in enumerate(names):
@@ -202,17 +188,21 @@ class _Walk:
     async def _spent(
         self, name: str, recipients: tuple[Recipient, ...]
     ) -> tuple[datetime, str] | None:
-        """When to come back, and why, where a quota of the account leaves no room."""
+        """When to come back, and why, where a quota of the account, or a warm-up, has no room."""
         state = state_of(self._services, name)
-        if state is None or not state.quotas:
+        if state is None:
             return None
-        full = await self._services.store.write_unscoped(
-            quotas.take, name, state.quotas, len(recipients)
+        domain = self._due.outgoing.from_.domain
+        warm_up = state.warming(domain, self._services.settings.default_domain)
+        if not state.quotas and warm_up is None:
+            return None
+        return await self._services.store.write_unscoped(
+            quotas.take,
+            name,
+            state.quotas,
+            len(recipients),
+            warming=warm_up.domain if warm_up is not None else None,
         )
-        if full is None:
-            return None
-        until, quota = full
-        return until, f"the quota of {name} is used up: {quota.most} in a {quota.period}"
 
 
 def _wait(
@@ -238,13 +228,21 @@ def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[A
         tell(tx, services.settings, row, "expired")
 
 
+def _preferred(whose: str, name: str) -> ScalarSelect[Any]:
+    """The accounts that an operator chose for an agent, or a domain, of the workspace."""
+    table = account_preferences.c
+    of = (
+        table.workspace_id == workspaces.c.id,
+        table.whose == whose,
+        table.name == bindparam(name),
+    )
+    return select(table.accounts).where(*of).scalar_subquery()
+
+
 _OWN = select(
     workspaces.c.slug,
-    workspaces.c.settings,
-    select(agents.c.settings)
-    .where(agents.c.workspace_id == workspaces.c.id, agents.c.id == bindparam("agent"))
-    .scalar_subquery()
-    .label("agent_settings"),
+    _preferred("agent", "agent").label("of_agent"),
+    _preferred("domain", "domain").label("of_domain"),
     exists()
     .where(
         addresses.c.workspace_id == workspaces.c.id,
@@ -279,21 +277,7 @@ def _may_send_as(own: AnyRow, services: Services, address: str) -> bool:
     return bool(own.address and own.domain)
 
 
-def _only(own: AnyRow, outgoing: Outgoing) -> Sequence[str] | None:
+def _only(own: AnyRow) -> Sequence[str] | None:
     """The accounts that an operator chose for this mailbox, else for this domain."""
-    chosen = (own.agent_settings or {}).get("send_by")
-    chosen = chosen or own.settings.get("send_by", {}).get(outgoing.from_.domain)
+    chosen = own.of_agent or own.of_domain
     return tuple(chosen) if chosen else None
-
-
-_STOPPED = select(suppressions.c.address, suppressions.c.reason, suppressions.c.detail).where(
-    suppressions.c.address.in_(bindparam("to", expanding=True)),
-    or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now")),
-)
-
-
-def _suppressed(tx: Transaction, to: Sequence[str]) -> Mapping[str, str]:
-    assert tx.workspace_id is not None
-    forms = suppression.forms(tx.workspace_id, to)
-    rows = tx.rows(_STOPPED, {"to": list(forms), "now": tx.now})
-    return {forms[row.address]: f"{row.reason}: {row.detail}" for row in rows}

@@ -1,16 +1,39 @@
-"""Under which words does a suppressed address stand in the database?
+"""To which addresses is nothing sent, by which address of ours, and until when?
 
-As itself, or, once its person was purged, as a pseudonym: nothing is sent to it all the same, and
-the row no longer says to whom.
+A suppressed address stands in the database as itself, or, once its person was purged, as a
+pseudonym: nothing is sent to it all the same, and the row no longer says to whom. A suppression is
+for the whole workspace, or for what one of its addresses sends.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
-__all__ = ["forms", "is_pseudonym", "pseudonym"]
+from sqlalchemy import ColumnElement, bindparam, or_, select, update
 
+from mailagent.store.tables import suppressions, workspaces
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import new_id
+
+__all__ = [
+    "BOUNCE_DAYS",
+    "EVERYWHERE",
+    "asked",
+    "bounce_ends",
+    "forms",
+    "in_force",
+    "is_pseudonym",
+    "pseudonym",
+    "stopped",
+    "suppress",
+]
+
+EVERYWHERE = ""
+"""As `from_address`: whichever address of the workspace writes."""
+BOUNCE_DAYS = "bounce_suppression_days"
+"""The workspace's setting: for how many days a permanent bounce suppresses; unset is for ever."""
 _MARK = "sha256:"
 
 
@@ -31,3 +54,77 @@ def forms(workspace_id: str, addresses: Iterable[str]) -> Mapping[str, str]:
     """Every form under which these addresses may be suppressed → the address in lower case."""
     lower = [one.lower() for one in addresses]
     return {pseudonym(workspace_id, one): one for one in lower} | {one: one for one in lower}
+
+
+def in_force() -> ColumnElement[bool]:
+    """The condition on a suppression that stops a mail; give it `asked` as its parameters."""
+    return (
+        suppressions.c.address.in_(bindparam("to", expanding=True))
+        & suppressions.c.from_address.in_(bindparam("written_by", expanding=True))
+        & or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now"))
+    )
+
+
+def asked(tx: Transaction, from_address: str, to: Sequence[str]) -> dict[str, object]:
+    """The parameters of `in_force` for a mail from one of our addresses."""
+    assert tx.workspace_id is not None
+    written_by = [EVERYWHERE, from_address.lower()]
+    return {"to": list(forms(tx.workspace_id, to)), "written_by": written_by, "now": tx.now}
+
+
+_STOPPED = (
+    select(suppressions.c.address, suppressions.c.reason, suppressions.c.detail)
+    .where(in_force())
+    .order_by(suppressions.c.from_address)
+)
+
+
+def stopped(tx: Transaction, from_address: str, to: Sequence[str]) -> Mapping[str, str]:
+    """Of these recipients of a mail, those that nothing is sent to: lower-case address → why."""
+    assert tx.workspace_id is not None
+    known = forms(tx.workspace_id, to)
+    rows = tx.rows(_STOPPED, asked(tx, from_address, to))
+    return {known[row.address]: f"{row.reason}: {row.detail}" for row in rows}
+
+
+def suppress(
+    tx: Transaction,
+    address: str,
+    reason: str,
+    origin: str,
+    detail: str,
+    *,
+    from_address: str = EVERYWHERE,
+    expires_at: datetime | None = None,
+) -> bool:
+    """Stop sending to an address; whether that changed anything.
+
+    One that is there already stays as it is, unless it ends sooner than this one.
+    """
+    row: dict[str, object] = {
+        "address": address.lower(),
+        "from_address": from_address.lower(),
+        "reason": reason,
+        "origin": origin,
+        "detail": detail[:500],
+        "created_at": tx.now,
+        "expires_at": expires_at,
+    }
+    unique = ["workspace_id", "address", "from_address"]
+    if tx.insert_new(suppressions, {"id": new_id("sup"), **row}, unique=unique):
+        return True
+    there = update(suppressions).where(
+        suppressions.c.address == row["address"],
+        suppressions.c.from_address == row["from_address"],
+        suppressions.c.expires_at.is_not(None),
+    )
+    if expires_at is not None:
+        there = there.where(suppressions.c.expires_at < expires_at)
+    return tx.execute(there.values(row)).rowcount == 1
+
+
+def bounce_ends(tx: Transaction) -> datetime | None:
+    """Until when a permanent bounce of this moment suppresses, by the workspace's setting."""
+    here = select(workspaces.c.settings).where(workspaces.c.id == tx.workspace_id)
+    days = (tx.value(here) or {}).get(BOUNCE_DAYS)
+    return None if days is None else tx.now + timedelta(days=days)

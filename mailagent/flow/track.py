@@ -11,16 +11,17 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, select, update
 
+from mailagent.flow import suppression
 from mailagent.flow.directory import normalised
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import resettle
 from mailagent.flow.states import RecipientState
 from mailagent.mail import Complaint, Event, EventKind, FailedRecipient, Mail, NonDelivery
-from mailagent.store.tables import events, outbound_mails, outbound_recipients, suppressions
+from mailagent.store.tables import events, outbound_mails, outbound_recipients
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
 
-__all__ = ["from_mail", "record", "suppress"]
+__all__ = ["from_mail", "record"]
 
 _STATES = {
     EventKind.DELAYED: RecipientState.DELAYED,
@@ -116,7 +117,10 @@ def record(
     # A purge has taken the address of a mail that bounces late; the report may still name it.
     address = recipient.address or event.recipient
     if proven and address and event.kind in _REASONS:
-        suppress(tx, address, _REASONS[event.kind], "auto", event.detail)
+        hard = event.kind is EventKind.BOUNCED_HARD
+        ends = suppression.bounce_ends(tx) if hard else None
+        reason = _REASONS[event.kind]
+        suppression.suppress(tx, address, reason, "auto", event.detail, expires_at=ends)
     note(tx, "track", f"{address}: {event.kind}", event.detail, outbound_id=outbound_id)
     return f"{address}: {event.kind}"
 
@@ -146,22 +150,6 @@ def _merge(tx: Transaction, outbound_id: str, recipient: AnyRow) -> None:
         .values(state=state, reason=heaviest.detail[:500])
     )
     resettle(tx, outbound_id)
-
-
-def suppress(tx: Transaction, address: str, reason: str, origin: str, detail: str) -> bool:
-    """Stop sending to an address; whether it was not suppressed before."""
-    return tx.insert_new(
-        suppressions,
-        {
-            "id": new_id("sup"),
-            "address": address.lower(),
-            "reason": reason,
-            "origin": origin,
-            "detail": detail[:500],
-            "created_at": tx.now,
-        },
-        unique=["workspace_id", "address"],
-    )
 
 
 def _by_return_path(tx: Transaction, secrets: Secrets, mail: Mail) -> AnyRow | None:

@@ -173,11 +173,14 @@ def _outcome(
     if code == _MAINTENANCE or answer.status in (408, 429, 500, 503):
         raise TransientFailure(reason, code=shown, retry_at=wait_of(answer, now))
     if code in (_INVALID_REQUEST, _INACTIVE_RECIPIENT) and (accused := _accused(words, to)):
-        refused = Refused(reason, about="recipient", code=shown)
+        inactive = code == _INACTIVE_RECIPIENT
+        refused = Refused(reason, about="recipient", code=shown, suppressed=inactive)
         again = Later(f"refused for another recipient; {reason}", code=shown)
         return {one: refused if one in accused else again for one in to}
     if code == _INACTIVE_RECIPIENT:
-        return dict.fromkeys(to, Refused(reason, about="recipient", code=shown))
+        # Whom it means it does not say: of several, none is taken for the one.
+        refused = Refused(reason, about="recipient", code=shown, suppressed=len(to) == 1)
+        return dict.fromkeys(to, refused)
     if answer.status >= 500 or (answer.status < 300 and not code):
         raise UncertainDelivery(f"an answer that Postmark does not document: {reason}", code=shown)
     raise PermanentFailure(
@@ -191,7 +194,8 @@ def _outcome(
 def _sent(message_id: str, words: str, to: Sequence[Recipient], named: Addressing) -> HandedOver:
     """Taken, except for those whom Postmark writes to no more and says so in words."""
     sent = Sent(message_id, f"{words}{named.remark}", (header_id(message_id),))
-    refused = Refused(f"Postmark: {words}", about="recipient", code=f"200/{_INACTIVE_RECIPIENT}")
+    code = f"200/{_INACTIVE_RECIPIENT}"
+    refused = Refused(f"Postmark: {words}", about="recipient", code=code, suppressed=True)
     inactive = _accused(words, to) if "inactive addresses" in words else ()
     return {one: refused if one in inactive else sent for one in to}
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import delete, select, update
 
-from mailagent.store.tables import account_quotas, account_standings, provider_accounts, versions
+from mailagent.store.tables import (
+    account_quotas,
+    account_standings,
+    provider_accounts,
+    versions,
+    warm_ups,
+)
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets
 
@@ -60,6 +66,7 @@ def remove(tx: Transaction, name: str) -> bool:
     found = tx.execute(delete(provider_accounts).where(provider_accounts.c.name == name)).rowcount
     tx.execute(delete(account_standings).where(account_standings.c.name == name))
     tx.execute(delete(account_quotas).where(account_quotas.c.account == name))
+    tx.execute(delete(warm_ups).where(warm_ups.c.account == name))
     changed(tx)
     return found == 1
 

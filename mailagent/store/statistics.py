@@ -21,6 +21,7 @@ _MANY = 1_000_000
 _FEW = 1_000
 _FEW_ROWS = frozenset(
     {
+        "account_preferences",
         "addresses",
         "agents",
         "api_keys",
@@ -35,6 +36,7 @@ _FEW_ROWS = frozenset(
         "signing_keys",
         "suppressions",
         "versions",
+        "warm_ups",
         "workspaces",
     }
 )
@@ -48,6 +50,8 @@ _VALUES = {
     "archived_at": 10,
     "sender": 20_000,
     "from_address": 20_000,
+    "account": 4,
+    "warming": 4,
 }
 """How many different values a column has in a table that grows, where they are not nearly as many
 as its rows.
@@ -61,6 +65,7 @@ _HOLDS = {
     "ix_deliveries_held": _OPEN,
     "ix_outbound_mails_due": _OPEN,
     "ix_outbound_recipients_unknown": _OPEN,
+    "ix_outbound_recipients_warming": 100_000,
     "ix_threads_ready": _OPEN,
     "uq_turns_running_thread": _OPEN,
 }

@@ -493,8 +493,11 @@ outbound_recipients = Table(
     Column("account", String(64)),
     Column("provider_id", String(255)),
     Column("sent_at", Moment),
+    # The sending domain, where its account was warming up for it: what the rates are counted from.
+    Column("warming", String(253)),
     Index("ix_outbound_recipients_outbound_id", "outbound_id"),
     Index("ix_outbound_recipients_provider_id", "provider_id"),
+    _where("ix_outbound_recipients_warming", "account, warming, sent_at", "warming IS NOT NULL"),
     _where("ix_outbound_recipients_unknown", "workspace_id", "state = 'unknown'"),
 )
 
@@ -556,6 +559,38 @@ account_quotas = Table(
     Column("put_off", Integer, nullable=False),
 )
 
+account_preferences = Table(
+    "account_preferences",
+    metadata,
+    Column("workspace_id", String(48), ForeignKey("workspaces.id"), primary_key=True),
+    # `agent` or `domain`, and its id or name: by which accounts its mail leaves, in their order.
+    Column("whose", String(8), primary_key=True),
+    Column("name", String(253), primary_key=True),
+    Column("accounts", Json, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+warm_ups = Table(
+    "warm_ups",
+    metadata,
+    # Of no workspace: all those below the default domain are one sender to the world.
+    Column("account", String(64), primary_key=True),
+    Column("domain", String(253), primary_key=True),
+    Column("days", Integer, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("paused_at", Moment),
+    # `rates` or `person`: only what the rates paused goes on by itself.
+    Column("paused_by", String(8)),
+    Column("reason", Text, nullable=False),
+    # A person who lets it go on takes what was before as dealt with.
+    Column("judged_from", Moment, nullable=False),
+    # As in `account_quotas`, for a day.
+    Column("counted_at", Moment, nullable=False),
+    Column("used", Integer, nullable=False),
+    Column("put_off", Integer, nullable=False),
+)
+
 answer_invitations = Table(
     "answer_invitations",
     metadata,
@@ -595,12 +630,15 @@ suppressions = Table(
     _id(),
     _workspace(),
     Column("address", String(320), nullable=False),
+    # The address of ours that it stops; empty for all of the workspace (a NULL would be unlike
+    # every other in the constraint).
+    Column("from_address", String(320), nullable=False, server_default=""),
     Column("reason", String(24), nullable=False),
     Column("origin", String(16), nullable=False),
     Column("detail", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment),
-    UniqueConstraint("workspace_id", "address"),
+    UniqueConstraint("workspace_id", "address", "from_address"),
 )
 
 replay_tokens = Table(

@@ -207,6 +207,7 @@ def test_settings_are_given_and_taken_back(acme: Terminal) -> None:
         "usd_a_day": None,
         "usd_a_month": None,
         "retention_days": None,
+        "bounce_suppression_days": None,
         "catch_all_agent_id": None,
     }
     wrong = acme("workspace", "set", "acme", "--turns-per-sender", "many")

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from backend.cli import inbox as inbox_commands
 from backend.cli import outbound as outbound_commands
+from backend.cli import suppressions as suppressions_commands
 from backend.cli.shell import Shell
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.outgoing import Handoff, Silence
@@ -38,7 +39,7 @@ def _commands() -> typer.Typer:
     app.command("send-test")(outbound_commands.send_test)
     app.add_typer(outbound_commands.outbound, name="outbound")
     app.add_typer(outbound_commands.unknown, name="unknown")
-    app.add_typer(outbound_commands.suppressions_, name="suppressions")
+    app.add_typer(suppressions_commands.commands, name="suppressions")
     return app
 
 

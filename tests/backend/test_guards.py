@@ -1,9 +1,13 @@
-"""The settings of block lists, sealers, filter and relay reach what they are about."""
+"""The settings of block lists, sealers, filter, relay and providers reach what they are about."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
+from backend.app import serving
 from backend.installation import installation
 from backend.smtp import make_certificate, make_door
 from mailagent.doors.smtp import listening_socket
@@ -79,3 +83,29 @@ async def test_an_installation_that_ends_says_goodbye_to_its_relay(
                 outcomes = await account.send(outgoing(), [ALICE], committing=Commits())
                 assert isinstance(outcomes[ALICE], Sent)
     assert (sink.connections, sink.commands[-1]) == (1, "QUIT")
+
+
+async def test_what_contradicts_itself_is_told_at_the_start(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    given = settings(
+        tmp_path,
+        DATABASE_URL=sqlite_url,
+        DEFAULT_EMAIL_PROVIDER="ses",
+        EMAIL_PROVIDER_TYPE="sendgrid",
+        AWS_REGION="us-east-1",
+        AWS_SES_REGION="eu-west-1",
+    )
+    async with installation(given) as shared:
+        with capture_logs() as logs:
+            async with serving(shared, (), host="127.0.0.1", stop=asyncio.Event()):
+                pass
+    told = [line["said"] for line in logs if line["event"] == "settings.conflict"]
+    assert [line["log_level"] for line in logs if line["event"] == "settings.conflict"] == [
+        "warning"
+    ] * 3
+    assert told[0].startswith("DEFAULT_EMAIL_PROVIDER is ses and EMAIL_PROVIDER_TYPE is sendgrid")
+    assert told[1] == (
+        "EMAIL_PROVIDER_TYPE is sendgrid, and SENDGRID_API_KEY is not set: no mail leaves by it"
+    )
+    assert told[2].startswith("AWS_SES_REGION is eu-west-1 and AWS_REGION is us-east-1")

@@ -1,4 +1,4 @@
-"""What goes out, what a person may decide about it, and to whom nothing is sent."""
+"""What goes out, and what a person may decide about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select, update
 
-from backend.outbound import deciding, suppressions, trial, writing
+from backend.outbound import deciding, trial, writing
 from backend.outbound.listing import Filter, OutboundMail, get, listing
 from backend.outbound.writing import Draft, Queued, mailbox
 from backend.paging import Window
@@ -280,7 +280,7 @@ async def test_nothing_is_decided_about_a_mail_that_is_not_unknown(room: Mailroo
         await room.store.write("wsp_other", deciding.cancel, queued.id, actor="cli")
 
 
-# --- lists and suppressions -------------------------------------------------------------------
+# --- lists ------------------------------------------------------------------------------------
 
 
 async def test_a_list_is_filtered_and_paged(room: Mailroom) -> None:
@@ -292,30 +292,3 @@ async def test_a_list_is_filtered_and_paged(room: Mailroom) -> None:
 
     assert sorted(one.id for one in (*waiting.items, *rest.items)) == sorted(queued[1:])
     assert (await room.ask(listing, Filter(agent_id="agt_none"), Window())).items == ()
-
-
-async def test_nothing_is_sent_to_a_suppressed_address_until_it_is_removed(
-    room: Mailroom,
-) -> None:
-    await room.do(suppressions.add, "Ann@Customer.example", detail="asked us", actor="cli")
-    queued = await write(room)
-    await room.work()
-    assert (await seen(room, queued.id)).summary.state == "suppressed"
-    (kept,) = (await room.ask(suppressions.listing, Window())).items
-    assert (kept.address, kept.reason, kept.origin) == ("ann@customer.example", "manual", "manual")
-
-    await room.do(suppressions.remove, "ann@customer.example", actor="cli")
-    again = await write(room)
-    await room.work()
-
-    assert (await seen(room, again.id)).summary.state == "sent"
-
-
-async def test_a_suppression_is_checked_when_it_is_added_and_removed(room: Mailroom) -> None:
-    with pytest.raises(Malformed, match="address"):
-        await room.do(suppressions.add, "nobody", detail="", actor="cli")
-    await room.do(suppressions.add, ANN.address, detail="", actor="cli")
-    with pytest.raises(Conflict):
-        await room.do(suppressions.add, ANN.address.upper(), detail="", actor="cli")
-    with pytest.raises(NotFound):
-        await room.do(suppressions.remove, "else@customer.example", actor="cli")

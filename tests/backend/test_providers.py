@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from backend.outbound.account_health import Health, score
+from backend.outbound.account_health import Health, of_rates, score
 from backend.outbound.accounts_environment import of_environment
+from mailagent.outbound import Rates
 from mailagent.sandbox import Sandbox
 from mailagent.store.engine import Store
-from mailagent.store.tables import agents, provider_accounts, workspaces
+from mailagent.store.tables import provider_accounts
 from tests.backend.api_client import key, open_api
 from tests.backend.mailroom import Mailroom, open_mailroom
 from tests.operation.terminal import Terminal
@@ -116,24 +117,52 @@ def test_an_account_of_the_environment_is_paused_and_limited_like_any_other(
 
 
 def test_one_agent_or_one_domain_is_bound_to_accounts(
-    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMTP_RELAY_URL", RELAY)
     mailagent.ok("workspace", "create", "acme")
     mailagent.ok("agent", "create", "hello")
-    mailagent.ok("provider", "use", "smtp", "--agent", "hello")
-    mailagent.ok("provider", "use", "smtp", "--domain", "Shop.example")
+    assert mailagent.ok("provider", "use", "smtp", "--agent", "hello") == "smtp"
+    mailagent.ok("provider", "use", "smtp", "--domain", "Acme.aexy.example")
 
-    store = Store(sqlite_url)
-    agent = store.read_now(None, lambda tx: tx.row(agents.select()))
-    space = store.read_now(None, lambda tx: tx.row(workspaces.select()))
-    store.close()
-    assert agent is not None
-    assert space is not None
-    assert agent.settings["send_by"] == ["smtp"]
-    assert space.settings["send_by"] == {"shop.example": ["smtp"]}
-    mailagent.ok("provider", "use", "--agent", "hello")
-    assert mailagent("provider", "use", "fax", "--agent", "hello").code == 1
+    assert mailagent("provider", "preferences", "--json").json == [
+        {"agent": None, "domain": "acme.aexy.example", "accounts": ["smtp"]},
+        {"agent": "hello", "domain": None, "accounts": ["smtp"]},
+    ]
+    assert mailagent.ok("provider", "use", "--agent", "hello") == "the usual order"
+    assert mailagent.ok("provider", "preferences") == "acme.aexy.example  smtp"
+    for words, problem in {
+        ("fax", "--agent", "hello"): "there is no provider account 'fax'",
+        ("smtp", "--domain", "else.example"): "is none of this workspace's",
+        ("smtp", "smtp", "--agent", "hello"): "names one of them twice",
+        ("smtp",): "are for one of them each time",
+    }.items():
+        assert problem in mailagent("provider", "use", *words).err
+
+
+def test_a_domain_warms_up_at_an_account(
+    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTP_RELAY_URL", RELAY)
+    at = ("smtp", "acme.example")
+    (made,) = mailagent("provider", "warm-up", "start", *at, "--days", "7", "--json").json
+    told = {"state": "warming", "day": 1, "days": 7, "cap": 50, "used": 0}
+    assert {name: made[name] for name in told} == told
+    assert made["health"]["word"] == "new"
+    assert "warming for acme.example, day 1 of 7: 0 of 50" in mailagent.ok("provider", "list")
+    paused = mailagent.ok("provider", "warm-up", "pause", *at, "--reason", "we move")
+    assert paused.startswith("smtp  acme.example  paused  day 1 of 7  0 of 50 today  new  we move")
+    (row,) = mailagent("provider", "list", "--json").json
+    assert row["warm_ups"][0]["reason"] == "we move"
+    assert "  warming  " in mailagent.ok("provider", "warm-up", "resume", *at)
+    mailagent.ok("provider", "warm-up", "stop", *at)
+    assert mailagent.ok("provider", "warm-up", "list") == "none"
+    for words, problem in {
+        ("start", "smtp", "acme.example", "--days", "8"): "days: must be 7, 14, 21",
+        ("start", "fax", "acme.example"): "there is no provider account 'fax'",
+        ("resume", *at): "has no warm-up for 'acme.example'",
+    }.items():
+        assert problem in mailagent("provider", "warm-up", *words).err
 
 
 # --- the environment --------------------------------------------------------------------------
@@ -233,6 +262,80 @@ async def test_only_the_operator_sees_accounts(room: Mailroom) -> None:
         assert (await api.delete(f"{PATH}/x")).status_code == 403
     async with open_api(room, await key(room)) as api:
         assert (await api.get(PATH)).status_code == 403
+
+
+@pytest.mark.asyncio
+async def test_the_operator_binds_a_workspaces_agent_or_domain_to_accounts(room: Mailroom) -> None:
+    new = {"kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": TOKEN}}
+    at, mine = "/email-infrastructure/routing", {"workspace": "shop"}
+    async with open_api(room, await key(room, workspace=OPERATOR)) as api:
+        assert (await api.post(PATH, json=new)).status_code == 201
+        for of in ({"agent": "hello"}, {"domain": "shop.aexy.example"}):
+            chosen = await api.put(at, json={**mine, **of, "accounts": ["postmark"]})
+            assert (chosen.status_code, chosen.json()["accounts"]) == (200, ["postmark"])
+        assert len((await api.get(at, params=mine)).json()) == 2
+        await api.put(at, json={**mine, "agent": "hello", "accounts": []})
+        (left,) = (await api.get(at, params=mine)).json()
+        assert left["domain"] == "shop.aexy.example"
+        missing = await api.put(at, json={**mine, "agent": "hello", "accounts": ["fax"]})
+        assert missing.status_code == 404
+        neither = await api.put(at, json={**mine, "accounts": ["postmark"]})
+        assert neither.status_code == 422
+    async with open_api(room, await key(room)) as api:
+        assert (await api.get(at, params=mine)).status_code == 403
+
+
+@pytest.mark.asyncio
+async def test_the_api_starts_pauses_resumes_and_stops_warm_ups(room: Mailroom) -> None:
+    new = {"kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": TOKEN}}
+    at = "/email-infrastructure/warm-ups"
+    one = f"{at}/postmark/aexy.example"
+    async with open_api(room, await key(room, workspace=OPERATOR)) as api:
+        assert (await api.post(PATH, json=new)).status_code == 201
+        body = {"account": "postmark", "domain": "shop.aexy.example", "days": 21}
+        for _ in range(2):
+            made = await api.post(at, json=body, headers={"Idempotency-Key": "k"})
+            assert (made.status_code, made.json()["domain"]) == (201, "aexy.example"), made.text
+        assert (await api.post(at, json=body)).status_code == 409
+        assert (await api.post(at, json={**body, "days": 1})).status_code == 422
+        assert (await api.post(at, json={**body, "account": "fax"})).status_code == 404
+        paused = await api.post(f"{one}/pause", json={"reason": "we move"})
+        assert (paused.json()["state"], paused.json()["reason"]) == ("paused", "we move")
+        (account,) = (await api.get(PATH)).json()
+        assert account["warm_ups"] == (await api.get(at, params={"account": "postmark"})).json()
+        assert (await api.post(f"{one}/resume")).json()["state"] == "warming"
+        assert (await api.delete(one)).status_code == 204
+        assert (await api.get(at)).json() == []
+        assert (await api.delete(one)).status_code == 404
+        # What is removed takes its warm-ups with it.
+        await api.post(at, json=body)
+        await api.delete(f"{PATH}/postmark")
+        assert (await api.get(at)).json() == []
+    async with open_api(room, await key(room, "provider.read", workspace=OPERATOR)) as api:
+        assert (await api.get(at)).status_code == 200
+        assert (await api.post(at, json=body)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("rates", "reached", "word"),
+    [
+        (Rates(), None, "new"),
+        (Rates(sent=100, due=100, delivered=100), 100, "excellent"),
+        (Rates(sent=100, bounced=1), 92, "excellent"),
+        (Rates(sent=100, bounced=3), 76, "good"),
+        (Rates(sent=2_000, complained=2, due=2_000, delivered=1_900), 50, "fair"),
+        (Rates(sent=100, bounced=9, due=100, delivered=85), 40, "poor"),
+        (Rates(sent=50, bounced=9, complained=1, due=50, delivered=40), 0, "critical"),
+        # A relay reports no deliveries: that says nothing.
+        (Rates(sent=100, due=100), 100, "excellent"),
+    ],
+)
+def test_a_warm_ups_health_follows_from_its_rates(
+    rates: Rates, reached: int | None, word: str
+) -> None:
+    found = of_rates(rates)
+    assert (found.score, found.word) == (reached, word)
+    assert found.reasons
 
 
 @pytest.mark.asyncio

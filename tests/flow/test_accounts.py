@@ -12,8 +12,13 @@ import pytest_asyncio
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
+from backend import health
 from backend.outbound import accounts as wishes
+from backend.outbound import listing, preferences
 from backend.outbound.accounts import Limits
+from backend.outbound.listing import Filter
+from backend.paging import Window
+from backend.workspaces import service as workspaces
 from mailagent.flow import outbox, send
 from mailagent.flow.accounts import Accounts, Trouble, learn
 from mailagent.mail import Address
@@ -234,7 +239,12 @@ async def test_an_account_carries_only_what_its_provider_has_verified(office: Of
     assert (await office.send()).account == "b"
     await office.wish(wishes.limit, "b", Limits(sends_for=["other.example"]))
     waiting = await office.send()
-    assert waiting.reason.startswith("no account may carry it: a sender domain not verified: shop.")
+    assert (waiting.state, waiting.account) == ("queued", None)
+    assert waiting.reason == f"sender domain not verified: shop.{DOMAIN} (by a, b)"
+    counted = await office.room.store.read_unscoped(health.count)
+    assert counted["outbound_waiting"]["sender domain not verified"] == 1
+    shown = await office.room.ask(listing.listing, Filter(state="queued"), Window())
+    assert shown.items[0].recipients[0].reason == waiting.reason
     # What is verified for the default domain sends for each workspace below it.
     await office.wish(wishes.limit, "b", Limits(sends_for=[DOMAIN]))
     assert (await office.send()).account == "b"
@@ -257,12 +267,25 @@ async def test_a_quota_holds_over_all_processes_and_what_is_over_it_comes_back_i
 
 
 async def test_a_mailbox_or_a_domain_is_bound_to_its_accounts(office: Office) -> None:
-    await office.room.do(wishes.choose_for, ["b"], agent_id="agt_hello")
+    here = HELLO.partition("@")[2]
+    await office.room.do(preferences.choose_for, ["b"], agent_id="agt_hello")
     assert (await office.send()).account == "b"
-    await office.room.do(wishes.choose_for, [], agent_id="agt_hello")
-    await office.room.do(wishes.choose_for, ["gone"], domain=HELLO.partition("@")[2])
+    # The narrowest wins, and other settings leave it as it is.
+    await office.room.do(preferences.choose_for, ["a"], domain=here)
+    await office.room.do(workspaces.update_settings, {"retention_days": 30})
+    assert (await office.send()).account == "b"
+    await office.room.do(preferences.choose_for, [], agent_id="agt_hello")
+    assert (await office.send()).account == "a"
+    await office.room.do(preferences.choose_for, ["gone"], domain=here)
     waiting = await office.send()
+    assert (waiting.state, waiting.account) == ("queued", None)
     assert waiting.reason == "no account may carry it: gone is not set up"
+
+
+async def test_no_message_chooses_its_account(office: Office) -> None:
+    await office.room.do(preferences.choose_for, ["b"], agent_id="agt_hello")
+    headers = (("X-Account", "a"), ("X-Mailagent-Account", "a"))
+    assert (await office.send(headers=headers)).account == "b"
 
 
 async def test_an_account_whose_settings_make_none_is_left_out_and_says_so(office: Office) -> None:

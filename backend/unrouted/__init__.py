@@ -1,0 +1,3 @@
+"""Which mails did webhooks bring for nobody?"""
+
+__all__: list[str] = []
