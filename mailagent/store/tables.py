@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -659,6 +660,16 @@ versions = Table(
     metadata,
     Column("name", String(32), primary_key=True),
     Column("value", Integer, nullable=False),
+)
+
+zone_serials = Table(
+    "zone_serials",
+    metadata,
+    # Which content of a zone has which serial, so that every process serves the same.
+    Column("zone", String(253), primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("changed_at", Moment, nullable=False),
 )
 
 ledger = Table(
