@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, true, update
 
-from mailagent.flow import digest, events, lookup, retention, unrouted
+from mailagent.flow import digest, events, lookup, reports, retention, unrouted
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
@@ -69,6 +69,7 @@ CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),
     "forget_events": (timedelta(hours=6), events.forget),
+    "forget_reports": (timedelta(hours=6), reports.forget),
 }
 
 

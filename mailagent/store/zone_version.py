@@ -26,4 +26,6 @@ def changed(tx: Transaction) -> None:
 def current(tx: Transaction) -> tuple[int, ...]:
     """The version now, with that of the addresses: a workspace may need records of its own."""
     both = versions.c.name.in_([ZONE, "directory"])
-    return tuple(tx.execute(select(versions.c.value).where(both).order_by(versions.c.name)).scalars())
+    return tuple(
+        tx.execute(select(versions.c.value).where(both).order_by(versions.c.name)).scalars()
+    )
