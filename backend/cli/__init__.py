@@ -29,6 +29,7 @@ from backend.cli import (
     people,
     providers,
     purge,
+    reports,
     retention,
     rules,
     secret,
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 for _command in (
     *(serve.serve, migrate.migrate, backup.backup, backup.restore, demo.demo, doctor.doctor),
-    *(people.sign_in_link, rules.explain),
+    *(people.sign_in_link, rules.explain, reports.reports),
     *(inbox.inbox, inbox.trace, inbox.reply, inbox.send, inbox.replay, outbound.send_test),
 ):
     app.command()(_command)
