@@ -81,7 +81,9 @@ def test_a_wrong_value_names_the_variable_and_the_mend(name: str, value: str, me
 
 def test_the_servers_of_our_zone_have_addresses_and_ports() -> None:
     given = loaded(
-        MAILAGENT_DNS_NAME_SERVERS="NS1.a.example=192.0.2.53, ns1.a.example=2001:db8::53 ns2.b.example.",
+        MAILAGENT_DNS_NAME_SERVERS=(
+            "NS1.a.example=192.0.2.53, ns1.a.example=2001:db8::53 ns2.b.example."
+        ),
         MAILAGENT_DNS_SECONDARIES="192.0.2.53 192.0.2.54:5300, 2001:db8::53 [2001:db8::54]:5300",
     )
     assert given.dns_name_servers == {

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dns.asyncquery
 import dns.flags
@@ -30,6 +32,7 @@ from mailagent.store import signing_keys
 from mailagent.store.engine import Store
 from mailagent.store.tables import zone_serials
 from mailagent.tokens import Secrets
+from tests.contract.far_side import unused_port
 from tests.domains.test_dns_dialogue import foreign, random_packets
 from tests.domains.zones import DOMAIN, KEY, query, settings, zone
 
@@ -163,6 +166,13 @@ async def test_a_secondary_copies_the_zone_by_tcp(port: int) -> None:
     asked.use_tsig(KEY)
     await dns.asyncquery.inbound_xfr("127.0.0.1", copy, asked, port=port, timeout=30)
     assert {str(one) for one in copy} == {str(one.name) for one in zone().rrsets()}
+
+
+async def test_the_healthcheck_of_the_container_tells_whether_somebody_answers(port: int) -> None:
+    script = Path(__file__).parents[2] / "deploy" / "healthcheck.py"
+    for asked, expected in ((port, 0), (unused_port(), 1)):
+        check = await asyncio.create_subprocess_exec(sys.executable, str(script), str(asked), "dns")
+        assert await check.wait() == expected
 
 
 # --- what it serves ---

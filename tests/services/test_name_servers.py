@@ -180,3 +180,27 @@ def test_the_checkers_take_the_zone_file(sqlite_url: str, tmp_path: Path) -> Non
                 [program(checker), DOMAIN, str(file)], capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.service("nsd")
+def test_the_nsd_of_compose_serves_what_the_primary_has(sqlite_url: str, tmp_path: Path) -> None:
+    nsd = unused_port()
+    (tmp_path / "tsig").write_text(TSIG)
+    with _serving(_environment(sqlite_url, nsd)) as ours:
+        environment = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "DNS_ZONE": DOMAIN,
+            "DNS_PRIMARY": f"127.0.0.1@{ours}",
+            "DNS_LISTEN": f"127.0.0.1@{nsd}",
+            "DNS_FOLDER": str(tmp_path),
+            "DNS_TSIG_FILE": str(tmp_path / "tsig"),
+        }
+        script = str(Path(__file__).parents[2] / "deploy" / "nsd" / "nsd.sh")
+        with subprocess.Popen(
+            ["sh", script], env=environment, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                ask_until(nsd, f"acme.{DOMAIN}", "MX", holds=f"10 mx.{DOMAIN}.")
+            finally:
+                process.terminate()
+    assert (tmp_path / "nsd.conf").stat().st_mode & 0o077 == 0
