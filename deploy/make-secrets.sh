@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes secrets/: the key of mailagent, and the database's password and address.
+# Makes secrets/: the key of mailagent, the database's password and address, the key of the zone.
 # What is there already stays as it is, so this may be run again.
 #   sudo sh deploy/make-secrets.sh [FOLDER]
 set -eu
@@ -15,6 +15,7 @@ keep() { if [ -s "$folder/$1" ]; then echo "$folder/$1 stays as it is"; else cat
 word | keep secret_key
 word | keep postgres_password
 printf 'postgresql://mailagent:%s@postgres:5432/mailagent' "$(cat "$folder/postgres_password")" | keep database_url
+printf 'hmac-sha256:mailagent:%s' "$(head -c 32 /dev/urandom | base64)" | keep dns_tsig
 
 if [ "$(id -u)" -eq 0 ]; then
     chown -R "$owner" "$folder"

@@ -106,6 +106,15 @@ def attachment(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
     return parse.attachment(_mime(raw, arguments), arguments["part"])
 
 
+def report(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
+    """The JSON of the `FoundReport` that a mail carries. Raises Malformed when it carries none."""
+    # Imported here: few mails are reports, and the library is not small.
+    from mailagent.mime import domain_report
+
+    found = domain_report.read(_mime(raw, arguments))
+    return json.dumps(asdict(found), default=_jsonable).encode()
+
+
 def _mime(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
     parsed_by = arguments.get("parsed_by")
     if not parsed_by:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ _SHORTEST_KEY = 32
 _ALSO_FROM_FILES = frozenset({"DATABASE_URL"})
 """Shown in part and therefore no SecretStr, but with a password in it."""
 _PLACEHOLDERS = ("changeme", "change-me", "your-", "secret-here", "xxxx", "placeholder", "<")
+_TSIG = re.compile(r"hmac-sha(?:256|384|512):[A-Za-z0-9_.-]{1,200}:[A-Za-z0-9+/]{20,}={0,2}")
+"""As `dig -y` takes it."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -86,6 +88,9 @@ class Settings(BaseModel):
     mailagent_tls_key: Path | None = None
     mailagent_proxy_networks: str = ""
     mailagent_dns_port: Port = 5353
+    mailagent_dns_name_servers: str = ""
+    mailagent_dns_secondaries: str = ""
+    mailagent_dns_tsig: SecretStr | None = None
     mailagent_resolver: str = ""
     mailagent_raw_store: str = ""
     mailagent_log_level: Literal["debug", "info", "warning"] = "info"
@@ -155,6 +160,53 @@ class Settings(BaseModel):
     def _listed_domains(cls, value: str) -> str:
         return " ".join(map(cls._domain, _words(value)))
 
+    @field_validator("mailagent_public_ips")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        return " ".join(_address(word) for word in _words(value))
+
+    @field_validator("mailagent_dns_name_servers")
+    @classmethod
+    def _name_servers(cls, value: str) -> str:
+        pairs = [word.partition("=") for word in _words(value)]
+        return " ".join(
+            f"{cls._domain(name)}={_address(address)}" if mark else cls._domain(name)
+            for name, mark, address in pairs
+        )
+
+    @field_validator("mailagent_dns_secondaries")
+    @classmethod
+    def _secondaries(cls, value: str) -> str:
+        for word in _words(value):
+            _place(word)
+        return value
+
+    @field_validator("mailagent_dns_tsig")
+    @classmethod
+    def _tsig(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not _TSIG.fullmatch(value.get_secret_value()):
+            raise ValueError("must look like hmac-sha256:name:secret, the secret in Base64")
+        return value
+
+    @property
+    def public_ips(self) -> tuple[str, ...]:
+        """The addresses of the SMTP door as the world sees it."""
+        return tuple(_words(self.mailagent_public_ips))
+
+    @property
+    def dns_name_servers(self) -> Mapping[str, tuple[str, ...]]:
+        """The public servers of the zone of our own, and their addresses where they are given."""
+        servers: dict[str, tuple[str, ...]] = {}
+        for word in _words(self.mailagent_dns_name_servers):
+            name, _, address = word.partition("=")
+            servers[name] = (*servers.get(name, ()), *([address] if address else []))
+        return servers
+
+    @property
+    def dns_secondaries(self) -> tuple[tuple[str, int], ...]:
+        """(address, port) of the servers that copy the zone of our own."""
+        return tuple(map(_place, _words(self.mailagent_dns_secondaries)))
+
     @property
     def arc_sealers(self) -> tuple[str, ...]:
         """Domains whose ARC seals count."""
@@ -215,6 +267,22 @@ class Settings(BaseModel):
 
 def _words(value: str) -> list[str]:
     return value.replace(",", " ").split()
+
+
+def _address(word: str) -> str:
+    try:
+        return str(ip_address(word))
+    except ValueError:
+        raise ValueError(f"{word!r} is no address: write it like 192.0.2.25") from None
+
+
+def _place(word: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{word}" if word.count(":") < 2 or "[" in word else f"//[{word}]")
+        return str(ip_address(parts.hostname or "")), parts.port or 53
+    except ValueError:
+        problem = f"{word!r} is no address: write it like 192.0.2.53 or 192.0.2.53:5300"
+        raise ValueError(problem) from None
 
 
 def _secret_names() -> frozenset[str]:

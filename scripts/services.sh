@@ -3,7 +3,7 @@
 # Nothing is started or configured: each test runs a private instance on loopback.
 set -eu
 
-packages="caddy postfix prometheus rspamd"
+packages="bind9-dnsutils bind9-utils caddy nsd postfix prometheus rspamd unbound"
 
 missing=""
 for package in $packages; do

@@ -61,6 +61,13 @@ def test_several_keys_stand_between_commas_or_on_lines_the_newest_first(tmp_path
         ("MAILAGENT_RSPAMD_URL", "http://[::1", "http://127.0.0.1:11333"),
         ("MAILAGENT_RSPAMD_AWAY", "bounce", "'accept' or 'wait'"),
         ("MAILAGENT_RAW_STORE", "s3://bucket", "leave it empty"),
+        ("MAILAGENT_PUBLIC_IPS", "192.0.2.25, mx.example", "'mx.example' is no address"),
+        ("MAILAGENT_DNS_NAME_SERVERS", "ns1.example=ns", "'ns' is no address"),
+        ("MAILAGENT_DNS_NAME_SERVERS", "ns_1.example", "write it like aexy.email"),
+        ("MAILAGENT_DNS_SECONDARIES", "ns1.example", "192.0.2.53 or 192.0.2.53:5300"),
+        ("MAILAGENT_DNS_SECONDARIES", "192.0.2.53:70000", "192.0.2.53 or 192.0.2.53:5300"),
+        ("MAILAGENT_DNS_TSIG", "mailagent:c2VjcmV0", "hmac-sha256:name:secret"),
+        ("MAILAGENT_DNS_TSIG", "hmac-md5:mailagent:" + "A" * 44, "hmac-sha256:name:secret"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_the_mend(name: str, value: str, mend: str) -> None:
@@ -70,6 +77,25 @@ def test_a_wrong_value_names_the_variable_and_the_mend(name: str, value: str, me
     assert mend in str(refused.value)
     assert "\n" not in str(refused.value)
     assert refused.value.setting == name
+
+
+def test_the_servers_of_our_zone_have_addresses_and_ports() -> None:
+    given = loaded(
+        MAILAGENT_DNS_NAME_SERVERS=(
+            "NS1.a.example=192.0.2.53, ns1.a.example=2001:db8::53 ns2.b.example."
+        ),
+        MAILAGENT_DNS_SECONDARIES="192.0.2.53 192.0.2.54:5300, 2001:db8::53 [2001:db8::54]:5300",
+    )
+    assert given.dns_name_servers == {
+        "ns1.a.example": ("192.0.2.53", "2001:db8::53"),
+        "ns2.b.example": (),
+    }
+    assert given.dns_secondaries == (
+        ("192.0.2.53", 53),
+        ("192.0.2.54", 5300),
+        ("2001:db8::53", 53),
+        ("2001:db8::54", 5300),
+    )
 
 
 def test_networks_stand_between_commas_or_spaces() -> None:

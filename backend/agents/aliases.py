@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from backend.agents.service import Agent, get
 from backend.naming import checked_local_part
 from mailagent.errors import Conflict, Malformed, NotFound
-from mailagent.flow.directory import changed, normalised
+from mailagent.flow.directory import REPORT_ADDRESSES, changed, normalised
 from mailagent.store.tables import addresses, domains, workspaces
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
@@ -30,6 +30,10 @@ def add_alias(tx: Transaction, default_domain: str, reference: str, address: str
     if domain not in served:
         raise Malformed(
             "address", f"must end in a domain of this workspace: {', '.join(served[:10])}"
+        )
+    if local in REPORT_ADDRESSES and domain != served[0]:
+        raise Malformed(
+            "address", f"{local}@ of a domain takes the reports about it: choose another"
         )
     row = {
         "id": new_id("adr"),

@@ -12,6 +12,7 @@ from backend.agents.endpoints import router as agents
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
+from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
@@ -47,6 +48,7 @@ ROUTERS: Sequence[APIRouter] = (
     unrouted,
     spending,
     purging,
+    reports,
     edges,
 )
 

@@ -19,6 +19,7 @@ from backend.cli import (
     agents,
     backup,
     demo,
+    dns,
     doctor,
     documents,
     inbox,
@@ -28,6 +29,7 @@ from backend.cli import (
     people,
     providers,
     purge,
+    reports,
     retention,
     rules,
     secret,
@@ -51,7 +53,7 @@ app = typer.Typer(
 )
 for _command in (
     *(serve.serve, migrate.migrate, backup.backup, backup.restore, demo.demo, doctor.doctor),
-    *(people.sign_in_link, rules.explain),
+    *(people.sign_in_link, rules.explain, reports.reports),
     *(inbox.inbox, inbox.trace, inbox.reply, inbox.send, inbox.replay, outbound.send_test),
 ):
     app.command()(_command)
@@ -64,6 +66,7 @@ for _name, _commands in (
     ("key", keys.commands),
     ("secret", secret.commands),
     ("provider", providers.commands),
+    ("dns", dns.commands),
     ("unknown", outbound.unknown),
     ("purge", purge.commands),
     ("retention", retention.commands),

@@ -26,6 +26,7 @@ from mailagent.store.tables import (
     sign_ins,
     threads,
     turns,
+    zone_serials,
 )
 from mailagent.store.transaction import AnyRow, Transaction
 
@@ -55,6 +56,8 @@ def settle(tx: Transaction, made_at: datetime, *, send_queued: bool) -> Aftermat
             tx.execute(update(table).values(claimed_by=None, lease_until=None))
     # A session that was ended since would be open again.
     tx.execute(delete(sign_ins))
+    # Secondaries may have a later zone than the backup: it gets a serial above all of them.
+    tx.execute(delete(zone_serials))
     unknown = _leave_unsent(tx, [RecipientState.SENDING], _CUT_OFF)
     tx.execute(
         update(hand_overs)

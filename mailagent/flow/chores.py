@@ -18,6 +18,7 @@ from mailagent.flow import (
     digest,
     events,
     lookup,
+    reports,
     retention,
     unrouted,
     warm_ups,
@@ -77,6 +78,7 @@ CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),
     "forget_events": (timedelta(hours=6), events.forget),
+    "forget_reports": (timedelta(hours=6), reports.forget),
 }
 
 

@@ -23,9 +23,19 @@ from mailagent.store.tables import addresses, agents, domains, versions, workspa
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
-__all__ = ["ROLES", "Place", "StoreDirectory", "changed", "normalised", "without_tag"]
+__all__ = [
+    "REPORT_ADDRESSES",
+    "ROLES",
+    "Place",
+    "StoreDirectory",
+    "changed",
+    "normalised",
+    "without_tag",
+]
 
 ROLES = frozenset({"postmaster", "abuse"})  # RFC 5321 §4.5.1, RFC 2142 §2: a person must get them
+REPORT_ADDRESSES = frozenset({"dmarc", "tls"})
+"""Where DMARC and TLS reports go, at the default domain itself and at custom domains."""
 _LOOK_AGAIN = 0.2
 
 log = structlog.get_logger()
@@ -52,6 +62,14 @@ class _Snapshot:
     """Workspace → the agent that gets what no address matches."""
     operator: str | None = None
     """The oldest workspace: it answers for the default domain itself."""
+
+    def reported(self, domain: str) -> str | None:
+        """The workspace that gets the reports about a domain; None where none are asked for."""
+        if domain == self.default_domain:
+            return self.operator
+        # Below the default domain the one policy at its name counts: no report comes there.
+        below = domain.endswith(f".{self.default_domain}")
+        return None if below else self.domains.get(domain)
 
 
 def normalised(address: str) -> tuple[str, str]:
@@ -152,6 +170,8 @@ class StoreDirectory:
         if (found := now.addresses.get((base, domain))) is not None:
             workspace_id, agent_id, enabled = found
             return Place("agent", workspace_id, agent_id) if enabled else Known.OFF
+        if base in REPORT_ADDRESSES and (reported := now.reported(domain)):
+            return Place("role", reported)
         owner = now.domains.get(domain)
         if owner is not None and (catch_all := now.catch_all.get(owner)):
             return Place("catch_all", owner, catch_all)

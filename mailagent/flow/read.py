@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, select
 
 from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
-from mailagent.flow import answer_by_mail, people, screening, stored, threads, track
+from mailagent.flow import answer_by_mail, people, reports, screening, stored, threads, track
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
@@ -26,6 +26,7 @@ from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import ORIGIN, READING, form_of, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Kind, Mail
+from mailagent.mime.domain_report import FoundReport
 from mailagent.outgoing import OutgoingAttachment
 from mailagent.reading import Reading, answers_to_json
 from mailagent.screening import NotScreened, Screened
@@ -83,8 +84,20 @@ async def read(services: Services, claim: Claim) -> None:
         return
     answers = row.place == "role" and answer_by_mail.is_answer(row.recipient)
     along = await answer_by_mail.files(services, raw, origin, reading) if answers else ()
+    reported = None
+    if row.place == "role":
+        reported = await reports.read(services, raw, row.recipient, origin, reading)
     await services.store.write(
-        claim.workspace_id, _record, services, claim, row, origin, reading, screened, along
+        claim.workspace_id,
+        _record,
+        services,
+        claim,
+        row,
+        origin,
+        reading,
+        screened,
+        along,
+        reported,
     )
 
 
@@ -194,6 +207,7 @@ def _record(
     reading: Reading,
     screened: Screened | NotScreened | None,
     along: tuple[OutgoingAttachment, ...],
+    reported: FoundReport | str | None,
 ) -> None:
     """The second transaction: message, class, agent, thread, next state."""
     assert reading.authentication is not None
@@ -216,7 +230,7 @@ def _record(
     # One after the other for one workspace: a twin that is read at the same moment must be seen.
     tx.lock(f"inbox {tx.workspace_id}")
     note(tx, "read", f"{mail.kind} mail", f"{mail.why_kind}; {_in_words(mail)}", delivery_id=row.id)
-    end = _before_routing(tx, services, mail, row, origin, reading, along)
+    end = _before_routing(tx, services, mail, row, origin, reading, along, reported)
     agent_id: str | None = row.agent_id
     thread_id: str | None = None
     if end is None:
@@ -251,6 +265,7 @@ def _before_routing(
     origin: Origin,
     reading: Reading,
     along: tuple[OutgoingAttachment, ...],
+    reported: FoundReport | str | None,
 ) -> _End | None:
     """What ends a mail's way before any agent is looked for; None lets it go on."""
     if origin.provider_verdicts.get("virus", "").upper() == "FAIL":
@@ -262,8 +277,11 @@ def _before_routing(
     if reading.report is not None or reading.complaint is not None:
         told = track.from_mail(tx, services.secrets, mail, reading.report, reading.complaint)
         return _End(DeliveryState.RECORDED, told)
+    if isinstance(reported, FoundReport):
+        return _End(DeliveryState.RECORDED, reports.take(tx, services, mail, reported))
     if mail.kind is Kind.REPORT:
-        return _End(DeliveryState.RECORDED, mail.why_kind)
+        unread = f"{mail.why_kind}; not kept: {reported}" if reported else mail.why_kind
+        return _End(DeliveryState.RECORDED, unread)
     if row.place == "return":
         return _End(DeliveryState.RECORDED, "mail to a return address that reports nothing")
     if disowned := forged(mail):

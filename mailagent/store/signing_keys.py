@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
+from mailagent.store import zone_version
 from mailagent.store.tables import signing_keys
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
@@ -35,7 +36,10 @@ def add(tx: Transaction, secrets: Secrets, key: StoredKey) -> bool:
         "public_record": key.public_record,
         "created_at": tx.now,
     }
-    return tx.insert_new(signing_keys, row, unique=["domain", "selector"])
+    kept = tx.insert_new(signing_keys, row, unique=["domain", "selector"])
+    if kept:
+        zone_version.changed(tx)
+    return kept
 
 
 def newest(tx: Transaction, secrets: Secrets, domain: str) -> StoredKey | None:

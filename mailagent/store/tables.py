@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -682,6 +683,41 @@ unrouted_mails = Table(
     Index("ix_unrouted_mails_received_at", "received_at"),
 )
 
+domain_reports = Table(
+    "domain_reports",
+    metadata,
+    # What another mail system said of a domain of ours; `kind` is `dmarc` or `tls`.
+    _id(),
+    _workspace(),
+    Column("kind", String(8), nullable=False),
+    Column("domain", String(253), nullable=False),
+    Column("reporter", String(253), nullable=False),
+    Column("report_id", String(253), nullable=False),
+    Column("sender", String(320), nullable=False),
+    Column("begins_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    Column("policy", String(64), nullable=False),
+    Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
+    Column("received_at", Moment, nullable=False),
+    UniqueConstraint("workspace_id", "kind", "domain", "reporter", "report_id"),
+    Index("ix_domain_reports_workspace_id_ends_at", "workspace_id", "ends_at"),
+    Index("ix_domain_reports_received_at", "received_at"),
+)
+
+domain_report_rows = Table(
+    "domain_report_rows",
+    metadata,
+    Column("report_ref", String(48), ForeignKey("domain_reports.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _workspace(),
+    # The address that sent; empty in TLS reports.
+    Column("source", String(45), nullable=False),
+    # Messages or TLS sessions, and how many of them were aligned or succeeded.
+    Column("total", BigInteger, nullable=False),
+    Column("good", BigInteger, nullable=False),
+    Column("detail", Json, nullable=False),
+)
+
 # --- the house's own ------------------------------------------------------------------------
 
 schedules = Table(
@@ -697,6 +733,16 @@ versions = Table(
     metadata,
     Column("name", String(32), primary_key=True),
     Column("value", Integer, nullable=False),
+)
+
+zone_serials = Table(
+    "zone_serials",
+    metadata,
+    # Which content of a zone has which serial, so that every process serves the same.
+    Column("zone", String(253), primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("changed_at", Moment, nullable=False),
 )
 
 ledger = Table(

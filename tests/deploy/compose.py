@@ -7,7 +7,7 @@ files use them; anything else in them is an error here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,12 @@ class Service:
         return str(self.what["image"]).startswith("mailagent:")
 
 
-def services(merged: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Service]:
-    """What `up` starts: services that are in no profile."""
+def services(
+    merged: Mapping[str, Any], environment: Mapping[str, str], profiles: Collection[str] = ()
+) -> dict[str, Service]:
+    """What `up` starts: services that are in no profile, or in one of `profiles`."""
     return {
         name: Service(name, interpolated(what, environment))
         for name, what in merged["services"].items()
-        if not what.get("profiles")
+        if not what.get("profiles") or not set(profiles).isdisjoint(what["profiles"])
     }

@@ -26,6 +26,8 @@ KINDS = {
     "base": (BASE,),
     "one machine": (BASE, ONE_MACHINE),
     "several nodes": (BASE, SEVERAL_NODES),
+    "with dns": (BASE,),
+    "one machine with dns": (BASE, ONE_MACHINE),
 }
 FILLED = {
     "DEFAULT_EMAIL_DOMAIN": "agents.example",
@@ -44,7 +46,8 @@ PORT_OF = {
 
 
 def _services(kind: str) -> dict[str, Service]:
-    return services(load(*KINDS[kind]), FILLED)
+    profiles = ["dns"] if kind.endswith("dns") else []
+    return services(load(*KINDS[kind]), FILLED, profiles)
 
 
 def _ours(kind: str) -> list[Service]:
@@ -62,6 +65,8 @@ def _parts(service: Service) -> tuple[str, ...]:
 
 
 def _listens(service: Service) -> set[int]:
+    if service.command[:2] == ["dns", "serve"]:
+        return {int(service.command[service.command.index("--port") + 1])}
     return {int(service.environment[PORT_OF[part]]) for part in _parts(service) if part in PORT_OF}
 
 
@@ -81,7 +86,7 @@ def test_what_the_example_has_beside_settings_is_what_compose_takes_from_it() ->
     for files in KINDS.values():
         asked |= variables(load(*files))
     compose_alone = {name for name in NAMES if _setting(name) not in SETTINGS}
-    assert compose_alone == (asked - SETTINGS) | {"COMPOSE_FILE"}
+    assert compose_alone == (asked - SETTINGS) | {"COMPOSE_FILE", "COMPOSE_PROFILES"}
     assert asked <= {*NAMES}
 
 
@@ -148,8 +153,9 @@ def test_a_healthcheck_asks_a_port_on_which_its_service_listens(kind: str) -> No
                 assert 8001 in _listens(service)
             case {"disable": True}:
                 assert service.name == "migrate"
-            case {"test": ["CMD", "python", "healthcheck.py", port]}:
+            case {"test": ["CMD", "python", "healthcheck.py", port, *kind_of]}:
                 assert int(port) in _listens(service)
+                assert kind_of == (["dns"] if service.name == "dns" else [])
             case _:
                 raise AssertionError(f"{service.name}: {check}")
 
@@ -195,6 +201,26 @@ def test_the_proxy_s_upstreams_are_services_that_listen_there() -> None:
     assert set(re.findall(r"\{\$([A-Z_]+)\}", caddyfile)) <= found["proxy"].environment.keys()
 
 
+def test_nsd_and_its_primary_know_each_other() -> None:
+    found = _services("with dns")
+    primary, nsd = found["dns"], found["nsd"]
+    (network,) = nsd.what["networks"]
+    places = [one.what["networks"][network]["ipv4_address"] for one in (primary, nsd)]
+    assert primary.command[-1] == primary.environment["MAILAGENT_DNS_PORT"]
+    assert nsd.environment["DNS_PRIMARY"] == f"{places[0]}@{primary.command[-1]}"
+    _, port = nsd.environment["DNS_LISTEN"].split("@")
+    settings = load_settings(
+        {"MAILAGENT_DNS_SECONDARIES": primary.environment["MAILAGENT_DNS_SECONDARIES"]}
+    )
+    assert settings.dns_secondaries == ((places[1], int(port)),)
+    assert nsd.published == {53: int(port)}
+    assert primary.published == {}
+    assert "default" in primary.what["networks"], "the way to the database"
+    assert nsd.environment["DNS_TSIG_FILE"] == primary.environment["MAILAGENT_DNS_TSIG_FILE"]
+    script = (DEPLOY / "nsd" / "nsd.sh").read_text()
+    assert set(re.findall(r"DNS_[A-Z_]+", script)) == nsd.environment.keys()
+
+
 def test_everything_restarts_rotates_its_log_and_gets_the_time_to_finish(kind: str) -> None:
     for service in _services(kind).values():
         what = service.what
@@ -219,10 +245,11 @@ def test_migrations_run_once_before_the_others(kind: str) -> None:
 
 
 def test_one_machine_has_no_database_server_and_several_nodes_have_it_elsewhere() -> None:
-    for service in _ours("one machine"):
-        settings = load_settings(service.environment | {"MAILAGENT_SECRET_KEY_FILE": ""})
+    for service in _ours("one machine with dns"):
+        no_files = {name: "" for name in service.environment if name.endswith("_FILE")}
+        settings = load_settings(service.environment | no_files)
         assert settings.database == "sqlite:////data/mailagent.db"
-    for kind in ("one machine", "several nodes"):
+    for kind in ("one machine", "one machine with dns", "several nodes"):
         assert "postgres" not in _services(kind)
     assert "proxy" not in _services("several nodes")
 
@@ -241,12 +268,16 @@ def test_the_secrets_script_makes_what_the_files_name_and_keeps_what_is_there(
     assert {oct(one.stat().st_mode & 0o777) for one in folder.iterdir()} == {"0o600"}
     named = {
         Path(value).name
-        for service in _services("base").values()
+        for service in _services("with dns").values()
         for name, value in service.environment.items()
         if name.endswith("_FILE")
     }
     assert made.keys() == named
-    files = {"DATABASE_URL": "database_url", "MAILAGENT_SECRET_KEY": "secret_key"}
+    files = {
+        "DATABASE_URL": "database_url",
+        "MAILAGENT_SECRET_KEY": "secret_key",
+        "MAILAGENT_DNS_TSIG": "dns_tsig",
+    }
     settings = load_settings(
         {f"{name}_FILE": str(folder / file) for name, file in files.items()}, env_file=None
     )
