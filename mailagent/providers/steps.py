@@ -129,7 +129,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One step after a run. `says` is what is there now, or why it failed."""
+    """One step after a run. `says` is what is there, of MADE what was before, or why it failed."""
 
     name: str
     wants: str
@@ -185,7 +185,7 @@ async def set_up(steps: Sequence[Step]) -> tuple[Result, ...]:
             results += [_result(left, Outcome.UNTRIED, "") for left in steps[len(results) :]]
             return tuple(results)
         made.append((len(results), step, laid))
-        done = f"was: {laid.says}" if laid.found is Found.DIFFERS else step.wants
+        done = laid.says if laid.found is Found.DIFFERS else step.wants
         results.append(_result(step, Outcome.MADE, done, laid.notes, calls=step.calls))
     return tuple(results)
 
