@@ -87,7 +87,7 @@ class Identifies(Protocol):
     async def identity(self, domain: str) -> Identity | None:
         """What the provider knows now; None where it does not know the domain.
 
-        The record of an `OwnKey` is not among its records: who holds the key publishes it.
+        The record of an `OwnKey` may be missing in it (SES): who holds the key publishes it.
         """
         ...
 

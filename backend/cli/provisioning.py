@@ -105,7 +105,7 @@ def _step(step: Result) -> Sequence[str]:
     said = step.says if step.says and step.says != step.wants else ""
     lines = [f"  {step.outcome:<18} {step.name}: {step.wants}"]
     if said:
-        lines.append(f"    now: {said}")
+        lines.append(f"    {'before' if step.outcome is Outcome.MADE else 'now'}: {said}")
     if step.outcome is Outcome.WANTED:
         lines += [f"    call: {call}" for call in step.calls]
     lines += [f"    note: {note}" for note in step.notes]
