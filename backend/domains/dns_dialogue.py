@@ -30,7 +30,7 @@ __all__ = ["Policy", "replies"]
 
 _HEADER = 12
 _PLAIN_UDP = 512  # RFC 1035 §4.2.1
-UDP_BYTES = 1_232
+_UDP_BYTES = 1_232
 """What we send by UDP at most: no IPv6 path fragments it (RFC 9715 §3.1)."""
 _TRANSFER_BYTES = 16_000
 """Octets in one message of a transfer, about: a name is compressed to one in the first 16 KB."""
@@ -81,7 +81,7 @@ def replies(
     response = _answered(query, zone)
     largest = 65_535
     if over == "udp":
-        largest = min(max(query.payload, _PLAIN_UDP), UDP_BYTES)
+        largest = min(max(query.payload, _PLAIN_UDP), _UDP_BYTES)
     yield response.to_wire(max_size=largest, prefer_truncation=True)
 
 
@@ -99,7 +99,7 @@ def _bare(packet: bytes, rcode: dns.rcode.Rcode) -> bytes:
 
 
 def _response(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
-    response = dns.message.make_response(query, our_payload=UDP_BYTES, pad=0)
+    response = dns.message.make_response(query, our_payload=_UDP_BYTES, pad=0)
     response.set_rcode(rcode)
     return response
 

@@ -39,6 +39,7 @@ class DnsServer:
         self._connections: set[asyncio.Task[None]] = set()
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
+        self._stopping = False
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port, which 0 leaves to the system. Raises OSError."""
@@ -50,6 +51,7 @@ class DnsServer:
 
     async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
         """Take no more questions, and let transfers that run end within `grace`."""
+        self._stopping = True
         if self._udp is not None:
             self._udp.close()
         if self._tcp is not None:
@@ -84,8 +86,11 @@ class DnsServer:
         self._connections.add(task)
         try:
             async with asyncio.timeout(_CONNECTION_SECONDS):
-                await self._by_tcp(reader, writer, client)
-        except (TimeoutError, OSError, EOFError):
+                with contextlib.suppress(TimeoutError, EOFError):  # silent, or done
+                    await self._by_tcp(reader, writer, client)
+                writer.close()
+                await writer.wait_closed()  # what was written goes out first
+        except (TimeoutError, OSError):
             pass  # the far side is gone or slow
         except Exception:
             log.exception("dns.failed", client=client)
@@ -94,12 +99,12 @@ class DnsServer:
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+            writer.transport.abort()
 
     async def _by_tcp(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str
     ) -> None:
-        while self._tcp is not None and self._tcp.is_serving():
+        while not self._stopping:
             async with asyncio.timeout(_IDLE_SECONDS):
                 length = int.from_bytes(await reader.readexactly(2), "big")
                 if length > _LONGEST_QUERY:

@@ -28,6 +28,7 @@ from backend.domains.served_zone import current_zone
 from backend.domains.zone_records import zone_of
 from backend.workspaces import service as workspaces
 from mailagent.errors import Misconfigured
+from mailagent.identity import DnsRecord
 from mailagent.store import signing_keys
 from mailagent.store.engine import Store
 from mailagent.store.tables import zone_serials
@@ -134,6 +135,21 @@ async def test_one_connection_carries_several_questions_also_in_one_packet(port:
         lengths.append(len(dns.message.from_wire(await reader.readexactly(length)).answer))
     assert lengths == [1, 1]
     writer.close()
+
+
+async def test_who_says_that_no_more_questions_come_still_gets_the_whole_zone() -> None:
+    keys = (DnsRecord("TXT", f"k{n}._domainkey.{DOMAIN}", "p=" + "x" * 400) for n in range(3_000))
+    huge = zone(*keys)
+    server = DnsServer(lambda: huge, Policy(frozenset({"127.0.0.1"}), KEY))
+    asked = dns.message.make_query(DOMAIN, "AXFR")
+    asked.use_tsig(KEY)
+    wire = asked.to_wire()
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start("127.0.0.1", 0))
+    writer.write(struct.pack("!H", len(wire)) + wire)
+    writer.write_eof()
+    assert len(await asyncio.wait_for(reader.read(), 60)) > 3_000 * 400
+    writer.close()
+    await server.stop()
 
 
 async def test_a_packet_that_gets_no_answer_ends_its_connection(port: int) -> None:
