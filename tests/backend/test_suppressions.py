@@ -22,7 +22,8 @@ from backend.paging import Window
 from backend.workspaces import service as workspaces
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow import track
-from mailagent.flow.suppression import pseudonym
+from mailagent.flow.purge import Person, purge
+from mailagent.flow.suppression import is_pseudonym, pseudonym
 from mailagent.mail import Address, Event, EventKind
 from mailagent.outbound import AccountState
 from mailagent.providers.postmark_send import PostmarkSender
@@ -289,6 +290,19 @@ async def test_a_purged_persons_suppression_is_carried_over_without_their_addres
     await bring(room, read(content.encode(), "csv"))
     assert [one.address for one in await kept(room, address=ANN)] == [form]
     assert await fate(room) == "suppressed"
+
+
+async def test_a_purge_leaves_each_of_a_persons_suppressions_in_force(room: Mailroom) -> None:
+    for _ in range(2):  # the second time over what the first has left
+        await add(room)
+        await add(room, from_address=HELLO)
+        await purge(room.store, room.workspace_id, Person(ANN), actor="cli")
+    assert [one.from_address for one in await kept(room)] == [HELLO, None]
+    assert {is_pseudonym(one.address) for one in await kept(room)} == {True}
+    await room.do(suppressions.remove, ANN, actor="cli")
+    assert await fate(room) == "suppressed"
+    await room.do(suppressions.remove, ANN, actor="cli", from_address=HELLO)
+    assert await fate(room) == "sent"
 
 
 # --- the API ----------------------------------------------------------------------------------

@@ -170,6 +170,7 @@ async def test_an_inactive_recipient_is_refused_for_itself() -> None:
     refused = said[ALICE]
     assert isinstance(refused, Refused)
     assert (refused.about, refused.code) == ("recipient", "422/406")
+    assert refused.suppressed
     assert server.taken == []
 
 
@@ -177,13 +178,21 @@ async def test_the_others_get_their_mail_all_the_same() -> None:
     inactive = frozenset({BOB.address})
     said, _ = await send(mail=outgoing(**BOTH), to=(ALICE, BOB), inactive=inactive)
     assert said[ALICE].provider_id == MESSAGE_ID  # type: ignore[union-attr]
-    assert isinstance(said[BOB], Refused)
+    assert getattr(said[BOB], "suppressed", None) is True
+
+
+async def test_of_several_whom_no_word_accuses_none_is_taken_for_inactive() -> None:
+    reply = error(406, "You tried to send to recipients that are inactive.")
+    said, _ = await send(reply, mail=outgoing(**BOTH), to=(ALICE, BOB))
+    assert [(type(one), getattr(one, "suppressed", None)) for one in said.values()] == [
+        (Refused, False)
+    ] * 2
 
 
 async def test_a_bad_address_is_its_recipients_fault_and_the_others_come_again() -> None:
     reply = error(300, f"Invalid 'Cc' address: '{BOB.address}'.")
     said, _ = await send(reply, mail=outgoing(**BOTH), to=(ALICE, BOB))
-    assert isinstance(said[BOB], Refused)
+    assert getattr(said[BOB], "suppressed", None) is False
     assert isinstance(said[ALICE], Later)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from mailagent.store.engine import Store, driver_url
-from mailagent.store.migrations import is_current, upgrade
-from mailagent.store.tables import metadata, workspaces
+from mailagent.store.migrations import is_current, upgrade, upgrade_within
+from mailagent.store.tables import account_preferences, agents, metadata, workspaces
 
 
 def test_an_empty_database_is_not_current_until_it_is_upgraded(empty_database_url: str) -> None:
@@ -60,6 +61,38 @@ def test_the_migrated_tables_are_those_of_the_metadata(database_url: str) -> Non
         differences = compare_metadata(context, metadata)
     engine.dispose()
     assert differences == []
+
+
+def test_preferences_that_stood_among_settings_move_to_their_table(empty_database_url: str) -> None:
+    engine = create_engine(driver_url(empty_database_url))
+    with engine.begin() as connection:
+        upgrade_within(connection, "0008")
+        now = datetime.now(UTC)
+        space = {"id": "wsp_1", "slug": "shop", "name": "Shop", "created_at": now}
+        kept = {"retention_days": 30}
+        chosen = {**kept, "send_by": {"shop.example": ["ses", "smtp"]}}
+        connection.execute(workspaces.insert().values(**space, settings=chosen))
+        agent: dict[str, Any] = {
+            "workspace_id": "wsp_1",
+            "name": "",
+            "processor": "",
+            "instructions": "",
+        }
+        agent |= {"email_enabled": True, "created_at": now}
+        for id_, settings in (("agt_1", {"send_by": ["smtp"]}), ("agt_2", {})):
+            row = {**agent, "id": id_, "handle": id_, "settings": settings}
+            connection.execute(agents.insert().values(**row))
+    upgrade(empty_database_url)
+    with engine.connect() as connection:
+        found = connection.execute(account_preferences.select()).all()
+        settings_of = connection.execute(select(workspaces.c.settings)).scalar_one()
+        of_agents = connection.execute(select(agents.c.settings)).scalars().all()
+    engine.dispose()
+    assert {(row.workspace_id, row.whose, row.name, *row.accounts) for row in found} == {
+        ("wsp_1", "domain", "shop.example", "ses", "smtp"),
+        ("wsp_1", "agent", "agt_1", "smtp"),
+    }
+    assert (settings_of, of_agents) == (kept, [{}, {}])
 
 
 def test_every_partial_index_is_partial_on_both_databases(database_url: str) -> None:
