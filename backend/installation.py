@@ -25,7 +25,7 @@ from mailagent.flow.accounts import Accounts
 from mailagent.flow.directory import StoreDirectory
 from mailagent.inbound import Acceptor
 from mailagent.outbound import CAPTURE, LOCAL
-from mailagent.providers import Account, SigningKey, Surroundings, fetch_stored
+from mailagent.providers import Account, SigningKey, Surroundings, fetch_stored, recoverers
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Rspamd
@@ -85,6 +85,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             sandbox=sandbox,
             resolver=Resolver(settings.mailagent_resolver or None),
             directory=directory,
+            acceptor=door,
             secrets=secrets,
             settings=FlowSettings(
                 default_domain=settings.default_email_domain,
@@ -98,6 +99,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             accounts=accounts,
             account_states=accounts.states,
             fetch_stored=partial(fetch_stored, webhook_settings(settings)),
+            recovers=recoverers(webhook_settings(settings)),
             processor=processors.named,
             screener=screener,
         )

@@ -10,10 +10,12 @@ from mailagent.providers.account import (
     Account,
     CanKeep,
     CanReceive,
+    CanRecover,
     CanReport,
     CanSend,
     Closes,
     ProviderKind,
+    Recovers,
     SigningKey,
     SigningKeys,
     Surroundings,
@@ -31,6 +33,7 @@ from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 __all__ = [
     "KINDS",
     "Account",
+    "Recovers",
     "SigningKey",
     "SigningKeys",
     "Surroundings",
@@ -38,6 +41,7 @@ __all__ = [
     "fetch_stored",
     "open_account",
     "receivers",
+    "recoverers",
     "reporters",
 ]
 
@@ -82,6 +86,12 @@ async def fetch_stored(settings: WebhookSettings, stored_at: str) -> bytes:
         if isinstance(kind, CanKeep) and kind.keeps(stored_at):
             return await kind.fetch_stored(settings, stored_at)
     raise PermanentFailure("no provider keeps mail at such a place", about="message")
+
+
+def recoverers(settings: WebhookSettings) -> Mapping[str, Recovers]:
+    """Every provider that can be asked for what an outage left behind, by kind."""
+    made = {kind.kind: kind.recoverer(settings) for kind in KINDS if isinstance(kind, CanRecover)}
+    return {kind: one for kind, one in made.items() if one is not None}
 
 
 async def close_accounts(accounts: Iterable[Sends]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -97,9 +98,16 @@ class Api:
 
     async def get(self, path: str, query: Mapping[str, str]) -> Answer:
         """Ask for something, which changes nothing there. Raises TransientFailure."""
+        return await self._asked("GET", path, query)
+
+    async def put(self, path: str) -> Answer:
+        """Ask for something that may be done twice. Raises TransientFailure."""
+        return await self._asked("PUT", path, {})
+
+    async def _asked(self, method: str, path: str, query: Mapping[str, str]) -> Answer:
         try:
             async with asyncio.timeout(self._times.whole):
-                response = await self._client.get(path, params=dict(query))
+                response = await self._client.request(method, path, params=dict(query) or None)
         except (httpx.HTTPError, TimeoutError) as error:
             raise TransientFailure(f"it did not answer: {type(error).__name__}") from error
         return Answer(response, self._secret)
@@ -107,6 +115,12 @@ class Api:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
 
 @cache

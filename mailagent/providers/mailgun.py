@@ -2,7 +2,8 @@
 
 Follows Mailgun's pages "Receiving, forwarding and storing messages", "Routes", "Webhooks",
 "Securing webhooks", "Events", "Sending messages" and "Retrieving stored messages", read 2026-11.
-`mailgun_inbound`, `mailgun_stored`, `mailgun_events` and `mailgun_send` do the work.
+`mailgun_inbound`, `mailgun_stored`, `mailgun_left`, `mailgun_events` and `mailgun_send` do the
+work.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import ClassVar
 
 from mailagent.outgoing import Sends
 from mailagent.providers import mailgun_stored
-from mailagent.providers.account import Account, Surroundings
+from mailagent.providers.account import Account, Recovers, Surroundings
 from mailagent.providers.mailgun_events import MailgunReporter
 from mailagent.providers.mailgun_inbound import MailgunReceiver
+from mailagent.providers.mailgun_left import MailgunLeftBehind
 from mailagent.providers.mailgun_send import MailgunSender
 from mailagent.providers.mailgun_signature import SIGNING_KEY
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
@@ -22,7 +24,7 @@ __all__ = ["Mailgun"]
 
 
 class Mailgun:
-    """Receives, keeps mail until it is fetched, reports and sends."""
+    """Receives, keeps mail until it is fetched, tells what it still has, reports and sends."""
 
     kind: ClassVar[str] = "mailgun"
 
@@ -43,6 +45,11 @@ class Mailgun:
     async def fetch_stored(cls, settings: WebhookSettings, stored_at: str) -> bytes:
         """See `account.CanKeep`."""
         return await mailgun_stored.fetch_stored(settings, stored_at)
+
+    @classmethod
+    def recoverer(cls, settings: WebhookSettings) -> Recovers | None:
+        """See `account.CanRecover`."""
+        return MailgunLeftBehind.of(settings)
 
     @classmethod
     def open(cls, account: Account, surroundings: Surroundings) -> Sends:

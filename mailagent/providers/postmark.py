@@ -1,8 +1,8 @@
 """Postmark: mail comes by its inbound webhook and leaves by `POST /email`.
 
 Follows Postmark's pages "Inbound webhook", "Webhooks overview", "Bounce webhook", "Email API" and
-"API error codes", read 2026-11-21. `postmark_inbound`, `postmark_events` and `postmark_send` do
-the work.
+"Messages API" and "API error codes", read 2026-11-21. `postmark_inbound`, `postmark_left`,
+`postmark_events` and `postmark_send` do the work.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mailagent.outgoing import Sends
-from mailagent.providers.account import Account, Surroundings
+from mailagent.providers.account import Account, Recovers, Surroundings
 from mailagent.providers.postmark_events import PostmarkEvents
 from mailagent.providers.postmark_inbound import PostmarkInbound
+from mailagent.providers.postmark_left import PostmarkLeftBehind
 from mailagent.providers.postmark_send import PostmarkSender
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 
@@ -20,7 +21,7 @@ __all__ = ["Postmark"]
 
 
 class Postmark:
-    """Receives, reports and sends."""
+    """Receives, tells what it could not hand over, reports and sends."""
 
     kind: ClassVar[str] = "postmark"
 
@@ -31,6 +32,11 @@ class Postmark:
     @classmethod
     def reporter(cls, settings: WebhookSettings, fetch: Fetch) -> Reports:
         return PostmarkEvents(settings)
+
+    @classmethod
+    def recoverer(cls, settings: WebhookSettings) -> Recovers | None:
+        """See `account.CanRecover`."""
+        return PostmarkLeftBehind.of(settings)
 
     @classmethod
     def open(cls, account: Account, surroundings: Surroundings) -> Sends:

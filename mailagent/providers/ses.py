@@ -24,12 +24,13 @@ from mailagent.errors import (
 from mailagent.mail import Address
 from mailagent.mime import build
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused, Sent
-from mailagent.providers.account import Account, Surroundings
+from mailagent.providers.account import Account, Recovers, Surroundings
 from mailagent.providers.addressing import in_ascii
 from mailagent.providers.ses_access import AT_ONCE, Access, ses_access
 from mailagent.providers.ses_answer import seen_as
 from mailagent.providers.ses_client import Client
 from mailagent.providers.ses_events import SesReporter
+from mailagent.providers.ses_left import SesLeftBehind
 from mailagent.providers.ses_objects import fetch_object
 from mailagent.providers.ses_receipts import SesReceiver
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
@@ -99,6 +100,11 @@ class Ses:
     async def fetch_stored(cls, settings: WebhookSettings, stored_at: str) -> bytes:
         """See `ses_objects.fetch_object`."""
         return await fetch_object(settings.values, stored_at)
+
+    @classmethod
+    def recoverer(cls, settings: WebhookSettings) -> Recovers | None:
+        """See `account.CanRecover`."""
+        return SesLeftBehind.of(settings)
 
     @classmethod
     async def describe(cls, account: Account) -> Mapping[str, str]:

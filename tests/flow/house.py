@@ -33,6 +33,7 @@ from mailagent.outbound import CAPTURE, LOCAL, AccountState
 from mailagent.outgoing import Handoff, Outgoing, Reply, Silence
 from mailagent.providers import (
     Account,
+    Recovers,
     SigningKey,
     Surroundings,
     close_accounts,
@@ -144,6 +145,8 @@ class House:
     workers: Mapping[str, Worker]
     stored: dict[str, bytes]
     """What a provider keeps for us, by its place; a test may add to it at any time."""
+    recovers: dict[str, Recovers]
+    """Providers that have what an outage left behind; a test may add one."""
     _clock: _Clock
     _agents: _Scripted
     _wakeups: Wakeups
@@ -444,6 +447,7 @@ async def keep_house(
     acceptor = GroupAcceptor(store, addresses, secrets, on_accepted=lambda: wakeups.wake(["read"]))
     around = Surroundings(f"mx.{DOMAIN}", acceptor, _unsigned)
     stored: dict[str, bytes] = {}
+    recovers: dict[str, Recovers] = {}
 
     async def fetch(stored_at: str) -> bytes:
         if stored_at.startswith("forbidden:"):
@@ -470,6 +474,7 @@ async def keep_house(
                     clock=clock.monotonic,
                 ),
                 directory=addresses,
+                acceptor=acceptor,
                 secrets=secrets,
                 settings=FlowSettings(
                     default_domain=DOMAIN,
@@ -483,6 +488,7 @@ async def keep_house(
                 account_states=(AccountState("smtp"),),
                 processor=lambda _: agents,
                 fetch_stored=fetch,
+                recovers=recovers,
                 screener=screener,
             )
             running, stop = workers(services), asyncio.Event()
@@ -492,7 +498,7 @@ async def keep_house(
             ]
             try:
                 yield House(
-                    *(services, acceptor, dns, sink, script, running, stored),
+                    *(services, acceptor, dns, sink, script, running, stored, recovers),
                     *(clock, agents, wakeups),
                 )
             finally:
