@@ -26,6 +26,7 @@ from mailagent.flow.directory import StoreDirectory
 from mailagent.inbound import Acceptor
 from mailagent.outbound import CAPTURE, LOCAL
 from mailagent.providers import Account, SigningKey, Surroundings, fetch_stored, recoverers
+from mailagent.providers.raw_store import RawStore
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Rspamd
@@ -100,6 +101,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             account_states=accounts.states,
             fetch_stored=partial(fetch_stored, webhook_settings(settings)),
             recovers=recoverers(webhook_settings(settings)),
+            raw_store=RawStore(webhook_settings(settings).values),
             processor=processors.named,
             screener=screener,
         )

@@ -60,7 +60,7 @@ def test_several_keys_stand_between_commas_or_on_lines_the_newest_first(tmp_path
         ("MAILAGENT_RSPAMD_URL", "127.0.0.1:11333", "http://127.0.0.1:11333"),
         ("MAILAGENT_RSPAMD_URL", "http://[::1", "http://127.0.0.1:11333"),
         ("MAILAGENT_RSPAMD_AWAY", "bounce", "'accept' or 'wait'"),
-        ("MAILAGENT_RAW_STORE", "s3://bucket", "leave it empty"),
+        ("MAILAGENT_RAW_STORE", "bucket", "must look like s3://bucket/prefix"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_the_mend(name: str, value: str, mend: str) -> None:

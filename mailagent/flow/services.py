@@ -13,6 +13,7 @@ from mailagent.inbound import Acceptor
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Sends
 from mailagent.providers import Recovers
+from mailagent.providers.raw_store import RawStore
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Screens
@@ -79,5 +80,7 @@ class Services:
     while it is not there, and PermanentFailure for a place that may not be asked."""
     recovers: Mapping[str, Recovers] = field(default_factory=dict)
     """Who is asked for mail that an outage left behind, by the kind of provider."""
+    raw_store: RawStore = field(default_factory=lambda: RawStore({}))
+    """Where raw messages lie that the database does not hold."""
     screener: Screens | None = None
     """The operator's spam filter, where there is one."""

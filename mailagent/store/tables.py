@@ -251,7 +251,7 @@ raw_messages = Table(
     Column("received_at", Moment, nullable=False),
     Column("content", LargeBinary),
     # Where the octets lie compressed, outside the database; beside `content` while they move there.
-    Column("place", String(255)),
+    Column("kept_at", String(255)),
 )
 
 threads = Table(

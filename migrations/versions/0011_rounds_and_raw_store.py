@@ -33,4 +33,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("place", name=op.f("pk_removed_objects")),
     )
     op.create_index("ix_removed_objects_not_before", "removed_objects", ["not_before"])
-    op.add_column("raw_messages", sa.Column("place", sa.String(length=255), nullable=True))
+    op.add_column("raw_messages", sa.Column("kept_at", sa.String(length=255), nullable=True))

@@ -39,6 +39,7 @@ from mailagent.providers import (
     close_accounts,
     open_account,
 )
+from mailagent.providers.raw_store import RawStore
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Screens
@@ -436,7 +437,11 @@ async def _unsigned(_: str) -> SigningKey | None:
 
 @asynccontextmanager
 async def keep_house(
-    url: str, *, screener: Screens | None = None, **settings: Any
+    url: str,
+    *,
+    screener: Screens | None = None,
+    raw_store: RawStore | None = None,
+    **settings: Any,
 ) -> AsyncIterator[House]:
     """Start everything on a migrated database, and stop it; `settings` are `FlowSettings`'."""
     script: dict[str, Any] = {}
@@ -489,6 +494,7 @@ async def keep_house(
                 processor=lambda _: agents,
                 fetch_stored=fetch,
                 recovers=recovers,
+                raw_store=raw_store or RawStore({}),
                 screener=screener,
             )
             running, stop = workers(services), asyncio.Event()
