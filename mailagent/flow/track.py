@@ -53,10 +53,11 @@ _WEIGHT = {
     )
 }
 _REASONS = {
+    EventKind.UNSUBSCRIBED: "unsubscribed",
     EventKind.BOUNCED_HARD: "permanent_bounce",
     EventKind.COMPLAINED: "complaint",
-    EventKind.UNSUBSCRIBED: "unsubscribed",
 }
+"""What suppresses an address, the lighter reasons first."""
 
 
 def from_mail(
@@ -149,8 +150,11 @@ def _merge(tx: Transaction, outbound_id: str, recipient: AnyRow) -> None:
 
 
 def suppress(tx: Transaction, address: str, reason: str, origin: str, detail: str) -> bool:
-    """Stop sending to an address; whether it was not suppressed before."""
-    return tx.insert_new(
+    """Stop sending to an address; whether it was not suppressed before.
+
+    Of what events say, in whatever order, the heaviest is the reason; a person's word stays.
+    """
+    fresh = tx.insert_new(
         suppressions,
         {
             "id": new_id("sup"),
@@ -162,6 +166,14 @@ def suppress(tx: Transaction, address: str, reason: str, origin: str, detail: st
         },
         unique=["workspace_id", "address"],
     )
+    if not fresh and origin == "auto":
+        words = list(_REASONS.values())
+        lighter = words[: words.index(reason)]
+        of = suppressions.c
+        same = (of.address == address.lower(), of.origin == "auto", of.reason.in_(lighter))
+        heavier = update(suppressions).where(*same)
+        tx.execute(heavier.values(reason=reason, detail=detail[:500]))
+    return fresh
 
 
 def _by_return_path(tx: Transaction, secrets: Secrets, mail: Mail) -> AnyRow | None:
