@@ -17,34 +17,40 @@ import smtplib
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 from sqlalchemy import select
 
 from backend.simulating import MAKERS, Mail, Post
+from backend.simulating.post import address
 from bench.corpora import CORPORA, octets
 from bench.node import DOMAIN, Node, furnish
 from bench.smtp_targets import free_port
 from mailagent.flow import directory
+from mailagent.mime import parse
 from mailagent.store import tables as t
 from mailagent.store.engine import Store
 from mailagent.store.migrations import upgrade
-from mailagent.store.transaction import Transaction
+from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.webhook import WebhookSettings
 from tests.aws import aws, s3
 from tests.faults.evidence import Evidence
+from tests.parsed_forms import FORMS
 
-__all__ = ["DOORS", "Came", "differences", "mails", "main", "through_every_door"]
+__all__ = ["DOORS", "IN_PARTS", "Came", "differences", "mails", "main", "through_every_door"]
 
 SETTLE_SECONDS = 300
 DOORS = ("smtp", "ses", "ses-s3", "sendgrid", "mailgun", "postmark", "inbound")
+IN_PARTS = tuple(f"{kind}-parsed" for kind in FORMS)
+"""Doors by which a mail comes taken apart: well-formed ones alone are the same then."""
 _BUCKET = "ses-mail-in"
 _SENDER = "ann@customer.example"
 
@@ -56,6 +62,8 @@ class Came:
     sha256: str
     read: Mapping[str, Any] = field(default_factory=dict)
     """Text, files, kind, routing and conversation; empty where it could not be read."""
+    dkim: Sequence[str] = ()
+    """What was said of each signature."""
 
 
 def differences(
@@ -81,7 +89,9 @@ def differences(
     return found
 
 
-def through_every_door(sent: Mapping[str, bytes]) -> Mapping[str, Mapping[str, Came]]:
+def through_every_door(
+    sent: Mapping[str, bytes], doors: Sequence[str] = DOORS
+) -> Mapping[str, Mapping[str, Came]]:
     """Run a node, bring all mails in by every door, and look at what became of them."""
     with aws(_BUCKET) as s3_settings, tempfile.TemporaryDirectory(prefix="bench-doors-") as name:
         settings = {
@@ -90,47 +100,48 @@ def through_every_door(sent: Mapping[str, bytes]) -> Mapping[str, Mapping[str, C
             "INBOUND_WEBHOOK_SECRET": "an-inbound-secret-of-forty-eight-characters-0000",
             "MAILAGENT_PORT": str(free_port()),
         }
-        return _run(Path(name), settings, sent)
+        return _run(Path(name), settings, sent, doors)
 
 
 def _run(
-    folder: Path, settings: Mapping[str, str], sent: Mapping[str, bytes]
+    folder: Path, settings: Mapping[str, str], sent: Mapping[str, bytes], doors: Sequence[str]
 ) -> Mapping[str, Mapping[str, Came]]:
     url = f"sqlite:///{folder / 'doors.db'}"
     upgrade(url)
     workspace_id = furnish(url)
     with closing(Store(url)) as store:
-        store.write_now(workspace_id, _agents)
+        store.write_now(workspace_id, _agents, doors)
     parts = ("smtp", "webhooks", "worker")
     evidence = Evidence(url)
     with Node(folder, url, parts=parts, settings=settings) as node:
-        for door in DOORS:
+        for door in doors:
             bring = _by_smtp(node.port) if door == "smtp" else _by_webhook(door, settings)
             for raw in sent.values():
                 bring(Mail(_SENDER, (_address(door),), raw))
             evidence.wait_until_settled(SETTLE_SECONDS)
     with closing(Store(url)) as store:
-        names = {hashlib.sha256(raw).hexdigest(): name for name, raw in sent.items()}
-        return store.read_now(workspace_id, _came, names)
+        names: dict[str | None, str] = {parse.read(raw).message_id: n for n, raw in sent.items()}
+        names |= {hashlib.sha256(raw).hexdigest(): name for name, raw in sent.items()}
+        return store.read_now(workspace_id, _came, names, doors)
 
 
 def _address(door: str) -> str:
     return f"{door}@demo.{DOMAIN}"
 
 
-def _agents(tx: Transaction) -> None:
-    for door in DOORS:
+def _agents(tx: Transaction, doors: Sequence[str]) -> None:
+    for door in doors:
         agent = {
             "id": f"agt_{door}", "handle": door, "name": door, "processor": "builtin",
             "instructions": "", "email_enabled": True, "settings": {}, "created_at": tx.now,
         }  # fmt: skip
         tx.insert(t.agents, agent)
         local, _, domain = _address(door).partition("@")
-        address = {
+        row = {
             "id": new_id("adr"), "agent_id": agent["id"], "local_part": local, "domain": domain,
             "alias": False, "created_at": tx.now,
         }  # fmt: skip
-        tx.insert(t.addresses, address)
+        tx.insert(t.addresses, row)
     directory.changed(tx)
 
 
@@ -148,9 +159,15 @@ def _by_smtp(port: int) -> Callable[[Mail], None]:
 def _by_webhook(door: str, settings: Mapping[str, str]) -> Callable[[Mail], None]:
     base, given = f"http://127.0.0.1:{settings['MAILAGENT_PORT']}", WebhookSettings(settings)
 
-    def bring(mail: Mail) -> None:
+    def posts(mail: Mail) -> Iterable[Post]:
+        if door in IN_PARTS:
+            yield _in_parts(door.removesuffix("-parsed"), mail, given)
+            return
         for post in MAKERS[door.removesuffix("-s3")](mail, given, datetime.now(UTC)):
-            one = _stored(post, mail.raw, settings) if door == "ses-s3" else post
+            yield _stored(post, mail.raw, settings) if door == "ses-s3" else post
+
+    def bring(mail: Mail) -> None:
+        for one in posts(mail):
             answer = httpx.post(
                 f"{base}{one.path}", content=one.body, headers=dict(one.headers), timeout=60
             )
@@ -158,6 +175,16 @@ def _by_webhook(door: str, settings: Mapping[str, str]) -> Callable[[Mail], None
                 raise RuntimeError(f"{door}: {answer.status_code} {answer.text}")
 
     return bring
+
+
+def _in_parts(kind: str, mail: Mail, settings: WebhookSettings) -> Post:
+    body, content_type = FORMS[kind](
+        mail.raw, mail_from=mail.mail_from or "", rcpt_to=mail.rcpt_to[0]
+    )
+    if kind == "postmark":  # its name for the mail, which the form has the same each time
+        said = json.loads(body) | {"MessageID": str(UUID(mail.digest[:32]))}
+        body = json.dumps(said).encode()
+    return Post(address(kind, settings), {"Content-Type": content_type}, body)
 
 
 def _stored(post: Post, raw: bytes, settings: Mapping[str, str]) -> Post:
@@ -171,31 +198,41 @@ def _stored(post: Post, raw: bytes, settings: Mapping[str, str]) -> Post:
     return replace(post, body=json.dumps(said).encode())
 
 
-def _came(tx: Transaction, names: Mapping[str, str]) -> Mapping[str, Mapping[str, Came]]:
+def _came(
+    tx: Transaction, names: Mapping[str | None, str], doors: Sequence[str]
+) -> Mapping[str, Mapping[str, Came]]:
     rows = tx.rows(
         select(t.deliveries.c.recipient, t.deliveries.c.thread_id, t.deliveries.c.agent_id,
-               t.raw_messages.c.sha256, t.messages.c.content, t.messages.c.kind)
+               t.raw_messages.c.sha256, t.messages.c.content, t.messages.c.kind,
+               t.messages.c.message_id, t.messages.c.authentication)
         .join(t.raw_messages, t.raw_messages.c.id == t.deliveries.c.raw_id)
         .outerjoin(t.messages, t.messages.c.delivery_id == t.deliveries.c.id)
     )  # fmt: skip
     together: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.thread_id:
-            together[row.thread_id].add(names.get(row.sha256, ""))
-    found: dict[str, dict[str, Came]] = {door: {} for door in DOORS}
+            together[row.thread_id].add(_name(row, names))
+    found: dict[str, dict[str, Came]] = {door: {} for door in doors}
     for row in rows:
         door = row.recipient.partition("@")[0]
         read = {}
         if row.content is not None:
             read = {
                 "text": [row.content[one] for one in ("subject", "text", "written", "html")],
-                "files": row.content["attachments"],
+                # Where a file stood in the mail is no part of it.
+                "files": [{**one, "part": ""} for one in row.content["attachments"]],
                 "kind": row.kind,
                 "routing": row.agent_id == f"agt_{door}",
                 "conversation": sorted(together[row.thread_id]) if row.thread_id else None,
             }
-        found[door][names.get(row.sha256, row.sha256)] = Came(row.sha256, read)
+        dkim = [one["reason"] for one in (row.authentication or {}).get("dkim", ())]
+        found[door][_name(row, names)] = Came(row.sha256, read, dkim)
     return found
+
+
+def _name(row: AnyRow, names: Mapping[str | None, str]) -> str:
+    """Of the mail that came; one that came in parts is known by its Message-ID."""
+    return names.get(row.sha256) or names.get(row.message_id) or row.sha256
 
 
 def mails(folder: Path) -> Mapping[str, bytes]:

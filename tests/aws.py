@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from moto.server import ThreadedMotoServer
@@ -31,7 +31,9 @@ def aws(*buckets: str) -> Iterator[Mapping[str, str]]:
         with s3(settings) as client:
             for bucket in buckets:
                 where = {"LocationConstraint": _REGION}
-                client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+                # Its state is the process's: a bucket is there since another such server.
+                with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+                    client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
         yield settings
     finally:
         server.stop()

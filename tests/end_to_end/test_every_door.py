@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.doors import DOORS, Came, differences, mails, through_every_door
+from bench.doors import DOORS, IN_PARTS, Came, differences, mails, through_every_door
 
 _DATA = Path(__file__).parent.parent / "data" / "parsed"
 
@@ -21,6 +21,18 @@ def test_a_mail_is_the_same_through_every_door() -> None:
     for door in DOORS:
         assert came[door].keys() == sent.keys(), door
         assert all(one.read["text"] for one in came[door].values()), door
+
+
+@pytest.mark.timeout(300)
+def test_a_well_formed_mail_that_comes_in_parts_says_the_same_and_is_marked() -> None:
+    sent = mails(_DATA)
+    came = through_every_door(sent, ("smtp", *IN_PARTS))
+    assert len(sent) == 20
+    for door in IN_PARTS:
+        assert came[door].keys() == sent.keys(), door
+        for name, one in came[door].items():
+            assert one.read == came["smtp"][name].read, (door, name)
+            assert any("not computable" in reason for reason in one.dkim), (door, name, one.dkim)
 
 
 def test_what_differs_is_seen() -> None:
