@@ -27,6 +27,8 @@ __all__ = ["Recovered", "recover", "recover_all"]
 
 log = structlog.get_logger()
 
+_STALE = timedelta(days=7)
+"""A round that stands so long begins anew: its provider may know the place no more."""
 _PARTS_AT_ONCE = 50
 """Of a thousand mails at most; the next start goes on behind them."""
 
@@ -174,7 +176,9 @@ def _begun(tx: Transaction, kind: str, late: timedelta) -> AnyRow:
     # What a provider took before it knew us was another's to answer: no look goes behind the first.
     tx.insert_new(rounds, {"name": kind, "since": tx.now + late}, unique=["name"])
     of = rounds.c
-    new = update(rounds).where(of.name == kind, of.began_at.is_(None))
+    new = update(rounds).where(
+        of.name == kind, of.began_at.is_(None) | (of.began_at < tx.now - _STALE)
+    )
     tx.execute(new.values(began_at=tx.now, after=""))
     row = tx.row(select(rounds).where(of.name == kind))
     assert row is not None

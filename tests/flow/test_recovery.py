@@ -313,6 +313,18 @@ async def test_a_round_goes_on_where_it_was_interrupted_and_the_next_begins_wher
     assert len(await space.rows(t.deliveries)) == 3
 
 
+async def test_a_round_whose_place_its_provider_never_takes_again_begins_anew(
+    house: House,
+) -> None:
+    space = await house.workspace()
+    parts = house.recovers["parts"] = _Parts(house, space.address)
+    parts.fails_at = "1"
+    await recovery.recover_all(house.services)
+    await house.later(timedelta(days=8))
+    await recovery.recover_all(house.services)
+    assert [after for _, after in parts.asked] == ["", "1", "", "1"]
+
+
 async def test_a_provider_that_is_away_costs_the_others_nothing(house: House) -> None:
     space = await house.workspace()
     away = _Parts(house, space.address)
