@@ -52,8 +52,9 @@ bench: install ## the benchmarks, as ratios against a peer in the same run
 	@$(BIN)/python -m bench.scale --quick
 	@$(BIN)/python -m bench.purge
 
-corpora: install ## the third-party mail corpora through the SMTP door
+corpora: install ## the third-party mail corpora through the SMTP door, then through every door
 	@$(BIN)/python -m bench.corpora
+	@$(BIN)/python -m bench.doors
 
 lock: install ## renew requirements.lock and scripts/uv.txt
 	@uv=$$(sh scripts/bootstrap.sh uv) && \

@@ -35,7 +35,9 @@ from mailagent.providers import (
     Surroundings,
     collector,
     fetch_stored,
+    recoverers,
 )
+from mailagent.providers.raw_store import RawStore
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Rspamd
@@ -97,6 +99,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             sandbox=sandbox,
             resolver=Resolver(settings.mailagent_resolver or None),
             directory=directory,
+            acceptor=door,
             secrets=secrets,
             settings=FlowSettings(
                 default_domain=settings.default_email_domain,
@@ -110,6 +113,8 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             accounts=accounts,
             account_states=accounts.states,
             fetch_stored=partial(fetch_stored, webhook_settings(settings)),
+            recovers=recoverers(webhook_settings(settings)),
+            raw_store=RawStore(webhook_settings(settings).values),
             processor=processors.named,
             screener=screener,
             collectors=partial(_collectors, settings, accounts),

@@ -25,6 +25,7 @@ from bench.filling import House
 from bench.report import Report
 from bench.scale import Filled, accepting, addresses
 from mailagent.flow.purge import Whole, purge
+from mailagent.providers.raw_store import RawStore
 from mailagent.store import tables as t
 from mailagent.store.engine import Store
 from mailagent.store.transaction import Transaction
@@ -42,7 +43,9 @@ async def _purged(of: Filled) -> tuple[int, float, float]:
     """Mails removed, the seconds it took, and mails accepted a second meanwhile."""
     workspace_id, _ = of.large
     begin = time.monotonic()
-    removing = asyncio.create_task(purge(of.store, workspace_id, Whole(), actor="the benchmark"))
+    removing = asyncio.create_task(
+        purge(of.store, workspace_id, Whole(), actor="the benchmark", raw_store=RawStore({}))
+    )
     rate = await accepting(of, _SECONDS)
     removed = await removing
     return removed.received + removed.sent, time.monotonic() - begin, rate

@@ -24,6 +24,7 @@ _MAKE_KEY = "make one with: python3 -c 'import secrets; print(secrets.token_urls
 _SHORTEST_KEY = 32
 _ALSO_FROM_FILES = frozenset({"DATABASE_URL"})
 """Shown in part and therefore no SecretStr, but with a password in it."""
+_RAW_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()/-]{0,100})?")
 _PLACEHOLDERS = ("changeme", "change-me", "your-", "secret-here", "xxxx", "placeholder", "<")
 _TSIG = re.compile(r"hmac-sha(?:256|384|512):[A-Za-z0-9_.-]{1,200}:[A-Za-z0-9+/]{20,}={0,2}")
 """As `dig -y` takes it."""
@@ -141,8 +142,8 @@ class Settings(BaseModel):
     @field_validator("mailagent_raw_store")
     @classmethod
     def _raw_store(cls, value: str) -> str:
-        if value:
-            raise ValueError("is not supported yet (docs/roadmap.md): leave it empty")
+        if value and not _RAW_STORE.fullmatch(value):
+            raise ValueError("must look like s3://bucket/prefix")
         return value
 
     @field_validator("mailagent_proxy_networks")

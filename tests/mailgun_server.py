@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from mailagent.mime import form
@@ -37,6 +37,8 @@ class MailgunServer(ApiServer):
 
     domains: frozenset[str] = frozenset({"acme.example"})
     stored: dict[str, str] = field(default_factory=dict)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    """Events of mail that came in, oldest first; two a page."""
     taken: list[Taken] = field(default_factory=list)
 
     def reply(self, request: Request) -> Reply:
@@ -47,6 +49,10 @@ class MailgunServer(ApiServer):
         match parts.path.strip("/").split("/"):
             case ["v3", domain, "messages.mime"] if request.method == "POST":
                 return self._take(domain, request)
+            case ["v3", domain, "events"] if "begin" in parse_qs(parts.query):
+                return self._kept(domain, 0)
+            case ["v3", domain, "events", page]:
+                return self._kept(domain, int(page))
             case ["v3", _, "events"]:
                 return self._events({k: v[-1] for k, v in parse_qs(parts.query).items()})
             case ["v3", "domains", _, "messages", key]:
@@ -77,6 +83,14 @@ class MailgunServer(ApiServer):
             and _message_id(one.mime).strip("<>") == query.get("message-id")
         ]
         return Reply(200, {"items": items, "paging": {}})
+
+    def _kept(self, domain: str, page: int) -> Reply:
+        """As Mailgun pages: a next address is always there, and leads to an empty page at last."""
+        if domain not in self.domains:
+            return Reply(404, {"message": "Domain not found"})
+        items = self.kept[2 * page : 2 * page + 2]
+        following = f"https://api.mailgun.net/v3/{domain}/events/{page + 1}"
+        return Reply(200, {"items": items, "paging": {"next": following}})
 
     def _keep(self, key: str, request: Request) -> Reply:
         if request.headers.get("accept") != "message/rfc2822" or key not in self.stored:

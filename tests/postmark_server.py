@@ -30,6 +30,9 @@ class PostmarkServer(ApiServer):
 
     inactive: frozenset[str] = frozenset()
     taken: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    """Inbound mail that it gave up to hand over."""
+    retried: list[str] = field(default_factory=list)
 
     def reply(self, request: Request) -> Reply:
         if request.headers.get("x-postmark-server-token") != TOKEN:
@@ -37,11 +40,28 @@ class PostmarkServer(ApiServer):
         path = urlsplit(request.path)
         if (request.method, path.path) == ("GET", "/messages/outbound"):
             return self._found(parse_qs(path.query))
+        if (request.method, path.path) == ("GET", "/messages/inbound"):
+            return self._given_up(parse_qs(path.query))
+        if request.method == "PUT" and path.path.endswith("/retry"):
+            return self._retry(path.path.split("/")[3])
         if (request.method, path.path) != ("POST", "/email"):
             return error(0, "Not found", 404)
         if request.headers.get("content-type") != "application/json":
             return error(409, "The 'Content-Type' HTTP header is missing or not JSON.")
         return self._send(request.json)
+
+    def _given_up(self, asked: dict[str, list[str]]) -> Reply:
+        offset, count = int(asked["offset"][0]), int(asked["count"][0])
+        if asked["status"] != ["failed"] or count > 500:
+            return error(300, "count is at most 500")
+        found = self.failed[offset : offset + count]
+        return Reply(200, {"TotalCount": len(self.failed), "InboundMessages": found})
+
+    def _retry(self, message_id: str) -> Reply:
+        if message_id not in {one["MessageID"] for one in self.failed}:
+            return error(701, "This message was not found.")
+        self.retried.append(message_id)
+        return Reply(200, {"ErrorCode": 0, "Message": "Successfully rescheduled failed message."})
 
     def _send(self, mail: dict[str, Any]) -> Reply:
         fields = [mail[name] for name in ("To", "Cc", "Bcc") if mail.get(name)]

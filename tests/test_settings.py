@@ -60,7 +60,6 @@ def test_several_keys_stand_between_commas_or_on_lines_the_newest_first(tmp_path
         ("MAILAGENT_RSPAMD_URL", "127.0.0.1:11333", "http://127.0.0.1:11333"),
         ("MAILAGENT_RSPAMD_URL", "http://[::1", "http://127.0.0.1:11333"),
         ("MAILAGENT_RSPAMD_AWAY", "bounce", "'accept' or 'wait'"),
-        ("MAILAGENT_RAW_STORE", "s3://bucket", "leave it empty"),
         ("MAILAGENT_PUBLIC_IPS", "192.0.2.25, mx.example", "'mx.example' is no address"),
         ("MAILAGENT_DNS_NAME_SERVERS", "ns1.example=ns", "'ns' is no address"),
         ("MAILAGENT_DNS_NAME_SERVERS", "ns_1.example", "write it like aexy.email"),
@@ -68,6 +67,7 @@ def test_several_keys_stand_between_commas_or_on_lines_the_newest_first(tmp_path
         ("MAILAGENT_DNS_SECONDARIES", "192.0.2.53:70000", "192.0.2.53 or 192.0.2.53:5300"),
         ("MAILAGENT_DNS_TSIG", "mailagent:c2VjcmV0", "hmac-sha256:name:secret"),
         ("MAILAGENT_DNS_TSIG", "hmac-md5:mailagent:" + "A" * 44, "hmac-sha256:name:secret"),
+        ("MAILAGENT_RAW_STORE", "bucket", "must look like s3://bucket/prefix"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_the_mend(name: str, value: str, mend: str) -> None:

@@ -16,6 +16,7 @@ from backend.workspaces import service as workspaces
 from mailagent.errors import Malformed
 from mailagent.flow import purge as purging
 from mailagent.flow.purge import Named, Person, Purged, Target, Whole
+from mailagent.providers.raw_store import RawStore
 
 __all__ = ["commands"]
 
@@ -114,6 +115,9 @@ def _purge(
 
 
 async def _one(shell: Shell, workspace_id: str, target: Target, *, dry_run: bool) -> Purged:
+    # Imported here: no other command should wait for it.
+    from backend.installation import webhook_settings
+
     seen = 0
 
     def tell(mails: int) -> None:
@@ -122,6 +126,11 @@ async def _one(shell: Shell, workspace_id: str, target: Target, *, dry_run: bool
             shell.tell(f"{seen + mails:,} mails so far")
         seen += mails
 
+    raw_store = RawStore(webhook_settings(shell.settings).values)
     return await purging.purge(
-        shell.store, workspace_id, target, actor=_ACTOR, dry_run=dry_run, tell=tell
+        *(shell.store, workspace_id, target),
+        actor=_ACTOR,
+        raw_store=raw_store,
+        dry_run=dry_run,
+        tell=tell,
     )

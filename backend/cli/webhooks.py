@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import BaseModel
 
 from backend.cli.shell import Shell
 from mailagent.errors import Malformed, Misconfigured
+
+if TYPE_CHECKING:
+    from mailagent.flow.recovery import Recovered
 
 __all__ = ["commands"]
 
@@ -87,6 +91,71 @@ def simulate(
     shell.show("\n".join([*lines, *ids]), told, SimulatedOut)
     if any(one.status != 200 for one in answers):
         raise typer.Exit(1)
+
+
+class RecoveredOut(BaseModel):
+    """What one provider had of mail that had not come here."""
+
+    provider: str
+    since: datetime
+    listed: int
+    known: int
+    delivery_ids: list[str]
+    asked_again: list[str]
+    held: list[str]
+    failed: list[str]
+    whole: bool
+    stopped: str
+
+
+@commands.command()
+def recover(
+    context: typer.Context,
+    provider: Annotated[
+        str | None, typer.Argument(help="ses, mailgun or postmark; else all that are set up.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Taken by the provider since then, UTC; else since the last round."),
+    ] = None,
+) -> None:
+    """Bring mail that an outage left at a provider: the schedule does so every half an hour.
+
+    S3 objects that no notification told of, mail that Mailgun keeps, and mail that Postmark gave up
+    to hand over. What came by the webhook already, or comes later, is the same mail.
+    """
+    from backend.installation import installation
+    from mailagent.flow import recovery
+
+    shell: Shell = context.obj
+    at = since.replace(tzinfo=since.tzinfo or UTC) if since else None
+
+    async def run() -> list[recovery.Recovered]:
+        async with installation(shell.settings) as shared:
+            services = shared.services
+            kinds = [provider] if provider else list(services.recovers)
+            for kind in kinds:
+                if kind not in services.recovers:
+                    able = ", ".join(services.recovers) or "none"
+                    raise Malformed("PROVIDER", f"is none that can be asked here, which are {able}")
+            return [await recovery.recover(services, kind, at) for kind in kinds]
+
+    told = asyncio.run(run())
+    lines = [line for one in told for line in _of_recovery(one)]
+    shell.show("\n".join(lines) or "no provider is set up", told, list[RecoveredOut])
+    if any(one.stopped or one.failed for one in told):
+        raise typer.Exit(1)
+
+
+def _of_recovery(one: Recovered) -> list[str]:
+    summary = (
+        f"{one.provider}, since {one.since:%Y-%m-%d %H:%M} UTC: {one.listed} listed, {one.known} "
+        f"known, {len(one.delivery_ids)} recovered, {len(one.asked_again)} asked for again, "
+        f"{len(one.held)} for nobody that is known"
+    )
+    lines = [summary, *one.delivery_ids]
+    lines += [f"cannot be had: {reason}" for reason in one.failed]
+    return [*lines, f"not all was gone through: {one.stopped}"] if one.stopped else lines
 
 
 def _octets(file: Path | None, sender: str, to: list[str]) -> bytes:

@@ -12,16 +12,14 @@ from sqlalchemy import select
 
 from backend.inboxes.evidence import in_words
 from backend.inboxes.listing import Item, one
-from mailagent.errors import Malformed, NotFound, SandboxFailure
-from mailagent.flow import removal
+from mailagent.errors import Malformed, NotFound, PermanentFailure, SandboxFailure
+from mailagent.flow import Services, octets, removal
 from mailagent.flow import threads as conversations
 from mailagent.flow.values import AUTHENTICATION, CONTENT, ORIGIN, form_of, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Attachment, Authentication, Content, Thread
-from mailagent.sandbox import Sandbox
-from mailagent.store.engine import Store
 from mailagent.store.tables import attachments, deliveries, messages, raw_messages, threads
-from mailagent.store.transaction import Transaction
+from mailagent.store.transaction import AnyRow, Transaction
 
 __all__ = [
     "Detail",
@@ -118,20 +116,33 @@ def authentication_fields(evidence: Authentication) -> dict[str, Any]:
     return to_json(evidence)
 
 
-def raw(tx: Transaction, delivery_id: str) -> Raw:
-    """The octets of a delivery. Raises NotFound, also when they are no longer kept."""
-    row = tx.row(
-        select(raw_messages.c.content, deliveries.c.origin, *removal.COLUMNS)
-        .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
-        .where(deliveries.c.id == delivery_id)
-    )
-    if row is None or row.content is None:
-        gone = removal.in_words(row) if row else None
-        raise NotFound(f"the octets of delivery {delivery_id} are not here{_because(gone)}")
+async def raw(services: Services, workspace_id: str, delivery_id: str) -> Raw:
+    """The octets of a delivery. Raises NotFound, also when they are no longer kept;
+    TransientFailure when the storage cannot be read that they have moved to.
+    """
+    row = await services.store.read(workspace_id, _raw_row, delivery_id)
+    try:
+        content = await octets.whole(services.raw_store, row)
+    except PermanentFailure as error:
+        raise NotFound(f"the octets of delivery {delivery_id}: {error.reason}") from error
+    if content is None:
+        gone = _because(removal.in_words(row))
+        raise NotFound(f"the octets of delivery {delivery_id} are not here{gone}")
     origin = ORIGIN.validate_python(row.origin)
     # What is no MIME should not open as a mail.
     suffix = "eml" if origin.body_format == "raw" else "request"
-    return Raw(row.content, f"{delivery_id}.{suffix}", origin)
+    return Raw(content, f"{delivery_id}.{suffix}", origin)
+
+
+def _raw_row(tx: Transaction, delivery_id: str) -> AnyRow:
+    row = tx.row(
+        select(*octets.COLUMNS, deliveries.c.origin, *removal.COLUMNS)
+        .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
+        .where(deliveries.c.id == delivery_id)
+    )
+    if row is None:
+        raise NotFound(f"the octets of delivery {delivery_id} are not here")
+    return row
 
 
 def _because(gone: str | None) -> str:
@@ -139,21 +150,23 @@ def _because(gone: str | None) -> str:
 
 
 async def attachment(
-    store: Store, sandbox: Sandbox, workspace_id: str, delivery_id: str, part: str
+    services: Services, workspace_id: str, delivery_id: str, part: str
 ) -> Download:
-    """One file of a delivery, decoded in the sandbox. Raises NotFound; Malformed when the mail's
-    own structure keeps it from being read.
+    """One file of a delivery, decoded in the sandbox. Raises as `raw` does; Malformed when the
+    mail's own structure keeps it from being read.
     """
-    known, octets = await store.read(workspace_id, _attachment, delivery_id, part)
+    known = await services.store.read(workspace_id, _attachment, delivery_id, part)
+    found = await raw(services, workspace_id, delivery_id)
     try:
-        arguments = {"part": part, **form_of(octets.origin)}
-        content = await sandbox.run("mailagent.reading:attachment", octets.content, arguments)
+        arguments = {"part": part, **form_of(found.origin)}
+        job = "mailagent.reading:attachment"
+        content = await services.sandbox.run(job, found.content, arguments)
     except SandboxFailure as error:
         raise Malformed("part", f"cannot be read: {error.cause}; download the raw mail") from error
     return Download(content, known.filename, known.content_type)
 
 
-def _attachment(tx: Transaction, delivery_id: str, part: str) -> tuple[Attachment, Raw]:
+def _attachment(tx: Transaction, delivery_id: str, part: str) -> Attachment:
     row = tx.row(
         select(attachments)
         .join(messages, messages.c.id == attachments.c.owner_id)
@@ -163,8 +176,7 @@ def _attachment(tx: Transaction, delivery_id: str, part: str) -> tuple[Attachmen
         gone = one(tx, delivery_id).content_removed
         raise NotFound(f"delivery {delivery_id} has no attachment {part}{_because(gone)}")
     name = _NOT_IN_A_FILENAME.sub("_", row.filename).strip(". ")[:150] or "attachment"
-    found = Attachment(part, name, row.content_type, row.size_bytes, row.sha256)
-    return found, raw(tx, delivery_id)
+    return Attachment(part, name, row.content_type, row.size_bytes, row.sha256)
 
 
 def thread(tx: Transaction, thread_id: str) -> ThreadView:

@@ -115,7 +115,7 @@ async def get_ledger(delivery: str, access: Access = require("message.read")) ->
 @router.get("/deliveries/{delivery}/raw", response_class=Response)
 async def get_raw(delivery: str, access: Access = require("message.read")) -> Response:
     """The octets as they were received."""
-    found = await access.read(contents.raw, delivery)
+    found = await contents.raw(access.services, access.workspace_id, delivery)
     return _download(found.content, found.filename, "message/rfc822")
 
 
@@ -124,10 +124,7 @@ async def get_attachment(
     delivery: str, part: str, access: Access = require("message.read")
 ) -> Response:
     """One file of a mail, decoded. Always a download: its type is the sender's claim."""
-    services = access.services
-    found = await contents.attachment(
-        services.store, services.sandbox, access.workspace_id, delivery, part
-    )
+    found = await contents.attachment(access.services, access.workspace_id, delivery, part)
     return _download(found.content, found.filename, found.content_type)
 
 

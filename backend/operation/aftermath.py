@@ -23,6 +23,7 @@ from mailagent.store.tables import (
     metadata,
     outbound_mails,
     outbound_recipients,
+    rounds,
     sign_ins,
     threads,
     turns,
@@ -66,6 +67,8 @@ def settle(tx: Transaction, made_at: datetime, *, send_queued: bool) -> Aftermat
     )
     if send_queued:
         return Aftermath(unknown, 0)
+    # What providers have from before now may have been answered too: `webhook recover` asks for it.
+    tx.execute(delete(rounds))
     restored = f"restored from a backup of {made_at:%Y-%m-%d %H:%M} UTC"
     unknown += _leave_unsent(
         tx, [RecipientState.QUEUED], f"{restored}: it may have been sent since"

@@ -24,6 +24,7 @@ async def purge_mail(body: PurgeIn, access: Access = require("mail.purge")) -> P
         access.workspace_id,
         await _target(body, access),
         actor=access.actor,
+        raw_store=access.services.raw_store,
         dry_run=body.dry_run,
     )
 

@@ -23,6 +23,8 @@ __all__ = ["FlowSettings", "Services", "Step", "unwatched", "workers"]
 _READS_AT_ONCE = 8
 _SENDS_AT_ONCE = 10
 _TURNS_BEGUN_AT_ONCE = 16
+_CHORES_AT_ONCE = 3
+"""So that those which wait for a provider or a bucket keep no others from their time."""
 
 
 log = structlog.get_logger()
@@ -80,6 +82,6 @@ def workers(services: Services, watched: Callable[[Step], Step] = unwatched) -> 
             chores.SCHEDULES,
             bound(chores.do_chore, "chore"),
             chores.give_up,
-            slots=1,
+            slots=_CHORES_AT_ONCE,
         ),
     }

@@ -18,6 +18,8 @@ from mailagent.flow import (
     digest,
     events,
     lookup,
+    octets,
+    recovery,
     reports,
     retention,
     unrouted,
@@ -89,6 +91,8 @@ LONG_CHORES: Mapping[str, tuple[timedelta, Callable[[Services], Awaitable[None]]
     # A new workspace makes it due at once; this often for one that is made while it runs.
     collecting.CHORE: (timedelta(minutes=5), collecting.collect_all),
     "judge_warm_ups": (timedelta(minutes=1), warm_ups.judge_all),
+    "keep_raw_outside": (timedelta(minutes=10), octets.keep_outside),
+    "recover_left_behind": (timedelta(minutes=30), recovery.recover_all),
 }
 
 

@@ -11,18 +11,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import select, text
 
-from mailagent.errors import Conflict, Malformed
-from mailagent.flow import purge_ends, removal
+from mailagent.errors import Conflict, Malformed, PermanentFailure
+from mailagent.flow import octets, purge_ends, removal
 from mailagent.flow.directory import normalised, without_tag
-from mailagent.flow.purge_search import Named, Person, Target, Whole, Window, came, went
+from mailagent.flow.purge_search import (
+    Named,
+    Person,
+    Target,
+    Whole,
+    Window,
+    came,
+    copies,
+    outside,
+    went,
+)
+from mailagent.providers.raw_store import RawStore
 from mailagent.store.engine import Store
 from mailagent.store.tables import addresses, deliveries, outbound_mails
-from mailagent.store.transaction import Transaction
+from mailagent.store.transaction import AnyRow, Transaction
 
 __all__ = ["Named", "Person", "Purged", "Target", "Whole", "purge", "vacuum"]
 
@@ -56,13 +67,15 @@ async def purge(
     target: Target,
     *,
     actor: str,
+    raw_store: RawStore,
     dry_run: bool = False,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Purged:
     """Remove from one workspace all that `target` names; `tell` hears of each batch's mails.
 
-    Raises Malformed for an agent's own address; Conflict when mails were still being handed over
-    after a minute: all else is done then.
+    Octets in `raw_store` are looked through for a person; a schedule deletes them there. Raises
+    Malformed for an agent's own address; Conflict when mails were still being handed over after a
+    minute: all else is done then; TransientFailure when the storage cannot be read.
     """
     before = store.now()
     if isinstance(target, Person):
@@ -70,7 +83,14 @@ async def purge(
     run = _Run(store, workspace_id, f"asked by {actor}", dry_run, tell)
 
     async def look_in(cursor: str) -> Window:
-        return await store.read(workspace_id, came, target, before, cursor)
+        found = await store.read(workspace_id, came, target, before, cursor)
+        if not isinstance(target, Person):
+            return found
+        rows = await store.read(workspace_id, outside, before, cursor)
+        there = [row for row in rows if row.id not in found.ids]
+        named = [row.id for row in there if await _names(raw_store, row, target)]
+        more = await store.read(workspace_id, copies, named) if named else []
+        return replace(found, ids=sorted({*found.ids, *more}))
 
     async def look_out(cursor: str) -> Window:
         return await store.read(workspace_id, went, target, before, cursor, run.gone)
@@ -162,6 +182,14 @@ class _Run:
             self._waiting = await self._store.write(
                 self._workspace_id, _remove_sent, self._waiting, self._why
             )
+
+
+async def _names(raw_store: RawStore, row: AnyRow, person: Person) -> bool:
+    try:
+        found = await octets.whole(raw_store, row)
+    except PermanentFailure:
+        return False  # the storage has lost them, so there is nothing to remove
+    return found is not None and person.named_in(found.decode("latin-1"))
 
 
 def _is_no_agents(tx: Transaction, person: Person) -> None:

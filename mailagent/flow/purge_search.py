@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, LargeBinary, Text, cast, func, or_, select
 
+from mailagent.flow import octets
 from mailagent.store.tables import (
     deliveries,
     messages,
@@ -27,7 +28,18 @@ from mailagent.store.tables import (
 )
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["Named", "Person", "Target", "Whole", "Window", "came", "contains", "went"]
+__all__ = [
+    "Named",
+    "Person",
+    "Target",
+    "Whole",
+    "Window",
+    "came",
+    "contains",
+    "copies",
+    "outside",
+    "went",
+]
 
 _WINDOW = 500
 _OUR_ID = re.compile(r"\b(?:dlv|out)_[0-9a-f]{32}\b")
@@ -82,9 +94,35 @@ class Window:
 def came(tx: Transaction, target: Target, before: datetime, after: str) -> Window:
     """Deliveries of a target that came before a time, in the window after an id."""
     if isinstance(target, Named):
-        return Window(_copies(tx, target.delivery_ids), None)
+        return Window(copies(tx, target.delivery_ids), None)
+    rows = _window(tx, before, after)
+    ids = [row.id for row in rows]
+    if isinstance(target, Person):
+        ids = copies(tx, _persons(tx, target, rows))
+    return Window(ids, _next(rows))
+
+
+def outside(tx: Transaction, before: datetime, after: str) -> Sequence[AnyRow]:
+    """Of the same window, the deliveries whose octets are not in the database, with
+    `octets.COLUMNS`: whether they name a person, only the octets tell.
+
+    Asked after `came`, so that what moves out meanwhile is looked at by one of the two.
+    """
+    ids = [row.id for row in _window(tx, before, after)]
+    return tx.rows(
+        select(deliveries.c.id, *octets.COLUMNS)
+        .join(raw_messages, raw_messages.c.id == deliveries.c.raw_id)
+        .where(
+            deliveries.c.id.in_(ids),
+            raw_messages.c.content.is_(None),
+            raw_messages.c.kept_at.is_not(None),
+        )
+    )
+
+
+def _window(tx: Transaction, before: datetime, after: str) -> Sequence[AnyRow]:
     columns = deliveries.c
-    rows = tx.rows(
+    return tx.rows(
         select(columns.id, columns.thread_id, columns.mail_from)
         .where(
             columns.id > after,
@@ -94,13 +132,9 @@ def came(tx: Transaction, target: Target, before: datetime, after: str) -> Windo
         .order_by(columns.id)
         .limit(_WINDOW)
     )
-    ids = [row.id for row in rows]
-    if isinstance(target, Person):
-        ids = _copies(tx, _persons(tx, target, rows))
-    return Window(ids, _next(rows))
 
 
-def _copies(tx: Transaction, delivery_ids: Collection[str]) -> list[str]:
+def copies(tx: Transaction, delivery_ids: Collection[str]) -> list[str]:
     """These deliveries and all others of the same octets, or of the same mail by another way."""
     read = tx.rows(
         select(messages.c.message_id, messages.c.content_sha256).where(

@@ -17,7 +17,16 @@ from sqlalchemy import bindparam, func, select
 
 from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
-from mailagent.flow import answer_by_mail, people, reports, screening, stored, threads, track
+from mailagent.flow import (
+    answer_by_mail,
+    octets,
+    people,
+    reports,
+    screening,
+    stored,
+    threads,
+    track,
+)
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
@@ -56,7 +65,10 @@ class _End:
 
 async def read(services: Services, claim: Claim) -> None:
     """Read one accepted delivery and write where it stands."""
-    row, raw = await services.store.read(claim.workspace_id, _load, claim.id)
+    row = await services.store.read(claim.workspace_id, _load, claim.id)
+    raw = await stored.octets_of(services, READING_QUEUE, claim, row)
+    if raw is None:
+        return
     origin = ORIGIN.validate_python(row.origin)
     if origin.body_format == "stored":
         fetched = await stored.fetch(services, READING_QUEUE, claim, row, origin)
@@ -108,16 +120,16 @@ def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
 
 
 _ACCEPTED = (
-    select(deliveries, raw_messages.c.content)
+    select(deliveries, *octets.COLUMNS)
     .join(raw_messages, raw_messages.c.id == deliveries.c.raw_id)
     .where(deliveries.c.id == bindparam("delivery"))
 )
 
 
-def _load(tx: Transaction, delivery_id: str) -> tuple[AnyRow, bytes]:
+def _load(tx: Transaction, delivery_id: str) -> AnyRow:
     row = tx.row(_ACCEPTED, {"delivery": delivery_id})
     assert row is not None
-    return row, row.content
+    return row
 
 
 async def _understand(services: Services, row: AnyRow, origin: Origin, raw: bytes) -> Reading:

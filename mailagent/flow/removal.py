@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, case, delete, or_, select, update
 
 from mailagent.flow.directory import ROLES, normalised, without_tag
 from mailagent.flow.ledger import note
+from mailagent.flow.octets import drop
 from mailagent.flow.outbox import settle
 from mailagent.flow.states import FINAL, DeliveryState, RecipientState
 from mailagent.flow.threads import has_waiting
@@ -121,17 +122,11 @@ def _locked(tx: Transaction, delivery_ids: Collection[str]) -> Sequence[AnyRow]:
 
 
 def _drop_raw(tx: Transaction, raw_ids: Iterable[str]) -> None:
-    still = deliveries.alias()
-    kept = select(still.c.id).where(
-        still.c.workspace_id == raw_messages.c.workspace_id,
-        still.c.raw_id == raw_messages.c.id,
-        still.c.content_removed_at.is_(None),
+    wanted = set(raw_ids)
+    kept = select(deliveries.c.raw_id).where(
+        deliveries.c.raw_id.in_(wanted), deliveries.c.content_removed_at.is_(None)
     )
-    tx.execute(
-        update(raw_messages)
-        .where(raw_messages.c.id.in_(list(raw_ids)), ~kept.exists())
-        .values(content=None)
-    )
+    drop(tx, wanted - {row.raw_id for row in tx.rows(kept)})
 
 
 def _empty_message(tx: Transaction, row: AnyRow) -> None:

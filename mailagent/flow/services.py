@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from mailagent.agents import Agent
 from mailagent.flow.directory import StoreDirectory
 from mailagent.identity import Collects
+from mailagent.inbound import Acceptor
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Sends
+from mailagent.providers import Recovers
+from mailagent.providers.raw_store import RawStore
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Screens
@@ -65,6 +68,7 @@ class Services:
     sandbox: Sandbox
     resolver: Resolver
     directory: StoreDirectory
+    acceptor: Acceptor
     secrets: Secrets
     settings: FlowSettings
     accounts: Mapping[str, Sends]
@@ -76,6 +80,10 @@ class Services:
     fetch_stored: Callable[[str], Awaitable[bytes]]
     """A mail that a provider keeps for us, by `Origin.stored_at`. Raises TransientFailure, also
     while it is not there, and PermanentFailure for a place that may not be asked."""
+    recovers: Mapping[str, Recovers] = field(default_factory=dict)
+    """Who is asked for mail that an outage left behind, by the kind of provider."""
+    raw_store: RawStore = field(default_factory=lambda: RawStore({}))
+    """Where raw messages lie that the database does not hold."""
     screener: Screens | None = None
     """The operator's spam filter, where there is one."""
     collectors: Callable[[], Sequence[tuple[str, AbstractAsyncContextManager[Collects]]]] = tuple

@@ -1,7 +1,9 @@
-"""How does a mail come here that a provider keeps for us, and told us only the place of?
+"""How does a mail come here to be read whose octets are not in the database?
 
-It is fetched as the first act of reading it and takes the notification's place in the raw row, so
-that from then on it is a mail like any other. A place that is away costs the mail time, no attempt.
+What a provider keeps for us, and told us only the place of, is fetched as the first act of reading
+it and takes the notification's place in the raw row: from then on it is a mail like any other. What
+we have moved to storage of our own is read from there, when a mail is driven again. A place that is
+away costs the mail time, no attempt.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from datetime import timedelta
 from sqlalchemy import bindparam, select, update
 
 from mailagent.errors import PermanentFailure, TransientFailure
+from mailagent.flow import octets
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
@@ -21,11 +24,26 @@ from mailagent.store.tables import deliveries, raw_messages
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, Queue, finish, holds
 
-__all__ = ["fetch"]
+__all__ = ["fetch", "octets_of"]
 
 _LONGEST = timedelta(days=3)
 """Mailgun keeps a stored mail so long; S3 as long as the bucket's owner wishes."""
 _SOONEST, _LATEST = timedelta(seconds=5), timedelta(minutes=30)
+
+
+async def octets_of(services: Services, queue: Queue, claim: Claim, row: AnyRow) -> bytes | None:
+    """The octets of a delivery with `octets.COLUMNS`; None when it must wait, or they are lost."""
+    store = services.store
+    try:
+        found = await octets.whole(services.raw_store, row)
+    except TransientFailure as error:
+        await store.write(claim.workspace_id, _put_off, queue, claim, _LATEST, error.reason)
+        return None
+    except PermanentFailure as error:
+        await store.write(claim.workspace_id, _fail, queue, claim, error.reason)
+        return None
+    assert found is not None, "what was removed is never driven again"
+    return found
 
 
 async def fetch(
@@ -72,12 +90,15 @@ def _wait(tx: Transaction, queue: Queue, claim: Claim, row: AnyRow, reason: str)
     if age > _LONGEST:
         _fail(tx, queue, claim, reason)
         return
-    again = tx.now + min(max(age / 4, _SOONEST), _LATEST)
-    finish(tx, queue, claim, attempts=claim.attempts, not_before=again)
+    _put_off(tx, queue, claim, min(max(age / 4, _SOONEST), _LATEST), reason)
+
+
+def _put_off(tx: Transaction, queue: Queue, claim: Claim, by: timedelta, reason: str) -> None:
+    finish(tx, queue, claim, attempts=claim.attempts, not_before=tx.now + by)
     note(tx, "read", "waits to be fetched", reason, delivery_id=claim.id)
 
 
 def _fail(tx: Transaction, queue: Queue, claim: Claim, reason: str) -> None:
-    why = f"it could not be fetched from where the provider kept it: {reason}"
+    why = f"it could not be fetched from where it is kept: {reason}"
     finish(tx, queue, claim, state=DeliveryState.FAILED, reason=why[:500])
     note(tx, "read", "failed for good", why, delivery_id=claim.id)

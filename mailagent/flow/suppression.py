@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, or_, select, update
 
 from mailagent.store.tables import suppressions, workspaces
-from mailagent.store.transaction import Transaction
+from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
 __all__ = [
+    "AUTOMATIC",
     "BOUNCE_DAYS",
     "EVERYWHERE",
     "asked",
@@ -34,6 +36,8 @@ EVERYWHERE = ""
 """As `from_address`: whichever address of the workspace writes."""
 BOUNCE_DAYS = "bounce_suppression_days"
 """The workspace's setting: for how many days a permanent bounce suppresses; unset is for ever."""
+AUTOMATIC = ("unsubscribed", "permanent_bounce", "complaint")
+"""The reasons that events give, the lighter first."""
 _MARK = "sha256:"
 
 
@@ -99,7 +103,8 @@ def suppress(
 ) -> bool:
     """Stop sending to an address; whether that changed anything.
 
-    One that is there already stays as it is, unless it ends sooner than this one.
+    One that is there already stays as it is, unless it ends sooner than this one; of what events
+    say, in whatever order, the heaviest is the reason.
     """
     row: dict[str, object] = {
         "address": address.lower(),
@@ -113,14 +118,28 @@ def suppress(
     unique = ["workspace_id", "address", "from_address"]
     if tx.insert_new(suppressions, {"id": new_id("sup"), **row}, unique=unique):
         return True
-    there = update(suppressions).where(
+    same = (
         suppressions.c.address == row["address"],
         suppressions.c.from_address == row["from_address"],
-        suppressions.c.expires_at.is_not(None),
     )
-    if expires_at is not None:
-        there = there.where(suppressions.c.expires_at < expires_at)
-    return tx.execute(there.values(row)).rowcount == 1
+    there = tx.row(select(suppressions).where(*same).with_for_update())
+    changes = {} if there is None else _changes(there, row)
+    if changes:
+        tx.execute(update(suppressions).where(*same).values(changes))
+    return bool(changes)
+
+
+def _changes(there: AnyRow, row: Mapping[str, Any]) -> Mapping[str, object]:
+    """What a further suppression changes of the one that is there."""
+    ends = row["expires_at"]
+    longer = there.expires_at is not None and (ends is None or ends > there.expires_at)
+    if not (there.origin == row["origin"] == "auto"):
+        return row if longer else {}
+    # Events come in any order: the heaviest reason and the longest time stay.
+    told = (there.reason, row["reason"])
+    before, now = (AUTOMATIC.index(one) if one in AUTOMATIC else -1 for one in told)
+    heavier = {"reason": row["reason"], "detail": row["detail"]} if now > before else {}
+    return heavier | ({"expires_at": ends} if longer else {})
 
 
 def bounce_ends(tx: Transaction) -> datetime | None:

@@ -17,15 +17,21 @@ import structlog
 from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
 from mailagent.agents import Passage, Profile, Step, Turn
-from mailagent.errors import Malformed, Misconfigured, NotFound, SandboxFailure, TransientFailure
-from mailagent.flow import budgets, outbox, people, threads
+from mailagent.errors import (
+    Delivery,
+    Malformed,
+    Misconfigured,
+    NotFound,
+    SandboxFailure,
+    TransientFailure,
+)
+from mailagent.flow import budgets, octets, outbox, people, threads
 from mailagent.flow import reply as replying
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, standing
 from mailagent.flow.ledger import note
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import ORIGIN, form_of, load_mails
-from mailagent.inbound import Origin
 from mailagent.mail import Mail
 from mailagent.mime import charset
 from mailagent.outgoing import Handoff, Reply, Silence
@@ -466,22 +472,25 @@ class _Tools:
 
     async def attachment_text(self, delivery_id: str, part: str) -> str | None:
         """The text of a text attachment; None when it is none or cannot be read."""
-        raw, origin = await self._services.store.read(self._workspace_id, _raw_of, delivery_id)
+        services = self._services
+        row = await services.store.read(self._workspace_id, _raw_of, delivery_id)
         try:
-            octets = await self._services.sandbox.run(
-                "mailagent.reading:attachment", raw, {"part": part, **form_of(origin)}
-            )
-        except (Malformed, NotFound, SandboxFailure):
+            raw = await octets.whole(services.raw_store, row)
+            if raw is None:
+                return None
+            arguments = {"part": part, **form_of(ORIGIN.validate_python(row.origin))}
+            content = await services.sandbox.run("mailagent.reading:attachment", raw, arguments)
+        except (Delivery, Malformed, NotFound, SandboxFailure):
             return None
-        text, _ = charset.decode(octets[: _ATTACHMENT_CHARACTERS * 4], None)
+        text, _ = charset.decode(content[: _ATTACHMENT_CHARACTERS * 4], None)
         return charset.clean(text)[:_ATTACHMENT_CHARACTERS]
 
 
-def _raw_of(tx: Transaction, delivery_id: str) -> tuple[bytes, Origin]:
+def _raw_of(tx: Transaction, delivery_id: str) -> AnyRow:
     row = tx.row(
-        select(raw_messages.c.content, deliveries.c.origin)
+        select(*octets.COLUMNS, deliveries.c.origin)
         .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
         .where(deliveries.c.id == delivery_id)
     )
     assert row is not None
-    return row.content, ORIGIN.validate_python(row.origin)
+    return row

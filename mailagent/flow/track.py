@@ -53,11 +53,13 @@ _WEIGHT = {
         )
     )
 }
-_REASONS = {
-    EventKind.BOUNCED_HARD: "permanent_bounce",
-    EventKind.COMPLAINED: "complaint",
-    EventKind.UNSUBSCRIBED: "unsubscribed",
-}
+_REASONS = dict(
+    zip(
+        (EventKind.UNSUBSCRIBED, EventKind.BOUNCED_HARD, EventKind.COMPLAINED),
+        suppression.AUTOMATIC,
+        strict=True,
+    )
+)
 
 
 def from_mail(

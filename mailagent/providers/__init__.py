@@ -14,12 +14,14 @@ from mailagent.providers.account import (
     CanIdentify,
     CanKeep,
     CanReceive,
+    CanRecover,
     CanReport,
     CanSend,
     CanSetUp,
     Closes,
     House,
     ProviderKind,
+    Recovers,
     SigningKey,
     SigningKeys,
     Surroundings,
@@ -39,6 +41,7 @@ __all__ = [
     "KINDS",
     "Account",
     "House",
+    "Recovers",
     "SigningKey",
     "SigningKeys",
     "Surroundings",
@@ -48,6 +51,7 @@ __all__ = [
     "identifier",
     "open_account",
     "receivers",
+    "recoverers",
     "reporters",
     "setting_up",
 ]
@@ -124,6 +128,12 @@ async def fetch_stored(settings: WebhookSettings, stored_at: str) -> bytes:
         if isinstance(kind, CanKeep) and kind.keeps(stored_at):
             return await kind.fetch_stored(settings, stored_at)
     raise PermanentFailure("no provider keeps mail at such a place", about="message")
+
+
+def recoverers(settings: WebhookSettings) -> Mapping[str, Recovers]:
+    """Every provider that can be asked for what an outage left behind, by kind."""
+    made = {kind.kind: kind.recoverer(settings) for kind in KINDS if isinstance(kind, CanRecover)}
+    return {kind: one for kind, one in made.items() if one is not None}
 
 
 async def close_accounts(accounts: Iterable[Sends]) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 from urllib.parse import quote, urlsplit
 
 from mailagent.errors import Misconfigured
 from mailagent.identity import Collects, Identifies
-from mailagent.inbound import Acceptor
+from mailagent.inbound import Acceptor, Inbound
 from mailagent.outgoing import Sends
 from mailagent.providers.steps import SetUp
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
@@ -25,12 +26,16 @@ __all__ = [
     "CanIdentify",
     "CanKeep",
     "CanReceive",
+    "CanRecover",
     "CanReport",
     "CanSend",
     "CanSetUp",
     "Closes",
     "House",
+    "LeftBehind",
+    "Listing",
     "ProviderKind",
+    "Recovers",
     "SigningKey",
     "SigningKeys",
     "Surroundings",
@@ -168,6 +173,61 @@ class CanKeep(Protocol):
         """The mail. Raises TransientFailure, also while it is not there; PermanentFailure for a
         place that the settings do not list.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """A mail that a provider has, and of which its webhook may never have told us."""
+
+    source_id: str
+    """What its webhook names the mail by; "" where only the mail itself tells that."""
+    place: str
+    """By what the provider finds it again."""
+    recipients: tuple[str, ...]
+    """By the provider's own record; none where only the mail itself tells them."""
+    at: datetime
+    """When the provider took it; aware."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A part of what a provider has."""
+
+    mails: Sequence[LeftBehind]
+    after: str = ""
+    """Where the next part begins; "" when this was the last."""
+
+
+class Recovers(Protocol):
+    """Finds mail at a provider that an outage of ours left there."""
+
+    @property
+    def late(self) -> timedelta:
+        """How long after its time a mail may first be listed."""
+        ...
+
+    async def listed(self, since: datetime, after: str, /) -> Listing:
+        """What was taken since then, one bounded part. Raises TransientFailure, also for keys that
+        a person must mend first; PermanentFailure.
+        """
+        ...
+
+    async def bring(self, mail: LeftBehind, /) -> Sequence[Inbound]:
+        """The mail as its webhook would have brought it, under the same source and source_id.
+
+        Without recipients, where none can be proven; none at all when the provider was asked to
+        call the webhook again. Raises TransientFailure; PermanentFailure for this mail alone.
+        """
+        ...
+
+
+@runtime_checkable
+class CanRecover(Protocol):
+    """A provider's class whose service still has what its webhook could not hand over."""
+
+    def recoverer(self, settings: WebhookSettings, /) -> Recovers | None:
+        """None when nothing is set that says where to look."""
         ...
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
 
-from mailagent.errors import Misconfigured, TransientFailure, UncertainDelivery
+from mailagent.errors import Misconfigured, PermanentFailure, TransientFailure, UncertainDelivery
+from mailagent.outgoing import Recipient
 
-__all__ = ["TIMES", "Answer", "Api", "Times", "base_url", "wait_of"]
+__all__ = ["TIMES", "Answer", "Api", "Times", "base_url", "check_count", "json_content", "wait_of"]
 
 _LONGEST_WAIT = timedelta(days=1)
 _MOST_WORDS = 500
@@ -105,9 +108,16 @@ class Api:
 
     async def get(self, path: str, query: Mapping[str, str]) -> Answer:
         """Ask for something, which changes nothing there. Raises TransientFailure."""
+        return await self._asked("GET", path, query)
+
+    async def put(self, path: str) -> Answer:
+        """Ask for something that may be done twice. Raises TransientFailure."""
+        return await self._asked("PUT", path, {})
+
+    async def _asked(self, method: str, path: str, query: Mapping[str, str]) -> Answer:
         try:
             async with asyncio.timeout(self._times.whole):
-                response = await self._client.get(path, params=dict(query))
+                response = await self._client.request(method, path, params=dict(query) or None)
         except (httpx.HTTPError, TimeoutError) as error:
             raise TransientFailure(f"it did not answer: {type(error).__name__}") from error
         return Answer(response, self._secret)
@@ -115,6 +125,12 @@ class Api:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
 
 @cache
@@ -135,6 +151,25 @@ def base_url(setting: str, value: str, default: str) -> str:
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(host)):
         raise Misconfigured(setting, "must begin with https://, because a secret goes there")
     return address
+
+
+def check_count(service: str, to: Sequence[Recipient], most: int) -> None:
+    """Raises PermanentFailure for more recipients than one request takes."""
+    if len(to) > most:
+        raise PermanentFailure(f"{service} takes {most} recipients at once", about="message")
+
+
+def json_content(service: str, fields: Mapping[str, Any], most: int) -> bytes:
+    """A mail as the body of a request. Raises PermanentFailure for more than `most` bytes."""
+    content = json.dumps(fields, ensure_ascii=False).encode()
+    if len(content) > most:
+        raise PermanentFailure(
+            f"the mail has {len(content)} bytes as {service}'s API takes it, its attachments in "
+            f"Base64; {most} are the most",
+            code="5.3.4",
+            about="message",
+        )
+    return content
 
 
 def wait_of(answer: Answer, now: datetime) -> datetime | None:

@@ -2,8 +2,8 @@
 
 Follows Mailgun's pages "Receiving, forwarding and storing messages", "Routes", "Webhooks",
 "Securing webhooks", "Events", "Sending messages" and "Retrieving stored messages", read 2026-11.
-`mailgun_inbound`, `mailgun_stored`, `mailgun_events`, `mailgun_send`, `mailgun_domains`,
-`mailgun_routes` and `mailgun_setup` do the work.
+`mailgun_inbound`, `mailgun_stored`, `mailgun_left`, `mailgun_events`, `mailgun_send`,
+`mailgun_domains`, `mailgun_routes` and `mailgun_setup` do the work.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import ClassVar
 from mailagent.identity import Collects, Identifies
 from mailagent.outgoing import Sends
 from mailagent.providers import mailgun_setup, mailgun_stored
-from mailagent.providers.account import Account, House, Surroundings
+from mailagent.providers.account import Account, House, Recovers, Surroundings
 from mailagent.providers.mailgun_access import access
 from mailagent.providers.mailgun_domains import MailgunDomains
 from mailagent.providers.mailgun_events import MailgunReporter
 from mailagent.providers.mailgun_inbound import MailgunReceiver
+from mailagent.providers.mailgun_left import MailgunLeftBehind
 from mailagent.providers.mailgun_routes import MailgunRoutes
 from mailagent.providers.mailgun_send import MailgunSender
 from mailagent.providers.mailgun_signature import SIGNING_KEY
@@ -30,7 +31,9 @@ __all__ = ["Mailgun"]
 
 
 class Mailgun:
-    """Receives, keeps mail until it is fetched, reports, sends, and can be set up."""
+    """Receives, keeps mail until it is fetched, tells what it still has, reports, sends, and can be
+    set up.
+    """
 
     kind: ClassVar[str] = "mailgun"
 
@@ -73,6 +76,11 @@ class Mailgun:
     @classmethod
     def setting_up(cls, account: Account, house: House) -> AbstractAsyncContextManager[SetUp]:
         return mailgun_setup.setting_up(account, house)
+
+    @classmethod
+    def recoverer(cls, settings: WebhookSettings) -> Recovers | None:
+        """See `account.CanRecover`."""
+        return MailgunLeftBehind.of(settings)
 
     @classmethod
     def open(cls, account: Account, surroundings: Surroundings) -> Sends:

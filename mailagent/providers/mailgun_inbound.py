@@ -26,10 +26,10 @@ from mailagent.providers.mailgun_signature import (
     posted_event,
     status,
 )
-from mailagent.providers.mailgun_stored import is_stored_at
+from mailagent.providers.mailgun_stored import is_stored_at, stored_id
 from mailagent.webhook import Answered, WebhookRequest
 
-__all__ = ["MailgunReceiver"]
+__all__ = ["MailgunReceiver", "raw_id"]
 
 _SOURCE = "mailgun"
 _SPAM_WORDS = {"yes": "FAIL", "no": "PASS"}
@@ -97,7 +97,6 @@ def _content(posted: Form, request: WebhookRequest) -> tuple[str, bytes, Origin]
         named = ("recipient", "sender", "body-mime")
         return _digest(f for f in posted.fields if f.name in named), mime, origin
     content_type = request.header("content-type")
-    mail_id = _digest(f for f in posted.fields if f.name not in SIGNED_FIELDS)
     url = posted.text("message-url")
     if url:
         if not is_stored_at(url):
@@ -109,7 +108,7 @@ def _content(posted: Form, request: WebhookRequest) -> tuple[str, bytes, Origin]
             body_type=content_type,
             stored_at=url,
         )
-        return mail_id, request.body, origin
+        return stored_id(url), request.body, origin
     # What cannot be made a mail of later is better refused now.
     rebuilt_mailgun.message_headers(posted)
     origin = Origin(
@@ -119,7 +118,14 @@ def _content(posted: Form, request: WebhookRequest) -> tuple[str, bytes, Origin]
         body_type=content_type,
         parsed_by=_SOURCE,
     )
+    mail_id = _digest(f for f in posted.fields if f.name not in SIGNED_FIELDS)
     return mail_id, request.body, origin
+
+
+def raw_id(recipient: str, sender: str, mime: bytes) -> str:
+    """What names a mail that `forward()` posts whole, to an address that ends in `mime`."""
+    values = {"recipient": recipient.encode(), "sender": sender.encode(), "body-mime": mime}
+    return _digest(Field(name, value) for name, value in values.items())
 
 
 def _digest(fields: Iterable[Field]) -> str:

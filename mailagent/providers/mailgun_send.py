@@ -19,7 +19,7 @@ from mailagent.mime.outgoing_rules import check_address
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused
 from mailagent.providers.account import Account
 from mailagent.providers.addressing import in_ascii
-from mailagent.providers.api import TIMES, Times
+from mailagent.providers.api import TIMES, Times, check_count
 from mailagent.providers.mailgun_access import HOSTS, access, open_api
 from mailagent.providers.mailgun_answer import sent
 
@@ -89,9 +89,7 @@ class MailgunSender:
         The mail has at most 25 MB as MIME. Raises PermanentFailure, TransientFailure (429, 500,
         503, no connection), UncertainDelivery (no answer, or a gateway's in Mailgun's place).
         """
-        if len(to) > _MOST_RECIPIENTS:
-            reason = f"Mailgun takes {_MOST_RECIPIENTS} recipients at once"
-            raise PermanentFailure(reason, about="message")
+        check_count("Mailgun", to, _MOST_RECIPIENTS)
         mime = _rendered(outgoing)
         path = f"/v3/{self._domain_of(outgoing)}/messages.mime"
         refused: dict[Recipient, Refused] = {}

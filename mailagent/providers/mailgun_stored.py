@@ -5,8 +5,10 @@ Source: Mailgun "Retrieving stored messages" (read 2026-11).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,7 +16,7 @@ import httpx
 from mailagent.errors import PermanentFailure, TransientFailure
 from mailagent.webhook import WebhookSettings
 
-__all__ = ["fetch_stored", "is_stored_at"]
+__all__ = ["Stored", "fetch_mail", "fetch_stored", "is_stored_at", "stored_id"]
 
 _PLACE = re.compile(
     r"https://(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)?api(?:\.eu)?\.mailgun\.net"
@@ -22,6 +24,7 @@ _PLACE = re.compile(
 )
 """The API key goes there: nothing that could be read as another host, port, user or call."""
 _MOST_BYTES = 60 * 1024 * 1024
+_LONGEST_ID = 200
 _TIMEOUT = httpx.Timeout(10.0, read=60.0)
 
 
@@ -30,8 +33,31 @@ def is_stored_at(url: str) -> bool:
     return _PLACE.fullmatch(url) is not None
 
 
+def stored_id(url: str) -> str:
+    """Mailgun's own name for a mail that it keeps: the key of its storage, or that one's SHA-256
+    where it is longer than 200 characters.
+    """
+    key = urlsplit(url).path.rpartition("/")[2]
+    return key if len(key) <= _LONGEST_ID else hashlib.sha256(key.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A mail that Mailgun keeps, and its envelope as Mailgun wrote it down."""
+
+    mime: bytes
+    sender: str
+    recipients: str
+    """Commas between them."""
+
+
 async def fetch_stored(settings: WebhookSettings, url: str) -> bytes:
-    """The raw MIME of a stored mail, at most 60 MiB with its JSON.
+    """The raw MIME of a stored mail. Raises as `fetch_mail` does."""
+    return (await fetch_mail(settings, url)).mime
+
+
+async def fetch_mail(settings: WebhookSettings, url: str) -> Stored:
+    """A stored mail, at most 60 MiB with its JSON.
 
     Uses `MAILGUN_API_KEY`; where `MAILGUN_BASE_URL` is set, that host is asked instead. Raises
     TransientFailure, also for a key that is not set or not taken, since a person can still mend
@@ -61,7 +87,7 @@ async def fetch_stored(settings: WebhookSettings, url: str) -> bytes:
     except httpx.HTTPError as error:
         reason = f"Mailgun's storage could not be reached: {type(error).__name__}"
         raise TransientFailure(reason) from error
-    return _mime(bytes(body))
+    return _stored(bytes(body))
 
 
 def _check(status: int) -> None:
@@ -81,12 +107,17 @@ def _check(status: int) -> None:
             raise TransientFailure(f"Mailgun's storage answered {status}", code=str(status))
 
 
-def _mime(body: bytes) -> bytes:
+def _stored(body: bytes) -> Stored:
     try:
-        stored = json.loads(body)
+        said = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise TransientFailure("Mailgun's storage did not answer with JSON") from error
-    mime = stored.get("body-mime") if isinstance(stored, dict) else None
+    said = said if isinstance(said, dict) else {}
+    mime, sender, recipients = (said.get(name) for name in ("body-mime", "sender", "recipients"))
     if not isinstance(mime, str) or not mime:
         raise TransientFailure("Mailgun's storage answered without body-mime")
-    return mime.encode("utf-8", "surrogatepass")
+    return Stored(
+        mime=mime.encode("utf-8", "surrogatepass"),
+        sender=sender if isinstance(sender, str) else "",
+        recipients=recipients if isinstance(recipients, str) else "",
+    )

@@ -1,8 +1,9 @@
 """Postmark: mail comes by its inbound webhook and leaves by `POST /email`.
 
 Follows Postmark's pages "Inbound webhook", "Webhooks overview", "Bounce webhook", "Email API" and
-"API error codes", read 2026-11-21. `postmark_inbound`, `postmark_events`, `postmark_send`,
-`postmark_domains`, `postmark_servers` and `postmark_setup` do the work.
+"Messages API" and "API error codes", read 2026-11-21. `postmark_inbound`, `postmark_left`,
+`postmark_events`, `postmark_send`, `postmark_domains`, `postmark_servers` and `postmark_setup` do
+the work.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import ClassVar
 from mailagent.identity import Collects, Identifies
 from mailagent.outgoing import Sends
 from mailagent.providers import postmark_setup
-from mailagent.providers.account import Account, House, Surroundings
+from mailagent.providers.account import Account, House, Recovers, Surroundings
 from mailagent.providers.postmark_control import account_control, hook
 from mailagent.providers.postmark_domains import PostmarkDomains
 from mailagent.providers.postmark_events import PostmarkEvents
 from mailagent.providers.postmark_inbound import PostmarkInbound
+from mailagent.providers.postmark_left import PostmarkLeftBehind
 from mailagent.providers.postmark_send import PostmarkSender
 from mailagent.providers.postmark_servers import PostmarkServers
 from mailagent.providers.steps import SetUp
@@ -28,7 +30,7 @@ __all__ = ["Postmark"]
 
 
 class Postmark:
-    """Receives, reports, sends, and can be set up."""
+    """Receives, tells what it could not hand over, reports, sends, and can be set up."""
 
     kind: ClassVar[str] = "postmark"
 
@@ -62,6 +64,11 @@ class Postmark:
     @classmethod
     def setting_up(cls, account: Account, house: House) -> AbstractAsyncContextManager[SetUp]:
         return postmark_setup.setting_up(account, house)
+
+    @classmethod
+    def recoverer(cls, settings: WebhookSettings) -> Recovers | None:
+        """See `account.CanRecover`."""
+        return PostmarkLeftBehind.of(settings)
 
     @classmethod
     def open(cls, account: Account, surroundings: Surroundings) -> Sends:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,7 +25,16 @@ from mailagent.outgoing import (
 )
 from mailagent.providers.account import Account
 from mailagent.providers.addressing import Addressing, addressing
-from mailagent.providers.api import TIMES, Answer, Api, Times, base_url, wait_of
+from mailagent.providers.api import (
+    TIMES,
+    Answer,
+    Api,
+    Times,
+    base_url,
+    check_count,
+    json_content,
+    wait_of,
+)
 from mailagent.providers.postmark_message import MESSAGE_ID_KEY, header_id, message, metadata_of
 
 __all__ = ["PostmarkSender"]
@@ -107,20 +115,10 @@ class PostmarkSender:
         Raises PermanentFailure (too large, error codes of message and account), TransientFailure
         (429, 500, 503, no connection), UncertainDelivery (no answer, or one that says neither).
         """
-        if len(to) > _MOST_RECIPIENTS:
-            raise PermanentFailure(
-                f"Postmark takes {_MOST_RECIPIENTS} recipients at once", about="message"
-            )
+        check_count("Postmark", to, _MOST_RECIPIENTS)
         named = addressing(outgoing, to, "Postmark")
         fields = message(outgoing, named, stream=self._stream, tag=self._tag)
-        content = json.dumps(fields, ensure_ascii=False).encode()
-        if len(content) > _MOST_BYTES:
-            raise PermanentFailure(
-                f"the mail has {len(content)} bytes as Postmark's API takes it, its attachments in "
-                f"Base64; {_MOST_BYTES} are the most",
-                code="5.3.4",
-                about="message",
-            )
+        content = json_content("Postmark", fields, _MOST_BYTES)
         await committing(to)
         answer = await self._api.post("/email", content)
         return _outcome(answer, to, named, self._now())

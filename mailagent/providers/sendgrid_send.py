@@ -6,7 +6,6 @@ SendGrid "Mail Send" (v3), "Errors" and "Rate limits", read 2026-11-21.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -30,7 +29,15 @@ from mailagent.outgoing import (
 )
 from mailagent.providers.account import Account
 from mailagent.providers.addressing import Addressing, addressing
-from mailagent.providers.api import TIMES, Answer, Api, Times, wait_of
+from mailagent.providers.api import (
+    TIMES,
+    Answer,
+    Api,
+    Times,
+    check_count,
+    json_content,
+    wait_of,
+)
 from mailagent.providers.sendgrid_access import API, access
 from mailagent.providers.sendgrid_message import message, recipient_at
 
@@ -83,20 +90,10 @@ class SendGridSender:
         Raises PermanentFailure (too large, 4xx), TransientFailure (429, 500, 503, no connection),
         UncertainDelivery (no answer, or one that says neither).
         """
-        if len(to) > _MOST_RECIPIENTS:
-            raise PermanentFailure(
-                f"SendGrid takes {_MOST_RECIPIENTS} recipients at once", about="message"
-            )
+        check_count("SendGrid", to, _MOST_RECIPIENTS)
         named = addressing(outgoing, to, "SendGrid")
         fields = message(outgoing, named)
-        content = json.dumps(fields, ensure_ascii=False).encode()
-        if len(content) > _MOST_BYTES:
-            raise PermanentFailure(
-                f"the mail has {len(content)} bytes as SendGrid's API takes it, its attachments in "
-                f"Base64; {_MOST_BYTES} are the most",
-                code="5.3.4",
-                about="message",
-            )
+        content = json_content("SendGrid", fields, _MOST_BYTES)
         await committing(to)
         answer = await self._api.post("/v3/mail/send", content)
         return _outcome(answer, to, named, fields, self._now())

@@ -27,7 +27,7 @@ from mailagent.mail import Address
 from mailagent.mime import build
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused, Sent
 from mailagent.providers import ses_setup
-from mailagent.providers.account import Account, House, Surroundings
+from mailagent.providers.account import Account, House, Recovers, Surroundings
 from mailagent.providers.addressing import in_ascii
 from mailagent.providers.ses_access import AT_ONCE, Access, ses_access
 from mailagent.providers.ses_answer import seen_as
@@ -35,6 +35,7 @@ from mailagent.providers.ses_client import Client
 from mailagent.providers.ses_control import Aws
 from mailagent.providers.ses_events import SesReporter
 from mailagent.providers.ses_identity import SesIdentities
+from mailagent.providers.ses_left import SesLeftBehind
 from mailagent.providers.ses_objects import fetch_object
 from mailagent.providers.ses_receipts import SesReceiver
 from mailagent.providers.ses_rules import SesReceipts
@@ -128,6 +129,11 @@ class Ses:
     @classmethod
     def setting_up(cls, account: Account, house: House) -> AbstractAsyncContextManager[SetUp]:
         return ses_setup.setting_up(account, house)
+
+    @classmethod
+    def recoverer(cls, settings: WebhookSettings) -> Recovers | None:
+        """See `account.CanRecover`."""
+        return SesLeftBehind.of(settings)
 
     @classmethod
     async def describe(cls, account: Account) -> Mapping[str, str]:

@@ -5,23 +5,19 @@ Source: Amazon SES Developer Guide, "Deliver to S3 bucket action" (read 2026-11)
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import closing
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
-from mailagent.errors import Misconfigured, PermanentFailure, TransientFailure
-from mailagent.providers.ses_access import Access, s3_access
+from mailagent.errors import PermanentFailure, TransientFailure
+from mailagent.providers.s3 import ask_s3
 from mailagent.providers.ses_receipts import BUCKETS, buckets
 
 __all__ = ["fetch_object"]
 
 _MOST_BYTES = 40 * 1024 * 1024
 """SES takes no larger mail."""
-_REFUSED = frozenset(
-    {"AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "NoSuchBucket", "SignatureDoesNotMatch"}
-)
 _ENCRYPTED = frozenset({"x-amz-key", "x-amz-key-v2"})
 """Metadata of what the S3 encryption client wrote: SES does, when its action names a KMS key."""
 
@@ -39,40 +35,15 @@ async def fetch_object(settings: Mapping[str, str], stored_at: str) -> bytes:
         raise PermanentFailure("the place is no s3://bucket/key", about="message")
     if bucket not in buckets(settings):
         raise PermanentFailure(f"{BUCKETS} does not list {bucket}", about="account")
-    try:
-        access = s3_access(settings)
-    except Misconfigured as error:
-        raise TransientFailure(str(error)) from error
-    try:
-        async with asyncio.timeout(access.whole_seconds):
-            return await asyncio.to_thread(_get, access, bucket, key)
-    except TimeoutError as error:
-        raise TransientFailure("S3 never ended its answer") from error
+    return await ask_s3(settings, bucket, "s3:GetObject", partial(_get, bucket, key))
 
 
-_client = lru_cache(maxsize=4)(Access.client)
-
-
-def _get(access: Access, bucket: str, key: str) -> bytes:
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-    try:
-        found = _client(access).get_object(Bucket=bucket, Key=key)
-        # Entered by itself, a body is urllib3's, which takes less than was announced for all.
-        with closing(found["Body"]) as body:
-            _check(found)
-            raw: bytes = body.read()
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        reason = f"S3 answered {code} for {bucket}"
-        if code in _REFUSED:
-            reason += ": the key needs s3:GetObject on it"
-        raise TransientFailure(reason, code=code) from error
-    except NoCredentialsError as error:
-        reason = "AWS_ACCESS_KEY_ID is empty, and this machine has no role of its own"
-        raise TransientFailure(reason) from error
-    except BotoCoreError as error:
-        raise TransientFailure(f"S3 could not be asked: {type(error).__name__}") from error
+def _get(bucket: str, key: str, client: Any) -> bytes:
+    found = client.get_object(Bucket=bucket, Key=key)
+    # Entered by itself, a body is urllib3's, which takes less than was announced for all.
+    with closing(found["Body"]) as body:
+        _check(found)
+        raw: bytes = body.read()
     return raw
 
 

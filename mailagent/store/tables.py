@@ -251,6 +251,8 @@ raw_messages = Table(
     Column("size_bytes", Integer, nullable=False),
     Column("received_at", Moment, nullable=False),
     Column("content", LargeBinary),
+    # Where the octets lie compressed, outside the database; beside `content` while they move there.
+    Column("kept_at", String(255)),
 )
 
 threads = Table(
@@ -716,6 +718,27 @@ domain_report_rows = Table(
     Column("total", BigInteger, nullable=False),
     Column("good", BigInteger, nullable=False),
     Column("detail", Json, nullable=False),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    # Of no workspace: how far a schedule has come that goes through more than one start of it can.
+    # `since` bounds the round that is under way, `began_at` and `after` say where it stands.
+    Column("name", String(32), primary_key=True),
+    Column("since", Moment, nullable=False),
+    Column("began_at", Moment),
+    Column("after", Text, nullable=False, server_default=""),
+)
+
+removed_objects = Table(
+    "removed_objects",
+    metadata,
+    # Raw messages outside the database whose row has let go of them: to be deleted there.
+    Column("place", String(255), primary_key=True),
+    _workspace(),
+    Column("not_before", Moment, nullable=False),
+    Index("ix_removed_objects_not_before", "not_before"),
 )
 
 # --- the house's own ------------------------------------------------------------------------

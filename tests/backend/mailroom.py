@@ -209,6 +209,7 @@ async def open_mailroom(
         sandbox=sandbox,
         resolver=Resolver("127.0.0.1:9"),
         directory=directory,
+        acceptor=acceptor,
         secrets=secrets,
         settings=FlowSettings(
             default_domain=DOMAIN,

@@ -137,7 +137,7 @@ async def test_a_stranger_workspace_sees_nothing(room: Mailroom) -> None:
     with pytest.raises(NotFound):
         await room.store.read("wsp_other", one, delivery_id)
     with pytest.raises(NotFound):
-        await room.store.read("wsp_other", contents.raw, delivery_id)
+        await contents.raw(room.services, "wsp_other", delivery_id)
     with pytest.raises(NotFound):
         await room.store.write("wsp_other", handling.replay, delivery_id, actor="cli")
     assert (await room.store.read("wsp_other", listing, Filter(), Window())).items == ()
@@ -150,7 +150,8 @@ async def test_the_raw_octets_come_back_as_they_came(quick: Mailroom) -> None:
     raw = mail(text="caf\xe9 \U0001f600")
     delivery_id = await quick.deliver(raw)
 
-    assert (await quick.ask(contents.raw, delivery_id)).content == raw
+    kept = await contents.raw(quick.services, quick.workspace_id, delivery_id)
+    assert kept.content == raw
 
 
 async def test_an_attachment_is_decoded_and_its_name_is_safe(quick: Mailroom) -> None:
@@ -159,16 +160,12 @@ async def test_an_attachment_is_decoded_and_its_name_is_safe(quick: Mailroom) ->
     detail = await quick.ask(contents.detail, delivery_id)
     (file,) = detail.content.attachments
 
-    download = await contents.attachment(
-        quick.store, quick.services.sandbox, quick.workspace_id, delivery_id, file.part
-    )
+    download = await contents.attachment(quick.services, quick.workspace_id, delivery_id, file.part)
 
     assert download.content.strip() == b"<b>owed</b>"
     assert download.filename == "in_voice.html"
     with pytest.raises(NotFound):
-        await contents.attachment(
-            quick.store, quick.services.sandbox, quick.workspace_id, delivery_id, "9.9"
-        )
+        await contents.attachment(quick.services, quick.workspace_id, delivery_id, "9.9")
 
 
 async def test_the_evidence_about_the_sender_is_one_sentence(quick: Mailroom) -> None:

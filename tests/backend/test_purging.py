@@ -100,11 +100,11 @@ async def test_removed_mail_says_so_wherever_somebody_asks_for_it(room: Mailroom
     with pytest.raises(Conflict, match=f"cannot be driven again: its content was {gone}"):
         await room.do(handling.replay, id_, actor="cli")
     with pytest.raises(NotFound, match=f"are not here: they were {gone}"):
-        await room.ask(contents.raw, id_)
+        await contents.raw(room.services, "wsp_shop", id_)
     (end,) = (await room.ask(story, id_)).endings
     assert "its content was removed by retention on" in end.means
     with pytest.raises(NotFound, match=gone):
-        await contents.attachment(room.store, room.services.sandbox, "wsp_shop", id_, "2")
+        await contents.attachment(room.services, "wsp_shop", id_, "2")
 
 
 async def test_retention_is_set_and_shown_by_command(room: Mailroom) -> None:

@@ -27,6 +27,7 @@ from mailagent.flow.suppression import is_pseudonym, pseudonym
 from mailagent.mail import Address, Event, EventKind
 from mailagent.outbound import AccountState
 from mailagent.providers.postmark_send import PostmarkSender
+from mailagent.providers.raw_store import RawStore
 from mailagent.sandbox import Sandbox
 from mailagent.store import tables as t
 from mailagent.store.transaction import Transaction
@@ -296,7 +297,7 @@ async def test_a_purge_leaves_each_of_a_persons_suppressions_in_force(room: Mail
     for _ in range(2):  # the second time over what the first has left
         await add(room)
         await add(room, from_address=HELLO)
-        await purge(room.store, room.workspace_id, Person(ANN), actor="cli")
+        await purge(room.store, room.workspace_id, Person(ANN), actor="cli", raw_store=RawStore({}))
     assert [one.from_address for one in await kept(room)] == [HELLO, None]
     assert {is_pseudonym(one.address) for one in await kept(room)} == {True}
     await room.do(suppressions.remove, ANN, actor="cli")

@@ -28,9 +28,10 @@ class _Receives:
         good = self._post(mail, **{"X-Mailagent-Id": "4711", "X-Mailagent-Client-Ip": "192.0.2.1"})
         for name, value in good.headers.items():
             if name.startswith("X-Mailagent-"):
-                changed = {**good.headers, name: changed_byte(value)}
-                yield name, replace(good, headers=changed)
-        for at in (0, len(mail.raw) // 2, len(mail.raw) - 1):
+                for at in range(len(value)):
+                    changed = {**good.headers, name: changed_byte(value, at)}
+                    yield name, replace(good, headers=changed)
+        for at in range(len(mail.raw)):
             body = bytearray(mail.raw)
             body[at] ^= 1
             yield f"byte {at} of the body", replace(good, body=bytes(body))

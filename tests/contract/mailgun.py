@@ -58,8 +58,10 @@ class _Receives(_Signed):
     def forged(self, mail: Mail) -> Named:
         good = [*fields(mail, mail.rcpt_to[0]), *_vouched("t")]
         for name in ("timestamp", "token", "signature"):
-            value = changed_byte(dict(good)[name].decode())
-            yield name, _form(mail, [(n, value.encode() if n == name else v) for n, v in good])
+            whole = dict(good)[name].decode()
+            for at in range(len(whole)):
+                value = changed_byte(whole, at).encode()
+                yield name, _form(mail, [(n, value if n == name else v) for n, v in good])
             yield f"no {name}", _form(mail, [(n, v) for n, v in good if n != name])
 
     def malformed(self, mail: Mail) -> Named:
@@ -97,8 +99,9 @@ class _Reports(_Signed):
     def forged(self, about: About) -> Named:
         data, good = self._data("delivered", about), dict(_vouched("t"))
         for name, value in good.items():
-            changed = {**good, name: changed_byte(value.decode()).encode()}
-            yield name, _event(data, changed)
+            for at in range(len(value)):
+                changed = {**good, name: changed_byte(value.decode(), at).encode()}
+                yield name, _event(data, changed)
             yield f"no {name}", _event(data, {n: v for n, v in good.items() if n != name})
 
     def malformed(self, about: About) -> Named:

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -64,8 +65,13 @@ class _Topic:
         """Each signed member with one byte changed, where the body stays what SNS could send."""
         said = _SNS.envelope(message)
         for name in _SIGNED:
-            value = changed_byte(said[name])
-            yield name, self._as_post(_SNS.post({**said, name: value}))
+            # The last letters of Base64 may hold bits that mean nothing.
+            length = len(said[name]) - (3 if name == "Signature" else 0)
+            for at in range(length):
+                value = changed_byte(said[name], at)
+                if name == "Timestamp" and not _is_time(value):
+                    continue  # that one cannot be read, see `wrong_envelopes`
+                yield f"{name} {at}", self._as_post(_SNS.post({**said, name: value}))
         # The first digits of a certificate's name: another certificate, or none.
         other = said["SigningCertURL"].replace("eu-west-1", "eu-west-2")
         yield "SigningCertURL", self._as_post(_SNS.post({**said, "SigningCertURL": other}))
@@ -76,6 +82,18 @@ class _Topic:
         for name in ("MessageId", "TopicArn", "Message", "Timestamp", "Signature"):
             for one in damaged(said, name, "empty"):
                 yield name, self._as_post(_SNS.post(one.document))
+        for at in range(len(said["Timestamp"])):
+            value = changed_byte(said["Timestamp"], at)
+            if not _is_time(value):
+                yield "Timestamp", self._as_post(_SNS.post({**said, "Timestamp": value}))
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 class _Receives(_Topic):

@@ -84,6 +84,19 @@ async def test_raw_octets_survive_byte_for_byte_also_outside_utf8(
     assert row.content == NOT_UTF8.raw
 
 
+@pytest.mark.parametrize("size", [1_100_000, 30_000_000])
+async def test_a_large_mail_passes_byte_for_byte(
+    receiving: Receiving, opened: AbstractAsyncContextManager[TheDoor], size: int
+) -> None:
+    """SNS itself ends at 150 KB, and brings larger ones by S3; our door is no narrower."""
+    line = b"The same line, again and again, and an octet outside UTF-8: \xff.\r\n"
+    large = replace(MAIL, raw=_PLAIN + line * (size // len(line)))
+    async with opened as door:
+        assert await door.all(receiving.posts(large)) == {200}
+        (row,) = await door.deliveries()
+    assert row.content == large.raw
+
+
 async def test_one_changed_byte_is_unauthentic(
     receiving: Receiving,
     opened: AbstractAsyncContextManager[TheDoor],

@@ -33,11 +33,13 @@ from mailagent.outbound import CAPTURE, LOCAL, AccountState
 from mailagent.outgoing import Handoff, Outgoing, Reply, Silence
 from mailagent.providers import (
     Account,
+    Recovers,
     SigningKey,
     Surroundings,
     close_accounts,
     open_account,
 )
+from mailagent.providers.raw_store import RawStore
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Screens
@@ -144,6 +146,8 @@ class House:
     workers: Mapping[str, Worker]
     stored: dict[str, bytes]
     """What a provider keeps for us, by its place; a test may add to it at any time."""
+    recovers: dict[str, Recovers]
+    """Providers that have what an outage left behind; a test may add one."""
     _clock: _Clock
     _agents: _Scripted
     _wakeups: Wakeups
@@ -433,7 +437,11 @@ async def _unsigned(_: str) -> SigningKey | None:
 
 @asynccontextmanager
 async def keep_house(
-    url: str, *, screener: Screens | None = None, **settings: Any
+    url: str,
+    *,
+    screener: Screens | None = None,
+    raw_store: RawStore | None = None,
+    **settings: Any,
 ) -> AsyncIterator[House]:
     """Start everything on a migrated database, and stop it; `settings` are `FlowSettings`'."""
     script: dict[str, Any] = {}
@@ -444,6 +452,7 @@ async def keep_house(
     acceptor = GroupAcceptor(store, addresses, secrets, on_accepted=lambda: wakeups.wake(["read"]))
     around = Surroundings(f"mx.{DOMAIN}", acceptor, _unsigned)
     stored: dict[str, bytes] = {}
+    recovers: dict[str, Recovers] = {}
 
     async def fetch(stored_at: str) -> bytes:
         if stored_at.startswith("forbidden:"):
@@ -470,6 +479,7 @@ async def keep_house(
                     clock=clock.monotonic,
                 ),
                 directory=addresses,
+                acceptor=acceptor,
                 secrets=secrets,
                 settings=FlowSettings(
                     default_domain=DOMAIN,
@@ -483,6 +493,8 @@ async def keep_house(
                 account_states=(AccountState("smtp"),),
                 processor=lambda _: agents,
                 fetch_stored=fetch,
+                recovers=recovers,
+                raw_store=raw_store or RawStore({}),
                 screener=screener,
             )
             running, stop = workers(services), asyncio.Event()
@@ -492,7 +504,7 @@ async def keep_house(
             ]
             try:
                 yield House(
-                    *(services, acceptor, dns, sink, script, running, stored),
+                    *(services, acceptor, dns, sink, script, running, stored, recovers),
                     *(clock, agents, wakeups),
                 )
             finally:

@@ -21,7 +21,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def purged(space: Space, target: Target, *, dry_run: bool = False) -> Purged:
-    return await purge(space.house.store, space.id, target, actor="cli", dry_run=dry_run)
+    of = space.house.services
+    return await purge(
+        of.store, space.id, target, actor="cli", raw_store=of.raw_store, dry_run=dry_run
+    )
 
 
 def left(house: House, mark: str = MARK) -> list[str]:

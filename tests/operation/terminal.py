@@ -39,6 +39,12 @@ class Terminal:
         self._environment.setenv("DATABASE_URL", url)
         return self
 
+    def set(self, **environment: str) -> Terminal:
+        """The same with these settings."""
+        for name, value in environment.items():
+            self._environment.setenv(name, value)
+        return self
+
     def holding(self, *keys: str) -> Terminal:
         """The same with other secret keys."""
         self._environment.setenv("MAILAGENT_SECRET_KEY", ",".join(keys))

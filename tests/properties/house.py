@@ -118,11 +118,13 @@ class QuietHouse:
         addresses = StoreDirectory(store, secrets, default_domain=DOMAIN)
         broken: list[str] = []
         far, mind = FarSide(store, broken, at_once), Mind(broken)
+        acceptor = GroupAcceptor(store, addresses, secrets, on_accepted=lambda: None)
         services = Services(
             store=store,
             sandbox=Reader(),
             resolver=Zone(_RECORDS),
             directory=addresses,
+            acceptor=acceptor,
             secrets=secrets,
             settings=FlowSettings(
                 default_domain=DOMAIN,
@@ -143,7 +145,6 @@ class QuietHouse:
             await store.write_unscoped(_settle_in, space)
         await store.write_unscoped(chores.plan)
         await addresses.refresh()
-        acceptor = GroupAcceptor(store, addresses, secrets, on_accepted=lambda: None)
         return cls(services, acceptor, far, mind, spaces, broken, workers(services), clock)
 
     @property
