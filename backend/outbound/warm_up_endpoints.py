@@ -37,18 +37,18 @@ async def start_warm_up(
 
 @router.post("/{account}/{domain}/pause", response_model=WarmUpOut)
 async def pause_warm_up(
-    account: str, domain: str, body: PauseIn, operator: Operator = MANAGER
-) -> Progress:
+    account: str, domain: str, body: PauseIn, once: Once, operator: Operator = MANAGER
+) -> Answer[Progress]:
     """Let nothing leave for the domain by the account until it is resumed."""
-    store = operator.access.services.store
-    return await store.write_unscoped(warm_ups.pause, account, domain, body.reason)
+    return await once.write_unscoped(operator.access, warm_ups.pause, account, domain, body.reason)
 
 
 @router.post("/{account}/{domain}/resume", response_model=WarmUpOut)
-async def resume_warm_up(account: str, domain: str, operator: Operator = MANAGER) -> Progress:
+async def resume_warm_up(
+    account: str, domain: str, once: Once, operator: Operator = MANAGER
+) -> Answer[Progress]:
     """Go on where it stopped; what was before is judged no more."""
-    store = operator.access.services.store
-    return await store.write_unscoped(warm_ups.resume, account, domain)
+    return await once.write_unscoped(operator.access, warm_ups.resume, account, domain)
 
 
 @router.delete("/{account}/{domain}", status_code=204)

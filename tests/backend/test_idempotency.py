@@ -109,12 +109,16 @@ async def test_every_post_that_creates_or_sends_honours_the_key(
         requests = await furnished(mailroom, api)
         assert {one[0] for one in requests} == (await posts(api)).keys() - WITHOUT_KEY
 
-        for template, path, body in requests:
+        for template, path, given in requests:
+            # A text is a file; all others are JSON.
+            as_file = isinstance(given, str)
+            body: Any = {"content": given} if as_file else {"json": given}
+            headers = with_key(template) | ({"Content-Type": "text/csv"} if as_file else {})
             # The test mail is the last, because its answer waits until it has been sent.
             async with mailroom.working() if path == "/email/test" else nullcontext():
-                first = await api.post(path, json=body, headers=with_key(template))
+                first = await api.post(path, headers=headers, **body)
             before = await everything(mailroom)
-            again = await api.post(path, json=body, headers=with_key(template))
+            again = await api.post(path, headers=headers, **body)
 
             assert first.is_success, (path, first.text)
             assert (again.status_code, again.content) == (first.status_code, first.content), path
@@ -143,6 +147,8 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     ws, hello = "/workspaces/{ws}", "/workspaces/shop/agents/hello"
     inbox, crm = f"{ws}/agents/{{agent}}/inbox/{{delivery}}", "/workspaces/shop/crm/agents/hello"
     text = {"text": "It is on its way."}
+    warm_ups = "/email-infrastructure/warm-ups"
+    warm_up = f"{warm_ups}/{{account}}/{{domain}}"
     return [
         ("/workspaces", "/workspaces", {"slug": "third", "name": "3", "owner_email": OWNER}),
         (f"{ws}/keys", "/workspaces/shop/keys", {"name": "CI", "permissions": ["agent.read"]}),
@@ -171,8 +177,13 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/outbound/{{outbound}}/again",
          f"/workspaces/shop/outbound/{written[2]}/again", None),
         (f"{ws}/suppressions", "/workspaces/shop/suppressions", {"address": "x@y.example"}),
+        (f"{ws}/suppressions/import", "/workspaces/shop/suppressions/import",
+         "address\nz@y.example\n"),
         ("/email-infrastructure/providers", "/email-infrastructure/providers", {
             "kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": "a-token-of-this-test"}}),
+        (warm_ups, warm_ups, {"account": "postmark", "domain": "x.example", "days": 7}),
+        (f"{warm_up}/pause", f"{warm_ups}/postmark/x.example/pause", {"reason": "we move"}),
+        (f"{warm_up}/resume", f"{warm_ups}/postmark/x.example/resume", None),
         ("/email/test", "/email/test", {"to": "a@b.example", "subject": "1", "body": "2"}),
     ]  # fmt: skip
 
