@@ -288,7 +288,7 @@ def test_a_server_without_known_addresses_is_named_in_spf() -> None:
     assert account.spf == (f"a:{HOST}", "include:relay.example")
 
 
-@pytest.mark.parametrize("record", [RSA, SHORT, ED25519])
+@pytest.mark.parametrize("record", [RSA, SHORT, ED25519], ids=["RSA", "short RSA", "Ed25519"])
 def test_a_value_of_any_length_survives_the_zone_file(record: str) -> None:
     account = own_server(DOMAIN, host=HOST, addresses=["192.0.2.1"], keys=[Key("k", record)])
     records = custom_domain(PLACE, "send_receive", [account], token='with "quotes" \\ and ü')
