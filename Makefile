@@ -51,6 +51,7 @@ bench: install ## the benchmarks, as ratios against a peer in the same run
 	@$(BIN)/python -m bench.nodes
 	@$(BIN)/python -m bench.scale --quick
 	@$(BIN)/python -m bench.purge
+	@$(BIN)/python -m bench.webhooks
 
 corpora: install ## the third-party mail corpora through the SMTP door, then through every door
 	@$(BIN)/python -m bench.corpora
