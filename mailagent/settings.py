@@ -27,6 +27,7 @@ _ALSO_FROM_FILES = frozenset({"DATABASE_URL"})
 _PLACEHOLDERS = ("changeme", "change-me", "your-", "secret-here", "xxxx", "placeholder", "<")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
 
 
 class Settings(BaseModel):
@@ -45,6 +46,8 @@ class Settings(BaseModel):
     aexy_api_url: str = ""
     aexy_api_key: SecretStr | None = None
     default_email_domain: str = "aexy.email"
+    mailagent_slug_alias_days: Days = 90
+    mailagent_slug_blocked_days: Days = 365
     mailagent_url: str = "http://127.0.0.1:8001"
     public_url: str = "http://127.0.0.1:8000"
     webhook_public_url: str = ""

@@ -36,6 +36,8 @@ class AgentAddress:
     id: str
     address: str
     alias: bool
+    until: datetime | None = None
+    """Of one at a name that the workspace has left: the end of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,7 @@ def _made(tx: Transaction, rows: Sequence[AnyRow]) -> list[Agent]:
         .order_by(addresses.c.alias, addresses.c.id)
     )
     for one in found:
-        address = AgentAddress(one.id, f"{one.local_part}@{one.domain}", one.alias)
+        address = AgentAddress(one.id, f"{one.local_part}@{one.domain}", one.alias, one.until)
         owned[one.agent_id].append(address)
     return [
         Agent(

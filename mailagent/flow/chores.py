@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, true, update
 
 from mailagent.flow import digest, events, lookup, retention, unrouted
+from mailagent.flow.directory import forget_former_names
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
@@ -69,6 +70,7 @@ CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),
     "forget_events": (timedelta(hours=6), events.forget),
+    "forget_former_names": (timedelta(hours=1), forget_former_names),
 }
 
 

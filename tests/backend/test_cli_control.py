@@ -192,6 +192,26 @@ def test_a_person_is_let_in_promoted_and_taken_out(acme: Terminal) -> None:
     assert "last owner" in acme("person", "remove", "max@acme.example").err
 
 
+def test_a_workspace_changes_its_name_retires_and_comes_back(acme: Terminal) -> None:
+    acme.ok("workspace", "create", "other")
+    acme.ok("agent", "create", "help", "-w", "other")
+    changed = acme("workspace", "change-slug", "other", "another", "--json")
+    assert changed.json["slug"] == "another"
+    assert [one["slug"] for one in changed.json["former_slugs"]] == ["other"]
+    assert "formerly other" in acme.ok("workspace", "show", "another")
+    shown = acme("agent", "show", "help", "-w", "another", "--json").json
+    assert [(one["address"], one["until"] is None) for one in shown["addresses"]] == [
+        ("help@another.agents.example", True),
+        ("help@other.agents.example", False),
+    ]
+    taken = acme("workspace", "create", "other")
+    assert (taken.code, "kept from others until" in taken.err) == (1, True)
+
+    assert "retired " in acme.ok("workspace", "retire", "another")
+    assert "another" in acme.ok("workspace", "list")
+    assert acme("workspace", "reopen", "another", "--json").json["retired_at"] is None
+
+
 def test_settings_are_given_and_taken_back(acme: Terminal) -> None:
     acme.ok(
         *("workspace", "set", "acme", "--turns-per-sender", "0", "--catch-all", "hello"),
