@@ -9,7 +9,7 @@ is never in the hands of two. Suppression is checked here, last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,7 +41,7 @@ from mailagent.store.tables import suppressions
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, holds
 
-__all__ = ["give_up", "send"]
+__all__ = ["domains_here", "give_up", "send"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,20 @@ def _ways(services: Services, due: Due) -> list[_Way]:
             due.outgoing,
             recipient,
             accounts=services.account_states,
-            local_domains=services.directory.served_domains,
+            local_domains=domains_here(services, due.row.purpose),
             now=services.store.now(),
             default_domain=services.settings.default_domain,
             only=due.only,
         )
         by_choice.setdefault(choice, []).append(recipient)
     return [_Way(choice, tuple(recipients)) for choice, recipients in by_choice.items()]
+
+
+def domains_here(services: Services, purpose: str) -> Collection[str]:
+    """Domains whose mail needs no account. A trial is to go out and come back, where it can."""
+    if purpose == "trial" and services.account_states:
+        return ()
+    return services.directory.served_domains
 
 
 class _Walk:
