@@ -76,6 +76,8 @@ class Settings(BaseModel):
     ses_email_tags: str = ""
     ses_base_url: str = ""
     aws_endpoint_url_s3: str = ""
+    route53_base_url: str = ""
+    cloudflare_base_url: str = ""
     smtp_relay_url: SecretStr | None = None
     llm_provider: Literal["", "claude", "builtin"] = ""
     anthropic_api_key: SecretStr | None = None
