@@ -81,6 +81,7 @@ def create(
     Raises Malformed; Conflict when the address is another agent's.
     """
     checked_local_part("handle", handle)
+    tx.lock(f"workspace {tx.workspace_id}")  # its name must not change until the address stands
     slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
     agent_id = new_id("agt")
     tx.insert(

@@ -55,11 +55,14 @@ def change_slug(
     Raises Malformed; NotFound; Conflict for a name that is not to be had, a retired workspace, or
     one with as many former names as may be.
     """
+    lock(tx)
     workspace = find(tx, reference)
     new, old = checked_slug(slug), workspace.slug
     if new == old:
         return workspace
     _demand_open(workspace)
+    # An address, or a setting, that is made meanwhile stands at the name as it is by then.
+    tx.lock(f"workspace {workspace.id}")
     claim(tx, new, for_workspace=workspace.id)
     inside = tx.of(workspace.id)
     left, back = f"{old}.{default_domain}", f"{new}.{default_domain}"
@@ -101,6 +104,7 @@ def retire(tx: Transaction, reference: str, kept: KeptFor) -> Workspace:
 
     Raises NotFound; Conflict for the operator's own workspace.
     """
+    lock(tx)
     workspace = find(tx, reference)
     if workspace.retired_at is not None:
         return workspace
@@ -108,7 +112,6 @@ def retire(tx: Transaction, reference: str, kept: KeptFor) -> Workspace:
         raise Conflict(
             f"{workspace.slug} is the operator's workspace: it answers for the installation"
         )
-    lock(tx)
     inside = tx.of(workspace.id)
     inside.insert(
         slug_reservations,
@@ -121,10 +124,10 @@ def retire(tx: Transaction, reference: str, kept: KeptFor) -> Workspace:
 
 def reopen(tx: Transaction, reference: str) -> Workspace:
     """Take a retirement back. Raises NotFound; Conflict when the name is another workspace's."""
+    lock(tx)
     workspace = find(tx, reference)
     if workspace.retired_at is None:
         return workspace
-    lock(tx)
     if workspace.slug == workspace.id:
         raise Conflict(f"{workspace.id} has lost its name to another workspace: make a new one")
     inside = tx.of(workspace.id)

@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from backend.agents import aliases
 from backend.agents import service as agents
+from backend.paging import EVERYTHING
 from backend.rules import service as rules
 from backend.rules.explanation import workspace_of
 from backend.workspaces import lifecycle, members, service
@@ -22,9 +23,12 @@ from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow.directory import Place, StoreDirectory, forget_former_names
 from mailagent.flow.reply import sender_of
 from mailagent.inbound import Known
-from mailagent.store.tables import addresses, workspaces
+from mailagent.sandbox import Sandbox
+from mailagent.store.tables import addresses, outbound_mails, workspaces
 from mailagent.tokens import Secrets
 from tests.backend.conftest import DEFAULT_DOMAIN, House
+from tests.backend.mailroom import DOMAIN as MAILROOM_DOMAIN
+from tests.backend.mailroom import mail, open_mailroom
 
 DAY = timedelta(days=1)
 KEPT = KeptFor(alias=90 * DAY, blocked=30 * DAY)
@@ -247,6 +251,78 @@ def test_the_chore_drops_what_is_over_and_no_more(house: House) -> None:
     assert standing() == ["acme-inc"]
     with pytest.raises(Conflict, match="kept from others"):
         house.store.write_now(None, service.create, "acme", "Thief")
+
+
+def test_an_agent_that_is_made_while_the_name_changes_stands_at_the_new_one(house: House) -> None:
+    together = Barrier(6)
+
+    def at_once(work: Any, *args: Any, **kwargs: Any) -> None:
+        together.wait()
+        house.store.write_now(*args[:1], work, *args[1:], **kwargs)
+
+    changing = (lifecycle.change_slug, None, DEFAULT_DOMAIN, "acme", "acme-inc", KEPT)
+    threads = [
+        Thread(target=at_once, args=changing),
+        *(
+            Thread(
+                target=at_once,
+                args=(agents.create, house.acme.id, DEFAULT_DOMAIN),
+                kwargs={"handle": f"agent{number}"},
+            )
+            for number in range(5)
+        ),
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    found = house.store.read_now(house.acme.id, agents.list_agents, EVERYTHING).items
+    assert len(found) == 6
+    assert {one.address.partition("@")[2] for one in found} == {f"acme-inc.{DEFAULT_DOMAIN}"}
+
+
+async def test_the_story_goes_on_under_the_new_name(database_url: str) -> None:
+    """A thread begun under the old name: its answer comes to the old address and is answered."""
+    async with open_mailroom(database_url, Sandbox(workers=1)) as room:
+        try:
+            await room.deliver(mail(message_id="<q1@customer.example>"))
+            await room.work()
+            (first,) = await room.rows(select(outbound_mails))
+            reply_to = first.outgoing["reply_to"][0]["address"]
+            assert reply_to.endswith(f"@shop.{MAILROOM_DOMAIN}")
+            change_to = (MAILROOM_DOMAIN, "shop", "store", KEPT)
+            await room.store.write_unscoped(lifecycle.change_slug, *change_to)
+            await room.services.directory.refresh()
+
+            again = mail(message_id="<q2@customer.example>", subject="Re: A question")
+            await room.deliver(again, reply_to)
+            await room.work()
+            answers = select(outbound_mails).order_by(outbound_mails.c.created_at)
+            _, second = await room.rows(answers)
+        finally:
+            await room.services.sandbox.close()
+    assert (second.thread_id, second.state) == (first.thread_id, "sent")
+    assert second.from_address == f"hello@store.{MAILROOM_DOMAIN}"
+
+
+async def test_a_workspace_receives_and_sends_from_the_moment_it_is_made(
+    database_url: str,
+) -> None:
+    async with open_mailroom(database_url, Sandbox(workers=1)) as room:
+        try:
+            made = await room.store.write_unscoped(service.create, "fresh", "Fresh")
+            handle = {"handle": "hello"}
+            await room.store.write(made.id, agents.create, MAILROOM_DOMAIN, **handle)
+            await room.services.directory.refresh()
+            address = f"hello@fresh.{MAILROOM_DOMAIN}"
+            await room.deliver(mail(), address)
+            await room.work()
+            sent = await room.store.read(made.id, lambda tx: tx.rows(select(outbound_mails)))
+        finally:
+            await room.services.sandbox.close()
+    assert [(one.from_address, one.state, one.purpose) for one in sent] == [
+        (address, "sent", "reply")
+    ]
 
 
 # --- the end ----------------------------------------------------------------------------------
