@@ -15,6 +15,7 @@ from backend.outbound.arrival import Arrival
 from backend.outbound.listing import OutboundMail, get
 from backend.outbound.writing import trial_mail
 from mailagent import outbound
+from mailagent.errors import NotFound
 from mailagent.flow.directory import Place
 from mailagent.flow.send import domains_here
 from mailagent.flow.services import Services
@@ -109,6 +110,8 @@ async def _now(
     services: Services, workspace_id: str, outbound_id: str, *, everywhere: bool
 ) -> tuple[OutboundMail, Trial]:
     mail = await services.store.read(workspace_id, get, outbound_id)
+    if len(mail.summary.recipients) != 1:
+        raise NotFound(f"{outbound_id} is no test mail: it has several recipients")
     trial = _trial(services, mail)
     place = services.directory.locate(trial.to)
     if not isinstance(place, Place) or place.workspace_id is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
+from ipaddress import ip_address
 
 from dns import reversename
 
@@ -87,7 +88,7 @@ def _mx(name: str, domain: str, answer: Answer, facts: Facts) -> Line:
     publish = f"publish: {domain} MX 10 {facts.settings.mailagent_hostname}."
     match answer:
         case Found(records):
-            hosts = [record.split()[-1].rstrip(".").lower() for record in records]
+            hosts = [record.split()[-1].rstrip(".").lower() or "nobody" for record in records]
             foreign = [host for host in hosts if not _takes_for_us(host, facts)]
             found = ", ".join(sorted(hosts))
             if not foreign:
@@ -221,6 +222,9 @@ async def _ptr(facts: Facts, resolver: Resolver) -> Line:
             return unknown("PTR", silent.reason)
         return Line("PTR", "no", f"{name} has no address", f"publish: {name} A <your address>")
     for address in given or addresses:
+        if not _is_address(address):
+            mend = "write it like 192.0.2.7, several between commas"
+            return Line("PTR", "no", f"MAILAGENT_PUBLIC_IPS: {address} is no address", mend)
         back = await resolver.ask(Question(reversename.from_address(address).to_text(), "PTR"))
         if isinstance(back, Unknown):
             return unknown("PTR", back.reason)
@@ -233,6 +237,14 @@ async def _ptr(facts: Facts, resolver: Resolver) -> Line:
             mend = f"publish: {name} A {address}"
             return Line("PTR", "no", f"{name} is not {address}", mend)
     return Line("PTR", "yes", f"{', '.join(given or addresses)} and {name} lead to each other")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _port_25(facts: Facts) -> Line:

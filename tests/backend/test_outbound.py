@@ -286,6 +286,12 @@ async def test_how_a_test_mail_arrived_elsewhere_is_the_operators_to_see(
     assert (theirs.state, theirs.ours, theirs.arrival) == ("sent", False, None)
 
 
+async def test_a_mail_to_several_is_no_test_mail(room: Mailroom) -> None:
+    queued = await write(room, replace(DRAFT, cc=(Address("bob@customer.example"),)))
+    with pytest.raises(NotFound, match="no test mail"):
+        await trial.look(room.services, room.workspace_id, queued.id)
+
+
 # --- deciding ---------------------------------------------------------------------------------
 
 
