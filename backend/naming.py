@@ -7,6 +7,7 @@ given in, the rule it breaks and the mend.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from mailagent.errors import Malformed
 from mailagent.flow.directory import ROLES
@@ -30,15 +31,27 @@ _LABEL_RULE = (
     "must be a DNS label (RFC 1035 §2.3.1): 1 to 63 lower-case letters, digits and hyphens, "
     "a letter first, no hyphen last"
 )
-RESERVED_SLUGS = frozenset(
-    {
-        *("postmaster", "abuse", "admin", "www", "api"),
-        *("mail", "mx", "smtp", "imap", "autodiscover", "autoconfig", "mta-sts"),
-        *("bounce", "return", "pm-bounces"),
-        *(f"ns{number}" for number in range(1, 10)),
-    }
-)
-"""Names below the default domain that the installation or its providers need for themselves."""
+RESERVED_SLUGS: Mapping[str, str] = {
+    "postmaster": "RFC 5321 §4.5.1 names a person so",
+    "abuse": "RFC 2142 §2 names a person so",
+    "admin": "people take it for the operator",
+    "www": "web servers stand there",
+    "api": "this installation's API may stand there",
+    "mail": "mail servers stand there",
+    "mx": "the mail exchanger's name stands there",
+    "smtp": "mail programs look for the submission server there (RFC 6186)",
+    "imap": "mail programs look for a mailbox server there (RFC 6186)",
+    "autodiscover": "Outlook looks for settings there",
+    "autoconfig": "Thunderbird looks for settings there",
+    "mta-sts": "senders fetch the TLS policy there (RFC 8461 §3.2)",
+    "bounce": "the MAIL FROM domain of the default account",
+    "return": "where our own return paths lead",
+    "pm-bounces": "Postmark's return path",
+    **{f"ns{number}": "a name server may stand there" for number in range(1, 10)},
+}
+"""Names below the default domain that no workspace may have, and why. Those that begin with `_` are
+refused besides, all of them.
+"""
 
 _LOCAL_PART = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?")
 _RESERVED_LOCAL_PARTS = ROLES | {"mailer-daemon"}
@@ -75,7 +88,7 @@ def checked_slug(slug: str) -> str:
     if slug[2:4] == "--":
         raise Malformed("slug", "has hyphens in places 3 and 4: those are A-labels (RFC 5890)")
     if slug in RESERVED_SLUGS:
-        raise Malformed("slug", f"{slug!r} is reserved for the mail system: choose another")
+        raise Malformed("slug", f"{slug!r} is reserved ({RESERVED_SLUGS[slug]}): choose another")
     return slug
 
 

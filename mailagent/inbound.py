@@ -127,9 +127,11 @@ class Known(Enum):
 
     YES = "yes"
     NO_SUCH_ADDRESS = "no_such_address"
+    NO_SUCH_DOMAIN = "no_such_domain"
+    """A name below the default domain that no workspace has."""
     NOT_OUR_DOMAIN = "not_our_domain"
     OFF = "off"
-    """The address exists, its agent's e-mail is switched off."""
+    """The address exists, its agent's e-mail is switched off, or its workspace has retired."""
     UNKNOWN = "unknown"
     """It cannot be told now: 451 / "later", never a no."""
 

@@ -30,6 +30,7 @@ _TSIG = re.compile(r"hmac-sha(?:256|384|512):[A-Za-z0-9_.-]{1,200}:[A-Za-z0-9+/]
 """As `dig -y` takes it."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
 
 
 class Settings(BaseModel):
@@ -48,6 +49,8 @@ class Settings(BaseModel):
     aexy_api_url: str = ""
     aexy_api_key: SecretStr | None = None
     default_email_domain: str = "aexy.email"
+    mailagent_slug_alias_days: Days = 90
+    mailagent_slug_blocked_days: Days = 365
     mailagent_url: str = "http://127.0.0.1:8001"
     public_url: str = "http://127.0.0.1:8000"
     webhook_public_url: str = ""
@@ -77,6 +80,8 @@ class Settings(BaseModel):
     ses_email_tags: str = ""
     ses_base_url: str = ""
     aws_endpoint_url_s3: str = ""
+    route53_base_url: str = ""
+    cloudflare_base_url: str = ""
     smtp_relay_url: SecretStr | None = None
     llm_provider: Literal["", "claude", "builtin"] = ""
     anthropic_api_key: SecretStr | None = None

@@ -11,7 +11,8 @@ __all__ = ["PERMISSIONS", "ROLES", "checked_permissions", "expanded"]
 PERMISSIONS: Mapping[str, str] = {
     "workspace.read": "see the workspace and its settings",
     "workspace.update": "rename the workspace and change its settings",
-    "workspace.create": "make workspaces (in the operator's workspace only)",
+    "workspace.create": "make and retire workspaces, and change their names in addresses "
+    "(in the operator's workspace only)",
     "member.read": "see who belongs to the workspace",
     "member.manage": "add and remove people and change their roles",
     "agent.read": "see agents and their addresses",

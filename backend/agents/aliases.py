@@ -24,6 +24,7 @@ def add_alias(tx: Transaction, default_domain: str, reference: str, address: str
 
     Raises NotFound for the agent; Malformed for a domain that is not the workspace's; Conflict.
     """
+    tx.lock(f"workspace {tx.workspace_id}")  # its name must not change until the address stands
     agent = get(tx, reference)
     served = own_domains(tx, default_domain)
     local, domain = normalised(address if "@" in address else f"{address}@{served[0]}")

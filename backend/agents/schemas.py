@@ -36,11 +36,12 @@ class AgentPatch(BaseModel):
 
 
 class AddressOut(BaseModel):
-    """One address of an agent."""
+    """One address of an agent; `until`: it stands at a name that the workspace has left."""
 
     id: str
     address: str
     alias: bool
+    until: datetime | None
 
 
 class AgentOut(BaseModel):

@@ -36,6 +36,8 @@ class AgentAddress:
     id: str
     address: str
     alias: bool
+    until: datetime | None = None
+    """Of one at a name that the workspace has left: the end of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def create(
     Raises Malformed; Conflict when the address is another agent's.
     """
     checked_local_part("handle", handle)
+    tx.lock(f"workspace {tx.workspace_id}")  # its name must not change until the address stands
     slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
     agent_id = new_id("agt")
     tx.insert(
@@ -238,7 +241,7 @@ def _made(tx: Transaction, rows: Sequence[AnyRow]) -> list[Agent]:
         .order_by(addresses.c.alias, addresses.c.id)
     )
     for one in found:
-        address = AgentAddress(one.id, f"{one.local_part}@{one.domain}", one.alias)
+        address = AgentAddress(one.id, f"{one.local_part}@{one.domain}", one.alias, one.until)
         owned[one.agent_id].append(address)
     return [
         Agent(

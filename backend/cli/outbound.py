@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from backend.cli.shell import InWorkspace, Shell
+from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import with_services
 from backend.inboxes.story import locate
 from backend.outbound import deciding, listing, trial
+from backend.outbound.arrival import Arrival
 from backend.outbound.listing import Filter, Summary
 from backend.outbound.schemas import OutboundDetailOut, OutboundOut, TrialOut
 from backend.paging import Window
 from mailagent.errors import Malformed, Misconfigured
 from mailagent.flow import lookup
+from mailagent.flow.directory import Place
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import RecipientState
+from mailagent.mail import DkimVerdict
 
 __all__ = ["outbound", "send_test", "unknown"]
 
@@ -112,23 +116,58 @@ def send_test(
     workspace: InWorkspace = None,
     subject: Annotated[str, typer.Option()] = "A test mail",
     body: Annotated[str, typer.Option()] = "This mail shows that sending works.",
+    wait: Annotated[
+        int | None,
+        typer.Option(min=0, max=600, help="Seconds; default 5, to an address of ours 60."),
+    ] = None,
 ) -> None:
-    """Send a test mail and say who carries it and what became of it (after 5 s at most)."""
+    """Send a test mail and say who carries it and what became of it.
+
+    To an address of ours it goes out and comes back: SPF, DKIM and DMARC are shown as it arrived.
+    """
     shell: Shell = context.obj
     workspace_id = shell.workspace(workspace).id
 
     async def work(services: Services) -> trial.Trial:
+        ours = isinstance(services.directory.locate(to), Place)
+        seconds = wait if wait is not None else 60 if ours else 5
         return await trial.send(
-            services, workspace_id, to=to, subject=subject, body=body, author=_ACTOR
+            services,
+            workspace_id,
+            to=to,
+            subject=subject,
+            body=body,
+            author=_ACTOR,
+            patience=timedelta(seconds=seconds),
+            everywhere=True,
         )
 
     made = with_services(shell, work)
     carrier = made.account or "nobody"
     outcome = f"{made.state}: {made.reason}" if made.reason else made.state
     text = f"{made.id}  from {made.from_address} to {made.to}, by {carrier}\n{outcome}"
+    if made.arrival is not None:
+        text += f"\n{_arrival(made.arrival)}"
     shell.show(text, TrialOut.of(made), TrialOut)
     if made.state == RecipientState.QUEUED and not made.reason:
-        shell.tell("no worker took it in 5 s: is mailagent serve running on this database?")
+        shell.tell("no worker took it in time: is mailagent serve running on this database?")
+    elif made.ours and made.arrival is None and not made.captured:
+        shell.tell("it has not come back yet; whether it did: mailagent trace " + made.message_id)
+
+
+def _arrival(arrival: Arrival) -> str:
+    evidence = arrival.evidence
+    rows = [
+        ("SPF", evidence.spf.result, evidence.spf.domain or "", evidence.spf.reason),
+        *(
+            ("DKIM", one.result, one.domain or "", one.reason)
+            for one in evidence.dkim or (DkimVerdict("none"),)
+        ),
+        ("DMARC", evidence.dmarc.result, evidence.dmarc.domain or "", evidence.dmarc.reason),
+    ]
+    came = f"came back by {arrival.came_by} as {arrival.delivery_id}"
+    verdicts = "" if arrival.came_by == "local" else f"\n{table(rows, empty='')}"
+    return f"{came}{verdicts}\n{arrival.sentence}"
 
 
 def _mail(shell: Shell, id_: str) -> tuple[str, str]:

@@ -12,7 +12,8 @@ from backend.paging import EVERYTHING
 from backend.spending import service as spending
 from backend.spending.schemas import SpendingOut
 from backend.spending.service import Spending
-from backend.workspaces import members, service
+from backend.workspaces import lifecycle, members, service
+from backend.workspaces.lifecycle import KeptFor
 from backend.workspaces.schemas import WorkspaceOut
 from backend.workspaces.service import Workspace
 from mailagent.store.transaction import Transaction
@@ -48,7 +49,10 @@ def list_(context: typer.Context) -> None:
     """List all workspaces, the operator's first."""
     shell: Shell = context.obj
     found = shell.read(None, service.list_workspaces, EVERYTHING).items
-    rows = [(one.slug, one.name, one.id) for one in found]
+    rows = [
+        (one.slug, one.name, one.id, "retired" if one.retired_at is not None else "")
+        for one in found
+    ]
     shell.show(table(rows, empty="no workspaces"), found, list[WorkspaceOut])
 
 
@@ -61,9 +65,45 @@ def show(context: typer.Context, workspace: Named) -> None:
 
 @commands.command()
 def rename(context: typer.Context, workspace: Named, name: str) -> None:
-    """Change the name for people; the slug stands in addresses and stays."""
+    """Change the name for people; `change-slug` changes the one in addresses."""
     shell: Shell = context.obj
     _show(shell, shell.write(shell.workspace(workspace).id, service.rename, name))
+
+
+@commands.command()
+def change_slug(
+    context: typer.Context,
+    workspace: Named,
+    slug: Annotated[str, typer.Argument(help="Its new name in addresses.")],
+) -> None:
+    """Change the name in addresses. Mail to the old one is taken for a time, and answered."""
+    shell: Shell = context.obj
+    settings = shell.settings
+    _show(
+        shell,
+        shell.write(
+            None,
+            lifecycle.change_slug,
+            settings.default_email_domain,
+            workspace,
+            slug,
+            KeptFor.of(settings),
+        ),
+    )
+
+
+@commands.command()
+def retire(context: typer.Context, workspace: Named) -> None:
+    """Take and send no mail for it any more. Rows stay (see `purge`), the name is kept a time."""
+    shell: Shell = context.obj
+    _show(shell, shell.write(None, lifecycle.retire, workspace, KeptFor.of(shell.settings)))
+
+
+@commands.command()
+def reopen(context: typer.Context, workspace: Named) -> None:
+    """Take a retirement back."""
+    shell: Shell = context.obj
+    _show(shell, shell.write(None, lifecycle.reopen, workspace))
 
 
 @commands.command("set")
@@ -153,6 +193,11 @@ def _show(shell: Shell, workspace: Workspace) -> None:
         ("catch-all", settings.catch_all_agent_id or "(none)"),
         ("days that a bounce suppresses", settings.bounce_suppression_days or "(for ever)"),
     ]
+    if workspace.retired_at is not None:
+        rows.append(("retired", f"{workspace.retired_at:%Y-%m-%d %H:%M} UTC"))
+    for one in workspace.former_slugs:
+        until = f"mail is taken until {one.alias_until:%Y-%m-%d}, kept until {one.free_at:%Y-%m-%d}"
+        rows.append((f"formerly {one.slug}", until))
     shell.show(table(rows, empty=""), workspace, WorkspaceOut)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from mailagent.errors import Delivery
+from mailagent.errors import Delivery, NotFound
+from mailagent.identity import Identifies, Identity
 from mailagent.inbound import Inbound, Later, Outcome
 from mailagent.providers import (
     KINDS,
@@ -17,7 +18,7 @@ from mailagent.providers import (
     open_account,
 )
 
-__all__ = ["Probe", "checked", "probe"]
+__all__ = ["Probe", "checked", "identified", "probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,20 @@ async def probe(account: Account) -> Probe:
     finally:
         await close_accounts([opened])
     return Probe(account.name, True, f"{account.name}: its credentials are good", facts)
+
+
+async def identified(account: Account, domain: str) -> Identity | None:
+    """What the provider knows of a sender domain; None where it does not know it.
+
+    Raises Misconfigured, Delivery, and NotFound for a provider that verifies no domains.
+    """
+    opened = open_account(account, _ALONE)
+    try:
+        if not isinstance(opened, Identifies):
+            raise NotFound(f"{account.name} cannot be asked which records it wants")
+        return await opened.identity(domain)
+    finally:
+        await close_accounts([opened])
 
 
 class _Nobody:

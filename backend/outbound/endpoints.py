@@ -49,7 +49,10 @@ def _send(tx: Transaction, access: Access, agent: str, draft: Draft) -> QueuedOu
 async def send_test(
     body: TrialIn, once: Once, access: Access = require_in_own("message.send")
 ) -> Answer[TrialOut]:
-    """Send a test mail and say who carries it and what became of it (after 5 s at most)."""
+    """Send a test mail and say who carries it and what became of it (after 5 s at most).
+
+    To an address of this workspace it goes out and comes back, and its `arrival` is judged.
+    """
 
     def queue(tx: Transaction) -> TrialOut:
         return TrialOut.of(
@@ -67,6 +70,12 @@ async def send_test(
         return TrialOut.of(await trial.follow(access.services, access.workspace_id, queued.id))
 
     return await once.write_and_follow(access, queue, follow)
+
+
+@router.get("/email/test/{outbound}", response_model=TrialOut)
+async def get_test(outbound: str, access: Access = require_in_own("outbound.read")) -> TrialOut:
+    """What became of a test mail by now; to an address of this workspace, how it arrived."""
+    return TrialOut.of(await trial.look(access.services, access.workspace_id, outbound))
 
 
 @router.get(f"{_WS}/outbound", response_model=PageOf[OutboundOut])

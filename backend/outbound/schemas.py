@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.outbound.arrival import Arrival
 from backend.outbound.listing import OutboundMail
 from backend.outbound.trial import Trial
 from backend.outbound.writing import Draft, Queued, mailboxes
@@ -102,8 +103,34 @@ class TrialIn(BaseModel):
     body: str
 
 
+class ArrivalOut(BaseModel):
+    """How a mail to one of our addresses came back, and what it proved of its sender."""
+
+    delivery_id: str
+    came_by: str
+    judged_by: str
+    spf: str
+    dkim: list[str]
+    dmarc: str
+    sentence: str
+
+    @classmethod
+    def of(cls, arrival: Arrival) -> ArrivalOut:
+        """An arrival in the words of RFC 8601; DKIM has one for each signature."""
+        evidence = arrival.evidence
+        return cls(
+            delivery_id=arrival.delivery_id,
+            came_by=arrival.came_by,
+            judged_by=evidence.judged_by,
+            spf=evidence.spf.result,
+            dkim=[one.result for one in evidence.dkim],
+            dmarc=evidence.dmarc.result,
+            sentence=arrival.sentence,
+        )
+
+
 class TrialOut(BaseModel):
-    """Who carries a test mail, and what became of it within five seconds."""
+    """Who carries a test mail, and what became of it so far. `again` is where to ask later."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -115,6 +142,9 @@ class TrialOut(BaseModel):
     state: str
     reason: str
     captured: bool
+    ours: bool = False
+    arrival: ArrivalOut | None = None
+    again: str = ""
 
     @classmethod
     def of(cls, trial: Trial) -> TrialOut:
@@ -129,6 +159,9 @@ class TrialOut(BaseModel):
                 "state": trial.state,
                 "reason": trial.reason,
                 "captured": trial.captured,
+                "ours": trial.ours,
+                "arrival": None if trial.arrival is None else ArrivalOut.of(trial.arrival),
+                "again": f"/api/v1/email/test/{trial.id}",
             }
         )
 

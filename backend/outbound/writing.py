@@ -12,6 +12,7 @@ from sqlalchemy import select
 from mailagent.errors import Conflict, Malformed
 from mailagent.flow import outbox
 from mailagent.flow import reply as replying
+from mailagent.flow.directory import Place
 from mailagent.flow.services import Services
 from mailagent.mail import Address
 from mailagent.mime.outgoing_rules import check_address
@@ -104,6 +105,8 @@ def trial_mail(
 ) -> Queued:
     """Queue one mail that shows whether sending works: from the workspace's first agent, and where
     there is none from `postmaster@` of the workspace. Raises Malformed.
+
+    To an address of ours it leaves by an account all the same, and opens no thread.
     """
     agent_id = tx.value(
         select(agents.c.id)
@@ -112,20 +115,23 @@ def trial_mail(
         .limit(1)
     )
     receiver = mailbox("to", to)
-    if agent_id is not None:
+    ours = isinstance(services.directory.locate(receiver.address), Place)
+    if agent_id is not None and not ours:
         return write(tx, services, agent_id, Draft((receiver,), subject, body), author=author)
     slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
-    domain = f"{slug}.{services.settings.default_domain}"
+    sender = Address(f"postmaster@{slug}.{services.settings.default_domain}")
+    if agent_id is not None:
+        sender = replying.sender_of(tx, agent_id).mailbox
     outgoing = Outgoing(
-        message_id=f"<{new_id('tst').removeprefix('tst_')}@{domain}>",
+        message_id=f"<{new_id('tst').removeprefix('tst_')}@{sender.domain}>",
         date=tx.now,
-        from_=Address(f"postmaster@{domain}"),
+        from_=sender,
         to=(receiver,),
         subject=subject,
         text=body,
         auto_submitted="auto-generated",
     )
-    envelope = outbox.Envelope("notice", author)
+    envelope = outbox.Envelope("trial" if ours else "notice", author, agent_id)
     outbound_id = outbox.queue(tx, outgoing, envelope, expiry=_TEST_EXPIRY)
     return Queued(outbound_id, outgoing.message_id, None, outgoing.from_.address)
 

@@ -25,7 +25,7 @@ from mailagent.reading import Reading
 from mailagent.routing import Decision, Explained, check_condition, matches
 from mailagent.routing import explain as explain_rules
 from mailagent.sandbox import JsonValue, Sandbox
-from mailagent.store.tables import addresses, deliveries, domains, workspaces
+from mailagent.store.tables import addresses, deliveries, domains, slug_reservations, workspaces
 from mailagent.store.transaction import Transaction
 
 __all__ = [
@@ -101,14 +101,16 @@ def workspace_of(tx: Transaction, default_domain: str, recipient: str) -> str:
     """
     _, domain = normalised(recipient)
     slug = domain.removesuffix(f".{default_domain}")
-    statement = (
-        select(workspaces.c.id).where(workspaces.c.slug == slug)
-        if slug != domain
-        else select(domains.c.workspace_id).where(
-            domains.c.name == domain, domains.c.verified_at.is_not(None)
-        )
+    of_domain = select(domains.c.workspace_id).where(
+        domains.c.name == domain, domains.c.verified_at.is_not(None)
     )
-    found: str | None = tx.value(statement)
+    of_slug = select(workspaces.c.id).where(workspaces.c.slug == slug)
+    former = select(slug_reservations.c.workspace_id).where(
+        slug_reservations.c.slug == slug, slug_reservations.c.alias_until > tx.now
+    )
+    found: str | None = (
+        tx.value(of_domain) if slug == domain else tx.value(of_slug) or tx.value(former)
+    )
     if found is None:
         raise NotFound(f"no workspace here gets mail at {domain[:253] or recipient[:320]!r}")
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 
 from backend.access.dependencies import (
     Access,
@@ -17,12 +19,14 @@ from backend.caps import Unpriced, unpriced_by
 from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
-from backend.workspaces import members, service
+from backend.workspaces import lifecycle, members, service
+from backend.workspaces.lifecycle import KeptFor
 from backend.workspaces.members import Member
 from backend.workspaces.schemas import (
     MemberIn,
     MemberOut,
     MemberPatch,
+    SlugIn,
     WorkspaceIn,
     WorkspaceOut,
     WorkspacePatch,
@@ -34,6 +38,9 @@ from mailagent.store.transaction import Transaction
 __all__ = ["router"]
 
 router = APIRouter(prefix="/workspaces", tags=["workspaces"])
+
+Named = Annotated[str, Path(description="The id or slug of any workspace", max_length=100)]
+"""Not `{ws}`, which is one of the principal's own: these paths are the operator's."""
 
 
 @router.get("", response_model=PageOf[WorkspaceOut])
@@ -76,7 +83,7 @@ async def get_workspace(access: Access = require("workspace.read")) -> Workspace
 async def update_workspace(
     request: Request, body: WorkspacePatch, access: Access = require("workspace.update")
 ) -> Workspace:
-    """Change the name or settings; the slug stands in addresses and stays."""
+    """Change the name for people, or settings; `PUT …/slug` changes the name in addresses."""
     return await access.write(_update, body, unpriced_by(settings_of(request)))
 
 
@@ -87,6 +94,41 @@ def _update(tx: Transaction, body: WorkspacePatch, unpriced: Unpriced) -> Worksp
         changes = body.settings.model_dump(exclude_unset=True)
         service.update_settings(tx, changes, unpriced=unpriced)
     return service.get(tx)
+
+
+@router.put("/{workspace}/slug", response_model=WorkspaceOut)
+async def change_slug(
+    request: Request, workspace: Named, body: SlugIn, principal: Principal = authenticated()
+) -> Workspace:
+    """Give a workspace another name in its addresses; mail to the old one is taken for a time.
+
+    For the operator's keys and people. 409 for a name that is another's, or kept from others.
+    """
+    principal.demand_operator("workspace.create")
+    services, kept = services_of(request), KeptFor.of(settings_of(request))
+    default = services.settings.default_domain
+    return await services.store.write_unscoped(
+        lifecycle.change_slug, default, workspace, body.slug, kept
+    )
+
+
+@router.post("/{workspace}/retire", response_model=WorkspaceOut)
+async def retire(
+    request: Request, workspace: Named, once: Once, principal: Principal = authenticated()
+) -> Answer[Workspace]:
+    """Have a workspace take and send no mail any more; its rows stay. For the operator's."""
+    access = Access(principal, principal.demand_operator("workspace.create"), services_of(request))
+    kept = KeptFor.of(settings_of(request))
+    return await once.write_unscoped(access, lifecycle.retire, workspace, kept)
+
+
+@router.post("/{workspace}/reopen", response_model=WorkspaceOut)
+async def reopen(
+    request: Request, workspace: Named, once: Once, principal: Principal = authenticated()
+) -> Answer[Workspace]:
+    """Take a retirement back, while no other workspace has the name. For the operator's."""
+    access = Access(principal, principal.demand_operator("workspace.create"), services_of(request))
+    return await once.write_unscoped(access, lifecycle.reopen, workspace)
 
 
 # --- members ----------------------------------------------------------------------------------

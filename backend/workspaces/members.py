@@ -1,7 +1,8 @@
 """Who belongs to a workspace, and in which role?
 
 A person is known by e-mail across the installation and belongs to any number of workspaces. A
-workspace that has an owner keeps one: nobody can lock everybody out.
+workspace that has an owner keeps one: nobody can lock everybody out. Owners get the mail to
+`postmaster@` and `abuse@`, so the doors are told of each change (`flow.directory.changed`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from backend.access.permissions import ROLES
 from backend.naming import checked_email, checked_name
 from backend.paging import Page, Window, page
 from mailagent.errors import Conflict, Malformed, NotFound
+from mailagent.flow.directory import changed
 from mailagent.store.tables import memberships, people
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
@@ -110,6 +112,7 @@ def add_member(tx: Transaction, email: str, role: str, *, name: str = "") -> Mem
     row = {"workspace_id": tx.workspace_id, "person_id": person.id, "role": role}
     if not tx.insert_new(memberships, row, unique=["workspace_id", "person_id"]):
         raise Conflict(f"{person.email} is a member already: change the role instead")
+    changed(tx)
     return Member(person, role)
 
 
@@ -123,6 +126,7 @@ def change_role(tx: Transaction, reference: str, role: str) -> Member:
     tx.execute(
         update(memberships).where(memberships.c.person_id == member.person.id).values(role=role)
     )
+    changed(tx)
     return Member(member.person, role)
 
 
@@ -133,6 +137,7 @@ def remove_member(tx: Transaction, reference: str) -> None:
     if member.role == _OWNER:
         _keep_an_owner(tx, member)
     tx.execute(delete(memberships).where(memberships.c.person_id == member.person.id))
+    changed(tx)
 
 
 def _keep_an_owner(tx: Transaction, leaving: Member) -> None:

@@ -8,11 +8,13 @@ from decimal import Decimal
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
+    "FormerSlugOut",
     "MemberIn",
     "MemberOut",
     "MemberPatch",
     "PersonOut",
     "SettingsPatch",
+    "SlugIn",
     "WorkspaceIn",
     "WorkspaceOut",
     "WorkspacePatch",
@@ -68,14 +70,32 @@ class WorkspaceSettingsOut(BaseModel):
     catch_all_agent_id: str | None
 
 
+class SlugIn(BaseModel):
+    """Another name in the addresses of a workspace."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slug: str
+
+
+class FormerSlugOut(BaseModel):
+    """A name that the workspace has left; mail to it is taken until `alias_until`."""
+
+    slug: str
+    alias_until: datetime
+    free_at: datetime
+
+
 class WorkspaceOut(BaseModel):
-    """A workspace."""
+    """A workspace; a retired one takes and sends no mail."""
 
     id: str
     slug: str
     name: str
     settings: WorkspaceSettingsOut
     created_at: datetime
+    retired_at: datetime | None
+    former_slugs: list[FormerSlugOut]
 
 
 class PersonOut(BaseModel):

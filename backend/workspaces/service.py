@@ -6,7 +6,7 @@ or list workspaces take an unscoped transaction, the others the workspace's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -16,15 +16,17 @@ from sqlalchemy import or_, select, update
 from backend.caps import ALL_PRICED, Unpriced, checked_cap, demand_prices
 from backend.naming import checked_email, checked_name, checked_slug
 from backend.paging import Page, Window, page
-from mailagent.errors import Conflict, Malformed, NotFound
+from backend.workspaces.slugs import claim
+from mailagent.errors import Malformed, NotFound
 from mailagent.flow import collecting
 from mailagent.flow.budgets import WINDOWS
 from mailagent.flow.directory import changed
-from mailagent.store.tables import agents, memberships, workspaces
+from mailagent.store.tables import agents, memberships, slug_reservations, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
 __all__ = [
+    "FormerSlug",
     "Workspace",
     "WorkspaceSettings",
     "create",
@@ -61,6 +63,17 @@ class WorkspaceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerSlug:
+    """A name that a workspace has left."""
+
+    slug: str
+    alias_until: datetime
+    """Until then mail to it is taken."""
+    free_at: datetime
+    """From then on another workspace may take it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Workspace:
     """One tenant."""
 
@@ -69,19 +82,22 @@ class Workspace:
     name: str
     settings: WorkspaceSettings
     created_at: datetime
+    retired_at: datetime | None = None
+    """Since then its addresses take and send nothing."""
+    former_slugs: tuple[FormerSlug, ...] = ()
 
 
 def create(tx: Transaction, slug: str, name: str, *, owner_id: str | None = None) -> Workspace:
     """Make a workspace, with a person as its owner. Raises Malformed; Conflict for a taken slug."""
+    claim(tx, checked_slug(slug))
     row = {
         "id": new_id("wsp"),
-        "slug": checked_slug(slug),
+        "slug": slug,
         "name": checked_name("name", name),
         "settings": {},
         "created_at": tx.now,
     }
-    if not tx.insert_new(workspaces, row, unique=["slug"]):
-        raise Conflict(f"the slug {slug!r} is taken: choose another")
+    tx.insert(workspaces, row)
     if owner_id is not None:
         tx.insert(memberships, {"workspace_id": row["id"], "person_id": owner_id, "role": "owner"})
     changed(tx)
@@ -109,7 +125,8 @@ def list_workspaces(
     statement = select(workspaces)
     if among is not None:
         statement = statement.where(workspaces.c.id.in_(list(among)))
-    return page(tx, statement, window, by=workspaces.c.id).map(_made)
+    found = page(tx, statement, window, by=workspaces.c.id)
+    return Page(tuple(_made(tx, found.items)), found.next_cursor)
 
 
 def operator_id(tx: Transaction) -> str | None:
@@ -120,7 +137,7 @@ def operator_id(tx: Transaction) -> str | None:
 
 
 def rename(tx: Transaction, name: str) -> Workspace:
-    """Change the display name; the slug stands in addresses and stays. Raises Malformed."""
+    """Change the display name; the slug, which stands in addresses, stays. Raises Malformed."""
     _write(tx, name=checked_name("name", name))
     return get(tx)
 
@@ -201,10 +218,34 @@ def _found(tx: Transaction, condition: Any) -> Workspace:
     row = tx.row(select(workspaces).where(condition))
     if row is None:
         raise NotFound("there is no such workspace")
-    return _made(row)
+    return _made(tx, [row])[0]
 
 
-def _made(row: AnyRow) -> Workspace:
+def _made(tx: Transaction, rows: Sequence[AnyRow]) -> list[Workspace]:
     names = {field.name for field in fields(WorkspaceSettings)}
-    known = {name: value for name, value in row.settings.items() if name in names}
-    return Workspace(row.id, row.slug, row.name, WorkspaceSettings(**known), row.created_at)
+    former: dict[str, list[FormerSlug]] = {row.id: [] for row in rows}
+    left = (
+        select(slug_reservations)
+        .where(
+            slug_reservations.c.workspace_id.in_(list(former)),
+            slug_reservations.c.alias_until.is_not(None),
+            slug_reservations.c.free_at > tx.now,
+        )
+        .order_by(slug_reservations.c.alias_until, slug_reservations.c.slug)
+    )
+    for one in tx.rows(left):
+        former[one.workspace_id].append(FormerSlug(one.slug, one.alias_until, one.free_at))
+    return [
+        Workspace(
+            id=row.id,
+            slug=row.slug,
+            name=row.name,
+            settings=WorkspaceSettings(
+                **{name: value for name, value in row.settings.items() if name in names}
+            ),
+            created_at=row.created_at,
+            retired_at=row.retired_at,
+            former_slugs=tuple(former[row.id]),
+        )
+        for row in rows
+    ]

@@ -90,6 +90,7 @@ NESTED_MAIL = Reply(503, "5.5.1", "A sender is given already", "RFC 5321 §4.1.4
 MAIL_FIRST = Reply(503, "5.5.1", "Say MAIL first", "RFC 5321 §4.1.4")
 TLS_ALREADY = Reply(503, "5.5.1", "TLS is on already", "RFC 3207 §4.2")
 NO_SUCH_ADDRESS = Reply(550, "5.1.1", "No such address here", "RFC 3463 §3.2")
+NO_SUCH_DOMAIN = Reply(550, "5.1.2", "No such domain here", "RFC 3463 §3.2")
 NOT_OURS = Reply(
     550, "5.7.1", "Not a domain of ours; this server does not relay", "RFC 5321 §3.6.2"
 )
@@ -113,6 +114,7 @@ UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognised", "RFC 5321 §
 
 REFUSALS: dict[Known, Reply] = {
     Known.NO_SUCH_ADDRESS: NO_SUCH_ADDRESS,
+    Known.NO_SUCH_DOMAIN: NO_SUCH_DOMAIN,
     Known.NOT_OUR_DOMAIN: NOT_OURS,
     Known.OFF: SWITCHED_OFF,
     Known.UNKNOWN: DIRECTORY_SILENT,

@@ -25,6 +25,7 @@ from mailagent.flow import (
     unrouted,
     warm_ups,
 )
+from mailagent.flow.directory import forget_former_names
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
@@ -81,6 +82,7 @@ CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),
     "forget_events": (timedelta(hours=6), events.forget),
     "forget_reports": (timedelta(hours=6), reports.forget),
+    "forget_former_names": (timedelta(hours=1), forget_former_names),
 }
 
 

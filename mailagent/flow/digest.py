@@ -52,7 +52,8 @@ async def tell_owners(services: Services) -> None:
 
 
 def _workspaces(tx: Transaction) -> list[str]:
-    return [row.id for row in tx.rows(select(workspaces.c.id).order_by(workspaces.c.id))]
+    open_ = select(workspaces.c.id).where(workspaces.c.retired_at.is_(None))
+    return [row.id for row in tx.rows(open_.order_by(workspaces.c.id))]
 
 
 def tell(tx: Transaction, services: Services) -> bool:

@@ -11,15 +11,24 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from mailagent.inbound import Known
 from mailagent.store.engine import Store
-from mailagent.store.tables import addresses, agents, domains, versions, workspaces
+from mailagent.store.tables import (
+    addresses,
+    agents,
+    domains,
+    memberships,
+    slug_reservations,
+    versions,
+    workspaces,
+)
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
@@ -29,6 +38,7 @@ __all__ = [
     "Place",
     "StoreDirectory",
     "changed",
+    "forget_former_names",
     "normalised",
     "without_tag",
 ]
@@ -60,6 +70,11 @@ class _Snapshot:
     """Every served domain → workspace."""
     catch_all: Mapping[str, str] = field(default_factory=dict)
     """Workspace → the agent that gets what no address matches."""
+    until: Mapping[str, datetime] = field(default_factory=dict)
+    """Of served domains that a workspace has left: the end of their time."""
+    retired: frozenset[str] = frozenset()
+    unwatched: frozenset[str] = frozenset()
+    """Workspaces in which no person hears of mail to `postmaster@` and `abuse@`."""
     operator: str | None = None
     """The oldest workspace: it answers for the default domain itself."""
 
@@ -103,6 +118,16 @@ def changed(tx: Transaction) -> None:
         update(versions).where(versions.c.name == "directory").values(value=versions.c.value + 1)
     )
     tx.wake("directory")
+
+
+def forget_former_names(tx: Transaction) -> None:
+    """Drop what is over of names that workspaces have left, in any (unscoped) transaction."""
+    over = [
+        tx.execute(delete(addresses).where(addresses.c.until <= tx.now)).rowcount,
+        tx.execute(delete(slug_reservations).where(slug_reservations.c.free_at <= tx.now)).rowcount,
+    ]
+    if any(over):
+        changed(tx)
 
 
 class StoreDirectory:
@@ -164,19 +189,40 @@ class StoreDirectory:
         if domain == self._return_domain:
             return self._return_place(local)
         base = without_tag(local)
-        if base in ROLES and domain in {"", now.default_domain, *now.domains}:
-            owner = now.domains.get(domain, now.operator)
-            return Place("role", owner) if owner else Known.NO_SUCH_ADDRESS
-        if (found := now.addresses.get((base, domain))) is not None:
-            workspace_id, agent_id, enabled = found
-            return Place("agent", workspace_id, agent_id) if enabled else Known.OFF
-        if base in REPORT_ADDRESSES and (reported := now.reported(domain)):
+        over = (until := now.until.get(domain)) is not None and until <= self._store.now()
+        owner = None if over else now.domains.get(domain)
+        if base in ROLES and (owner or domain in {"", now.default_domain}):
+            watching = self._watched(owner, tagged=base != local)
+            return Place("role", watching) if watching else Known.NO_SUCH_ADDRESS
+        found = None if over else now.addresses.get((base, domain))
+        if found is None and base in REPORT_ADDRESSES and (reported := now.reported(domain)):
             return Place("role", reported)
-        owner = now.domains.get(domain)
-        if owner is not None and (catch_all := now.catch_all.get(owner)):
-            return Place("catch_all", owner, catch_all)
-        ours = owner is not None or f".{domain}".endswith(f".{now.default_domain}")
-        return Known.NO_SUCH_ADDRESS if ours else Known.NOT_OUR_DOMAIN
+        workspace_id, agent_id, enabled = found or (owner, None, False)
+        if workspace_id is None:
+            return self._not_served(domain)
+        if workspace_id in now.retired or (agent_id and not enabled):
+            return Known.OFF
+        if agent_id:
+            return Place("agent", workspace_id, agent_id)
+        if catch_all := now.catch_all.get(workspace_id):
+            return Place("catch_all", workspace_id, catch_all)
+        return Known.NO_SUCH_ADDRESS
+
+    def _watched(self, owner: str | None, *, tagged: bool) -> str | None:
+        """Who gets a domain's mail to its people: where there are none, whoever runs all this.
+
+        What has a tag may answer a notice (`flow.answer_by_mail`), which is its workspace's.
+        """
+        now = self._snapshot
+        gone = owner is None or owner in now.retired
+        return now.operator if gone or (owner in now.unwatched and not tagged) else owner
+
+    def _not_served(self, domain: str) -> Known:
+        if domain == self._snapshot.default_domain:
+            return Known.NO_SUCH_ADDRESS
+        # The wildcard MX brings mail for any name below, at any depth (RFC 4592 §2.1.1).
+        below = domain.endswith(f".{self._snapshot.default_domain}")
+        return Known.NO_SUCH_DOMAIN if below else Known.NOT_OUR_DOMAIN
 
     def _return_place(self, local: str) -> Place | Known:
         kind, _, token = local.partition(".")
@@ -192,9 +238,9 @@ def _load(tx: Transaction, default_domain: str, known: int) -> _Snapshot | None:
     if version == known:
         return None
     spaces = tx.rows(
-        select(workspaces.c.id, workspaces.c.slug, workspaces.c.settings).order_by(
-            workspaces.c.created_at, workspaces.c.id
-        )
+        select(
+            workspaces.c.id, workspaces.c.slug, workspaces.c.settings, workspaces.c.retired_at
+        ).order_by(workspaces.c.created_at, workspaces.c.id)
     )
     rows = tx.rows(
         select(
@@ -210,12 +256,24 @@ def _load(tx: Transaction, default_domain: str, known: int) -> _Snapshot | None:
     custom = tx.rows(
         select(domains.c.name, domains.c.workspace_id).where(domains.c.verified_at.is_not(None))
     )
+    left = tx.rows(select(slug_reservations).where(slug_reservations.c.alias_until > tx.now))
+    owned = select(memberships.c.workspace_id).where(memberships.c.role == "owner").distinct()
+    watched = {row.workspace_id for row in tx.rows(owned)}
+    former = {f"{row.slug}.{default_domain}": row for row in left}
     return _Snapshot(
         version=version,
         default_domain=default_domain,
         addresses={(row[0], row[1]): (row[2], row[3], row[4]) for row in rows},
-        domains={f"{row.slug}.{default_domain}": row.id for row in spaces}
+        domains={domain: row.workspace_id for domain, row in former.items()}
+        | {f"{row.slug}.{default_domain}": row.id for row in spaces}
         | {row[0]: row[1] for row in custom},
+        until={domain: row.alias_until for domain, row in former.items()},
+        retired=frozenset(row.id for row in spaces if row.retired_at is not None),
+        unwatched=frozenset(
+            row.id
+            for row in spaces
+            if row.id not in watched and not row.settings.get("escalation_address")
+        ),
         catch_all={
             row.id: row.settings["catch_all_agent_id"]
             for row in spaces

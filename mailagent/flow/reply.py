@@ -40,7 +40,7 @@ class Sender:
 
 
 _WITH_ADDRESSES = (
-    select(agents, addresses.c.local_part, addresses.c.domain)
+    select(agents, addresses.c.local_part, addresses.c.domain, addresses.c.until)
     .join(addresses, addresses.c.agent_id == agents.c.id)
     .where(agents.c.id == bindparam("agent"))
     .order_by(addresses.c.alias, addresses.c.created_at)
@@ -50,7 +50,9 @@ _WITH_ADDRESSES = (
 def sender_of(tx: Transaction, agent_id: str, *, written_to: str | None = None) -> Sender:
     """The address `written_to` when it is one of the agent's, else its primary one.
 
-    Raises NotFound when the agent has no address in this workspace.
+    Nothing leaves from a name that the workspace has left: what was written to there is answered
+    from where that address stands now. Raises NotFound when the agent has no address in this
+    workspace.
     """
     rows = tx.rows(_WITH_ADDRESSES, {"agent": agent_id})
     if not rows:
@@ -59,7 +61,12 @@ def sender_of(tx: Transaction, agent_id: str, *, written_to: str | None = None) 
     if written_to is not None:
         local, domain = normalised(written_to)
         named = (without_tag(local), domain)
-        chosen = next((row for row in rows if (row.local_part, row.domain) == named), chosen)
+        found = next((row for row in rows if (row.local_part, row.domain) == named), chosen)
+        now = [row for row in rows if row.until is None]
+        if found.until is None:
+            chosen = found
+        else:
+            chosen = next((row for row in now if row.local_part == found.local_part), chosen)
     return Sender(chosen, Address(f"{chosen.local_part}@{chosen.domain}", chosen.name))
 
 

@@ -8,15 +8,17 @@ from sqlalchemy import bindparam, select
 
 from mailagent.mail import Mail
 from mailagent.routing import Decision, Rule, decide
-from mailagent.store.tables import agents, rules
+from mailagent.store.tables import agents, rules, workspaces
 from mailagent.store.transaction import Transaction
 
 __all__ = ["load_rules", "route"]
 
 
 _ENABLED = select(rules).where(rules.c.enabled).order_by(rules.c.position, rules.c.created_at)
-_IS_ON = select(agents.c.email_enabled).where(
-    agents.c.id == bindparam("agent"), agents.c.removed_at.is_(None)
+_IS_ON = (
+    select(agents.c.email_enabled, workspaces.c.retired_at)
+    .join(workspaces, workspaces.c.id == agents.c.workspace_id)
+    .where(agents.c.id == bindparam("agent"), agents.c.removed_at.is_(None))
 )
 
 
@@ -38,6 +40,9 @@ def route(tx: Transaction, mail: Mail, *, place: str, agent_id: str | None) -> D
     )
     if decision.action != "agent":
         return decision
-    if tx.value(_IS_ON, {"agent": decision.agent_id}):
+    agent = tx.row(_IS_ON, {"agent": decision.agent_id})
+    if agent is not None and agent.retired_at is not None:
+        return Decision("hold", None, f"{decision.why}, but the workspace is retired")
+    if agent is not None and agent.email_enabled:
         return decision
     return Decision("hold", None, f"{decision.why}, but the agent's e-mail is off")

@@ -9,17 +9,15 @@ is never in the hands of two. Suppression is checked here, last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import structlog
-from sqlalchemy import ScalarSelect, bindparam, exists, select
 
 from mailagent import outbound
 from mailagent.errors import LostClaim
-from mailagent.flow import outbox, quotas, suppression
+from mailagent.flow import outbox, quotas, separation, suppression
 from mailagent.flow.hand_over import Due, HandOver, state_of
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
@@ -27,12 +25,11 @@ from mailagent.flow.recording import close_hand_overs
 from mailagent.flow.services import Services
 from mailagent.flow.settling import RECIPIENT, end, next_try, set_state, tell
 from mailagent.flow.states import RecipientState
-from mailagent.outgoing import Outgoing, Recipient
-from mailagent.store.tables import account_preferences, addresses, domains, workspaces
+from mailagent.outgoing import Recipient
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, holds
 
-__all__ = ["give_up", "send"]
+__all__ = ["domains_here", "give_up", "send"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +81,32 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
     if row.expires_at <= tx.now:
         _expire(tx, services, row, queued)
         queued = []
-    own = _own(tx, row, outgoing)
-    if queued and not _may_send_as(own, services, outgoing.from_.address):
+    own = separation.own(tx, row, outgoing)
+    default_domain = services.settings.default_domain
+    asked = [
+        Recipient(
+            one.id, one.address, separation.return_path(services.secrets, default_domain, one.id)
+        )
+        for one in queued
+    ]
+    refused = separation.refusal(
+        own, outgoing, asked, secrets=services.secrets, default_domain=default_domain
+    )
+    if queued and refused is not None:
         for one in queued:
-            set_state(tx, one.id, RecipientState.REFUSED, "From is no address of this workspace")
-        note(tx, "send", "refused", f"{outgoing.from_.address} is no address of this workspace",
-             outbound_id=claim.id)  # fmt: skip
-        queued = []
+            set_state(tx, one.id, RecipientState.REFUSED, refused)
+        note(tx, "send", "refused", f"from {outgoing.from_.address}: {refused}",
+             outbound_id=claim.id, delivery_id=row.answers_delivery_id)  # fmt: skip
+        queued, asked = [], []
     to = [one.address for one in queued]
     suppressed = suppression.stopped(tx, outgoing.from_.address, to)
     due: list[Recipient] = []
-    for one in queued:
+    for one, recipient in zip(queued, asked, strict=True):
         if reason := suppressed.get(one.address.lower()):
             set_state(tx, one.id, RecipientState.SUPPRESSED, reason)
             note(tx, "send", f"{one.address}: suppressed", reason, outbound_id=claim.id)
         elif one.not_before <= tx.now:
-            token = services.secrets.verp_token(one.id)
-            path = f"b.{token}@return.{services.settings.default_domain}"
-            due.append(Recipient(one.id, one.address, path))
+            due.append(recipient)
     if not due:
         end(tx, services, claim)
         return None
@@ -116,13 +121,20 @@ def _ways(services: Services, due: Due) -> list[_Way]:
             due.outgoing,
             recipient,
             accounts=services.account_states,
-            local_domains=services.directory.served_domains,
+            local_domains=domains_here(services, due.row.purpose),
             now=services.store.now(),
             default_domain=services.settings.default_domain,
             only=due.only,
         )
         by_choice.setdefault(choice, []).append(recipient)
     return [_Way(choice, tuple(recipients)) for choice, recipients in by_choice.items()]
+
+
+def domains_here(services: Services, purpose: str) -> Collection[str]:
+    """Domains whose mail needs no account. A trial is to go out and come back, where it can."""
+    if purpose == "trial" and services.account_states:
+        return ()
+    return services.directory.served_domains
 
 
 class _Walk:
@@ -226,55 +238,6 @@ def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[A
     if queued:
         note(tx, "send", "expired", queued[0].reason, outbound_id=row.id)
         tell(tx, services.settings, row, "expired")
-
-
-def _preferred(whose: str, name: str) -> ScalarSelect[Any]:
-    """The accounts that an operator chose for an agent, or a domain, of the workspace."""
-    table = account_preferences.c
-    of = (
-        table.workspace_id == workspaces.c.id,
-        table.whose == whose,
-        table.name == bindparam(name),
-    )
-    return select(table.accounts).where(*of).scalar_subquery()
-
-
-_OWN = select(
-    workspaces.c.slug,
-    _preferred("agent", "agent").label("of_agent"),
-    _preferred("domain", "domain").label("of_domain"),
-    exists()
-    .where(
-        addresses.c.workspace_id == workspaces.c.id,
-        addresses.c.local_part == bindparam("local"),
-        addresses.c.domain == bindparam("domain"),
-    )
-    .label("address"),
-    exists()
-    .where(
-        domains.c.workspace_id == workspaces.c.id,
-        domains.c.name == bindparam("domain"),
-        domains.c.verified_at.is_not(None),
-    )
-    .label("domain"),
-).where(workspaces.c.id == bindparam("workspace"))
-
-
-def _own(tx: Transaction, row: AnyRow, outgoing: Outgoing) -> AnyRow:
-    """What is this workspace's own of a mail's From, and what is set for it."""
-    local, _, domain = outgoing.from_.address.lower().rpartition("@")
-    asked = {"workspace": tx.workspace_id, "local": local, "domain": domain, "agent": row.agent_id}
-    own = tx.row(_OWN, asked)
-    assert own is not None
-    return own
-
-
-def _may_send_as(own: AnyRow, services: Services, address: str) -> bool:
-    """Tenants are kept apart here: From must be this workspace's own, at the moment of sending."""
-    local, _, domain = address.lower().rpartition("@")
-    if domain == f"{own.slug}.{services.settings.default_domain}":
-        return local == "postmaster" or bool(own.address)
-    return bool(own.address and own.domain)
 
 
 def _only(own: AnyRow) -> Sequence[str] | None:

@@ -137,6 +137,7 @@ _SITUATION = (
         agents.c.settings.label("agent_settings"),
         workspaces.c.name.label("workspace_name"),
         workspaces.c.settings.label("workspace_settings"),
+        workspaces.c.retired_at.label("workspace_retired_at"),
     )
     .join(agents, agents.c.id == thread_rows.c.agent_id)
     .join(workspaces, workspaces.c.id == thread_rows.c.workspace_id)
@@ -255,7 +256,9 @@ _BEGAN_OF_SENDER = _BEGAN.where(turns.c.sender == bindparam("sender"))
 def _spent(
     tx: Transaction, settings: FlowSettings, thread: AnyRow, sender: str
 ) -> tuple[DeliveryState, str, datetime | None] | None:
-    """Which limit forbids this turn: the state its mails get, the reason, and until when."""
+    """What forbids this turn: the state its mails get, the reason, and until when."""
+    if thread.workspace_retired_at is not None:
+        return DeliveryState.HELD, "the workspace is retired", None
     since_hour = tx.now - timedelta(hours=1)
     replies = threads.replies_within(tx, thread.id, since_hour)
     if replies >= settings.replies_per_thread_an_hour:

@@ -25,7 +25,7 @@ _WHOLE_SECONDS = 150.0
 class Access:
     """Everything a client of one service is made from."""
 
-    service: Literal["sesv2", "ses", "sns", "s3", "sts"]
+    service: Literal["sesv2", "ses", "sns", "s3", "sts", "route53"]
     region: str
     key_id: str = ""
     """Empty: what the machine itself may do (an instance's or a container's role)."""
@@ -36,6 +36,8 @@ class Access:
     read_seconds: float = _READ_SECONDS
     whole_seconds: float = _WHOLE_SECONDS
     """For all of a request: who sends an octet now and then is never late for one read."""
+    session: str = field(default="", repr=False)
+    """The token of temporary keys."""
 
     attempts: int = 1
     """More than one for control calls alone: SES takes one such call a second."""
@@ -52,6 +54,7 @@ class Access:
         session = boto3.session.Session(
             aws_access_key_id=self.key_id or None,
             aws_secret_access_key=self.secret or None,
+            aws_session_token=self.session or None,
             region_name=self.region,
         )
         config = Config(

@@ -85,7 +85,21 @@ workspaces = Table(
     Column("name", Text, nullable=False),
     Column("settings", Json, nullable=False),
     Column("created_at", Moment, nullable=False),
+    # Its addresses take and send nothing any more; rows and name are kept.
+    Column("retired_at", Moment),
     info={"workspace_key": "id"},
+)
+
+slug_reservations = Table(
+    "slug_reservations",
+    metadata,
+    # A name that its workspace has left (or retired with), and that nobody else may take yet.
+    Column("slug", String(63), primary_key=True),
+    _workspace(),
+    # Until when mail to it is taken; NULL for that of a retired workspace.
+    Column("alias_until", Moment),
+    Column("free_at", Moment, nullable=False),
+    Index("ix_slug_reservations_workspace_id", "workspace_id"),
 )
 
 people = Table(
@@ -197,6 +211,8 @@ addresses = Table(
     Column("domain", String(253), nullable=False),
     Column("alias", Boolean, nullable=False),
     Column("created_at", Moment, nullable=False),
+    # Of an address at a name that the workspace has left; nothing new leaves from it.
+    Column("until", Moment),
     UniqueConstraint("local_part", "domain"),
     Index("ix_addresses_agent_id", "agent_id"),
 )

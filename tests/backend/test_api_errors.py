@@ -242,6 +242,25 @@ async def test_only_the_operator_makes_workspaces(mailroom: Mailroom) -> None:
     assert statuses == [201, 403]
 
 
+async def test_only_the_operator_changes_names_and_retires(mailroom: Mailroom) -> None:
+    asked = (
+        ("PUT", "/workspaces/fresh/slug", {"slug": "fresher"}),
+        ("POST", "/workspaces/fresher/retire", None),
+        ("POST", "/workspaces/fresher/reopen", None),
+    )
+    statuses: dict[str, list[int]] = {}
+    for workspace in ("wsp_shop", "wsp_other"):
+        secret = await key(mailroom, workspace=workspace)
+        async with open_api(mailroom, secret) as client:
+            new = {"slug": "fresh", "name": "Fresh", "owner_email": "f@fresh.example"}
+            await client.post("/workspaces", json=new)
+            answers = [
+                await client.request(method, path, json=body) for method, path, body in asked
+            ]
+        statuses[workspace] = [one.status_code for one in answers]
+    assert sorted(statuses.values()) == [[200, 200, 200], [403, 403, 403]]
+
+
 async def test_a_person_of_two_workspaces_sees_both_and_no_other(mailroom: Mailroom) -> None:
     await mailroom.store.write("wsp_other", members.add_member, OWNER, "viewer")
     secret = await session(mailroom, OWNER)

@@ -15,6 +15,7 @@ from backend.access import keys, sign_in
 from backend.cli import main
 from mailagent.store.engine import Store
 from tests.backend.mailroom import mail
+from tests.dns_server import DnsServer
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,26 @@ def test_a_person_is_let_in_promoted_and_taken_out(acme: Terminal) -> None:
     assert "last owner" in acme("person", "remove", "max@acme.example").err
 
 
+def test_a_workspace_changes_its_name_retires_and_comes_back(acme: Terminal) -> None:
+    acme.ok("workspace", "create", "other")
+    acme.ok("agent", "create", "help", "-w", "other")
+    changed = acme("workspace", "change-slug", "other", "another", "--json")
+    assert changed.json["slug"] == "another"
+    assert [one["slug"] for one in changed.json["former_slugs"]] == ["other"]
+    assert "formerly other" in acme.ok("workspace", "show", "another")
+    shown = acme("agent", "show", "help", "-w", "another", "--json").json
+    assert [(one["address"], one["until"] is None) for one in shown["addresses"]] == [
+        ("help@another.agents.example", True),
+        ("help@other.agents.example", False),
+    ]
+    taken = acme("workspace", "create", "other")
+    assert (taken.code, "kept from others until" in taken.err) == (1, True)
+
+    assert "retired " in acme.ok("workspace", "retire", "another")
+    assert "another" in acme.ok("workspace", "list")
+    assert acme("workspace", "reopen", "another", "--json").json["retired_at"] is None
+
+
 def test_settings_are_given_and_taken_back(acme: Terminal) -> None:
     acme.ok(
         *("workspace", "set", "acme", "--turns-per-sender", "0", "--catch-all", "hello"),
@@ -277,6 +298,25 @@ def test_a_mail_in_a_file_is_explained(acme: Terminal, tmp_path: Path) -> None:
 
 def test_what_is_neither_file_nor_delivery_is_said(acme: Terminal) -> None:
     assert "neither a file nor the id of a delivery" in acme("explain", "dlv_none").err
+
+
+def test_the_production_checklist_is_printed_with_its_mends(
+    acme: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DnsServer({"agents.example": {"MX": ["10 mx.agents.example."]}}) as dns:
+        monkeypatch.setenv("MAILAGENT_RESOLVER", dns.address)
+        monkeypatch.setenv("MAILAGENT_HOSTNAME", "mx.agents.example")
+        monkeypatch.setenv("PUBLIC_URL", "http://127.0.0.1:8000")
+        monkeypatch.setenv("MAILAGENT_SECRET_KEY", "a secret of the tests that is long enough")
+        printed = acme("doctor", "--production")
+        listed = acme("doctor", "--production", "--json")
+
+    assert (printed.code, listed.code) == (1, 1)  # an answer is no
+    assert "yes         MX: agents.example: mx.agents.example" in printed.out
+    assert "no          wildcard MX: *.agents.example has no MX record" in printed.out
+    assert "→ publish: *.agents.example MX 10 mx.agents.example." in printed.out
+    answers = {one["name"]: one["answer"] for one in listed.json}
+    assert (answers["MX"], answers["DMARC"], answers["port 25"]) == ("yes", "no", "not tested")
 
 
 def test_the_command_is_installed() -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 import typer
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from backend.cli import inbox as inbox_commands
@@ -21,6 +22,8 @@ from backend.cli.shell import Shell
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.outgoing import Handoff, Silence
 from mailagent.sandbox import Sandbox
+from mailagent.store.tables import addresses
+from mailagent.store.transaction import Transaction
 from tests.backend.mailroom import DOMAIN, HELLO, Mailroom, mail, open_mailroom
 
 T = TypeVar("T")
@@ -220,6 +223,27 @@ def test_nothing_unknown_is_an_empty_list_and_no_decision(terminal: Terminal) ->
             terminal.run("unknown", decision, item["replies"][0]["id"])
     with pytest.raises(Malformed, match="ID"):
         terminal.run("unknown", "sent", delivery_id)
+
+
+def test_nothing_leaves_from_the_shell_in_the_name_of_another_workspace(terminal: Terminal) -> None:
+    async def hand_over(room: Mailroom) -> str:
+        delivery_id = await _handed(room)
+        # As only the database can: the agent's address is another tenant's.
+        await room.do(Transaction.execute, update(addresses).values(domain=f"other.{DOMAIN}"))
+        return delivery_id
+
+    delivery_id = terminal.meanwhile(hand_over)
+    ceo = f"hello@other.{DOMAIN}"
+    to = ("--to", "ann@customer.example")
+    terminal.run("send", "--from", ceo, *to, "--subject", "Hi", "--text", "x")
+    terminal.run("reply", delivery_id, "--text", "It is on its way.")
+    terminal.meanwhile(_work)
+
+    sent = [one for one in terminal.json("outbound") if one["purpose"] in ("new", "person")]
+    assert [(one["from_address"], one["state"]) for one in sent] == [(ceo, "refused")] * 2
+    assert {one["recipients"][0]["reason"] for one in sent} == {
+        "From is no address of this workspace"
+    }
 
 
 def test_a_test_mail_tells_who_will_carry_it(

@@ -151,6 +151,8 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     warm_up = f"{warm_ups}/{{account}}/{{domain}}"
     return [
         ("/workspaces", "/workspaces", {"slug": "third", "name": "3", "owner_email": OWNER}),
+        ("/workspaces/{workspace}/retire", "/workspaces/other/retire", None),
+        ("/workspaces/{workspace}/reopen", "/workspaces/other/reopen", None),
         (f"{ws}/keys", "/workspaces/shop/keys", {"name": "CI", "permissions": ["agent.read"]}),
         (f"{ws}/members", "/workspaces/shop/members", {"email": "b@c.example", "role": "viewer"}),
         (f"{ws}/agents", "/workspaces/shop/agents", AGENT),

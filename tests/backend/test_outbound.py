@@ -16,10 +16,18 @@ from backend.outbound.writing import Draft, Queued, mailbox
 from backend.paging import Window
 from mailagent.errors import Conflict, Malformed, NotFound, UncertainDelivery
 from mailagent.mail import Address
+from mailagent.mime import build
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Committing, HandedOver, Outgoing, OutgoingAttachment, Recipient, Sent
 from mailagent.sandbox import Sandbox
-from mailagent.store.tables import agents, ledger, outbound_mails, participants, threads
+from mailagent.store.tables import (
+    agents,
+    deliveries,
+    ledger,
+    outbound_mails,
+    participants,
+    threads,
+)
 from mailagent.store.transaction import Transaction
 from tests.backend.mailroom import DOMAIN, HELLO, Mailroom, open_mailroom
 
@@ -192,6 +200,96 @@ async def test_a_test_mail_that_nobody_works_on_says_who_will_carry_it(room: Mai
     )
 
     assert (made.account, made.state, made.captured) == ("capture", "queued", True)
+
+
+class Back:
+    """An account whose mail comes back through a door of ours, under an id of its own."""
+
+    name = "back"
+    recipients_at_once = 1
+
+    def __init__(self) -> None:
+        self.room: Mailroom | None = None
+
+    async def send(
+        self, outgoing: Outgoing, to: Sequence[Recipient], *, committing: Committing
+    ) -> HandedOver:
+        assert self.room is not None
+        await committing(to)
+        raw = build.render(replace(outgoing, message_id="<far-1@mail.provider.example>"))
+        for one in to:
+            await self.room.deliver(raw, one.address, mail_from=one.return_path)
+        return dict.fromkeys(to, Sent("far-1", "250 ok"))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def back_room(database_url: str, sandbox: Sandbox) -> AsyncIterator[Mailroom]:
+    """Its only account brings mail to our own addresses back to us."""
+    back, states = Back(), [AccountState("back")]
+    async with open_mailroom(database_url, sandbox, accounts=[back], states=states) as opened:
+        back.room = opened
+        yield opened
+
+
+async def test_a_test_mail_to_ourselves_goes_out_and_shows_how_it_came_back(
+    back_room: Mailroom,
+) -> None:
+    room = back_room
+    async with room.working():
+        made = await trial.send(
+            room.services, room.workspace_id, to=HELLO, subject="Hi", body="x", author="cli"
+        )
+
+    assert (made.account, made.state, made.ours) == ("back", "sent", True)
+    assert made.arrival is not None
+    # By the id that the provider gave it, and no other mail of ours.
+    assert made.arrival.came_by == "smtp"
+    assert "was not checked" in made.arrival.sentence  # the mailroom trusts loopback
+    delivery = await room.rows(
+        select(deliveries).where(deliveries.c.id == made.arrival.delivery_id)
+    )
+    assert delivery[0].recipient == HELLO
+    # It is a machine's mail, which no agent answers: this one would answer itself.
+    assert (delivery[0].state, delivery[0].turn_id) == ("silent", None)
+    sent = await room.rows(select(outbound_mails))
+    assert [one.purpose for one in sent] == ["trial"]
+
+
+async def test_a_test_mail_to_ourselves_without_an_account_proves_nothing(room: Mailroom) -> None:
+    async with room.working():
+        made = await trial.send(
+            room.services, room.workspace_id, to=HELLO, subject="Hi", body="x", author="cli"
+        )
+
+    assert (made.account, made.state, made.captured) == ("local", "sent", False)
+    assert made.arrival is not None
+    assert "no account that carries mail is set up" in made.arrival.sentence
+
+
+async def test_how_a_test_mail_arrived_elsewhere_is_the_operators_to_see(
+    back_room: Mailroom,
+) -> None:
+    room = back_room
+    to = f"postmaster+x@other.{DOMAIN}"
+    async with room.working():
+        made = await trial.send(
+            room.services,
+            room.workspace_id,
+            to=to,
+            subject="Hi",
+            body="x",
+            author="cli",
+            everywhere=True,
+        )
+        assert made.arrival is not None
+        theirs = await trial.look(room.services, room.workspace_id, made.id)
+    assert (theirs.state, theirs.ours, theirs.arrival) == ("sent", False, None)
+
+
+async def test_a_mail_to_several_is_no_test_mail(room: Mailroom) -> None:
+    queued = await write(room, replace(DRAFT, cc=(Address("bob@customer.example"),)))
+    with pytest.raises(NotFound, match="no test mail"):
+        await trial.look(room.services, room.workspace_id, queued.id)
 
 
 # --- deciding ---------------------------------------------------------------------------------

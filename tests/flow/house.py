@@ -409,6 +409,13 @@ class Space:
         self, *to: str, cc: Sequence[str] = (), bcc: Sequence[str] = (), **changes: Any
     ) -> str:
         """Queue a new mail of the agent, as a person's wish would; returns the outbound id."""
+        made: str = await self.write(self.queued(*to, cc=cc, bcc=bcc, **changes))
+        return made
+
+    def queued(
+        self, *to: str, cc: Sequence[str] = (), bcc: Sequence[str] = (), **changes: Any
+    ) -> Callable[[Transaction], str]:
+        """What queues such a mail, for a test that does more in the same transaction."""
         values: dict[str, Any] = {
             "message_id": f"<{new_id('new')}@{self.domain}>",
             "date": self.house.store.now(),
@@ -422,8 +429,7 @@ class Space:
         expiry = changes.pop("expiry", timedelta(hours=72))
         envelope = outbox.Envelope("new", "person:owner", self.agent_id)
         outgoing = Outgoing(**{**values, **changes})
-        made: str = await self.write(lambda tx: outbox.queue(tx, outgoing, envelope, expiry=expiry))
-        return made
+        return lambda tx: outbox.queue(tx, outgoing, envelope, expiry=expiry)
 
     async def story(self, delivery_id: str) -> str:
         """All ledger lines of a delivery as one text."""

@@ -39,7 +39,7 @@ async def test_what_is_not_ours_is_told_apart(house: House) -> None:
     directory = house.services.directory
     assert await directory.knows(f"off@{space.domain}") is Known.OFF
     assert await directory.knows(f"nobody@{space.domain}") is Known.NO_SUCH_ADDRESS
-    assert await directory.knows(f"hello@none.{DOMAIN}") is Known.NO_SUCH_ADDRESS
+    assert await directory.knows(f"hello@none.{DOMAIN}") is Known.NO_SUCH_DOMAIN
     assert await directory.knows("hello@elsewhere.example") is Known.NOT_OUR_DOMAIN
     assert await directory.knows(f"b.forged@return.{DOMAIN}") is Known.NO_SUCH_ADDRESS
     for odd in ("", "@", "a@", "\ud800@x", "x@\ud800", "a@" + "é" * 300, "@".join("abc")):
