@@ -214,4 +214,3 @@ def _literal(host: str) -> str | None:
         return str(IPv4Address(socket.inet_aton(host)))
     except (OSError, UnicodeEncodeError, ValueError):
         return None
-
