@@ -88,6 +88,8 @@ class Settings(BaseModel):
     anthropic_base_url: str = ""
     anthropic_model: str = ""
     anthropic_price: str = ""
+    mailagent_internal_hosts: str = ""
+    mailagent_mcp_servers: str = ""
     mailagent_hostname: str = "localhost"
     mailagent_public_ips: str = ""
     mailagent_tls_cert: Path | None = None
@@ -198,6 +200,11 @@ class Settings(BaseModel):
     def public_ips(self) -> tuple[str, ...]:
         """The addresses of the SMTP door as the world sees it."""
         return tuple(_words(self.mailagent_public_ips))
+
+    @property
+    def internal_hosts(self) -> frozenset[str]:
+        """Hosts inside, as `name` or `name:port`, that addresses of users may lead to."""
+        return frozenset(word.lower() for word in _words(self.mailagent_internal_hosts))
 
     @property
     def dns_name_servers(self) -> Mapping[str, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from backend.outbound.warm_up_endpoints import router as warm_ups
 from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
 from backend.spending.endpoints import router as spending
+from backend.trust.endpoints import router as trust
 from backend.unrouted.endpoints import router as unrouted
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
@@ -47,6 +48,7 @@ ROUTERS: Sequence[APIRouter] = (
     warm_ups,
     unrouted,
     spending,
+    trust,
     purging,
     reports,
     edges,

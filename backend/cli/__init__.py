@@ -24,6 +24,7 @@ from backend.cli import (
     documents,
     inbox,
     keys,
+    lists,
     migrate,
     outbound,
     people,
@@ -71,6 +72,7 @@ for _name, _commands in (
     ("purge", purge.commands),
     ("retention", retention.commands),
     ("suppressions", suppressions.commands),
+    ("lists", lists.commands),
     ("unrouted", unrouted.commands),
     ("webhook", webhooks.commands),
 ):

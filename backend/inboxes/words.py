@@ -51,7 +51,7 @@ MEANINGS = {
     DeliveryState.SILENT: "it was read, and no answer is due",
     DeliveryState.MERGED: "the same mail reached this agent by another address and counts once",
     DeliveryState.DUPLICATE: "the same mail came before; this copy is kept and not answered",
-    DeliveryState.REJECTED: "a rule turned it away; the sender was not told",
+    DeliveryState.REJECTED: "a rule, a list or a person turned it away; the sender was not told",
     DeliveryState.QUARANTINED: "it never reached the agent; its bytes are kept as they came",
     DeliveryState.LOOPED: "it looks like two machines talking, so the conversation was stopped",
     DeliveryState.EXPIRED: "its time ran out before it could be worked on",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mailagent.mail import Address, DmarcPolicy, Mail
 
-__all__ = ["AskPerson", "Hold", "MayAnswer", "Standing", "forged", "proven", "standing"]
+__all__ = ["Addressee", "AskPerson", "Hold", "MayAnswer", "addressee", "forged", "proven"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Hold:
     reason: str
 
 
-Standing = MayAnswer | AskPerson | Hold
+Addressee = MayAnswer | AskPerson | Hold
 
 
 def proven(mail: Mail) -> str | None:
@@ -65,7 +65,7 @@ def forged(mail: Mail) -> str | None:
     return None
 
 
-def standing(mail: Mail) -> Standing:
+def addressee(mail: Mail) -> Addressee:
     """Whether the answer to this mail may go out by itself, and to whom."""
     authors = mail.content.from_
     if mail.mail_from is None:

@@ -27,10 +27,11 @@ from mailagent.flow import (
     threads,
     track,
 )
-from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
+from mailagent.flow.decide import AskPerson, Hold, MayAnswer, addressee, forged, proven
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
 from mailagent.flow.services import Services
+from mailagent.flow.standing import blocked
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import ORIGIN, READING, form_of, to_json
 from mailagent.inbound import Origin
@@ -328,22 +329,24 @@ def _with_agent(
         joined.why,
         delivery_id=row.id,
     )
-    return joined.thread_id, _next_order(tx, services, mail, agent_id, joined.thread_id)
+    return joined.thread_id, _next_order(tx, services, mail, agent_id, joined)
 
 
 def _next_order(
-    tx: Transaction, services: Services, mail: Mail, agent_id: str, thread_id: str
+    tx: Transaction, services: Services, mail: Mail, agent_id: str, joined: threads.Joined
 ) -> _End:
+    if (entry := blocked(tx, mail, answers=not joined.new)) is not None:
+        return _End(DeliveryState.REJECTED, f"a list says: {entry}")
     if mail.kind is not Kind.PERSON:
         return _End(DeliveryState.SILENT, f"not answered: {mail.why_kind}")
-    match standing(mail):
+    match addressee(mail):
         case Hold(reason):
             return _End(DeliveryState.HELD, reason)
         case AskPerson(reason):
             people.hand_over(tx, services, mail, agent_id, reason)
             return _End(DeliveryState.HANDED_TO_A_PERSON, reason)
         case MayAnswer(_, why):
-            threads.set_ready(tx, thread_id)
+            threads.set_ready(tx, joined.thread_id)
             return _End(DeliveryState.ROUTED, f"waits for the agent: {why}")
 
 

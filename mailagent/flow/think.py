@@ -27,7 +27,7 @@ from mailagent.errors import (
 )
 from mailagent.flow import budgets, octets, outbox, people, threads
 from mailagent.flow import reply as replying
-from mailagent.flow.decide import AskPerson, Hold, MayAnswer, standing
+from mailagent.flow.decide import AskPerson, Hold, MayAnswer, addressee
 from mailagent.flow.ledger import note
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import DeliveryState
@@ -374,7 +374,7 @@ def _reply(
     """Decide (step 5) and freeze (step 6) an answer to the newest mail of the turn."""
     last = opened.mails[-1]
     agent_id = opened.agent_id
-    match standing(last):
+    match addressee(last):
         case Hold(reason):
             return DeliveryState.HELD, reason
         case AskPerson(reason):
