@@ -29,8 +29,9 @@ __all__ = ["SENDING", "Envelope", "Purpose", "load", "queue", "settle"]
 
 SENDING = Queue("send", outbound_mails, outbound_mails.c.state == "queued")
 
-Purpose = Literal["reply", "person", "new", "notice"]
-"""`reply`: an agent's; `person`: a person's in a thread; `new`: starts one; `notice`: to people."""
+Purpose = Literal["reply", "person", "new", "tool", "notice"]
+"""`reply`: an agent's; `person`: a person's in a thread; `new`: starts one; `tool`: an
+agent's, by a tool; `notice`: to people."""
 
 
 @dataclass(frozen=True, slots=True)
