@@ -20,7 +20,16 @@ from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown
 from mailagent.mail import Authentication, Complaint, Content, Kind, NonDelivery
 from mailagent.mime import automatic, bounce, parse, rebuilt
 
-__all__ = ["Reading", "answers_from_json", "answers_to_json", "attachment", "read", "rehearse"]
+__all__ = [
+    "Reading",
+    "answers_from_json",
+    "answers_to_json",
+    "attachment",
+    "attachment_text",
+    "busy",
+    "read",
+    "rehearse",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,30 @@ def rehearse(_: bytes, __: Mapping[str, Any]) -> bytes:
 def attachment(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
     """The decoded octets of one part. Raises NotFound."""
     return parse.attachment(_mime(raw, arguments), arguments["part"])
+
+
+def attachment_text(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
+    """The text of one part in UTF-8, empty when it has none. Raises NotFound."""
+    # Imported here: few mails have documents, and their libraries are not small.
+    from mailagent.mime import attached_text
+
+    mime = _mime(raw, arguments)
+    part = arguments["part"]
+    octets = parse.attachment(mime, part)
+    named = next((one for one in parse.read(mime).attachments if one.part == part), None)
+    kind, filename = (named.content_type, named.filename) if named else ("", "")
+    return (attached_text.text_of(octets, kind, filename) or "").encode("utf-8", "replace")
+
+
+def busy(feed: bytes, arguments: Mapping[str, Any]) -> bytes:
+    """When a calendar's owner is busy, between `earliest` and `latest` (ISO): JSON pairs of ISO
+    times. Raises Malformed.
+    """
+    from mailagent.mime import calendar
+
+    window = (datetime.fromisoformat(arguments[name]) for name in ("earliest", "latest"))
+    spans = calendar.busy(feed, *window)
+    return json.dumps([[begin.isoformat(), end.isoformat()] for begin, end in spans]).encode()
 
 
 def report(raw: bytes, arguments: Mapping[str, Any]) -> bytes:

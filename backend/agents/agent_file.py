@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -78,8 +77,8 @@ class SettingsPart(_Part):
 
     email_enabled: bool | None = None
     escalation_address: Annotated[str, StringConstraints(max_length=320)] | None = None
-    usd_a_day: Decimal | int | float | str | None = None
-    usd_a_month: Decimal | int | float | str | None = None
+    usd_a_day: int | float | str | None = None
+    usd_a_month: int | float | str | None = None
 
 
 class RulePart(_Part):
@@ -162,7 +161,9 @@ def parse(text: str) -> AgentFile:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise MalformedFile([("file", f"is no YAML of ours at {place}: {error.problem}")]) from error
+        raise MalformedFile(
+            [("file", f"is no YAML of ours at {place}: {error.problem}")]
+        ) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise MalformedFile([("file", "is no YAML: look for unusual characters")]) from error
     return parsed(found)
@@ -208,13 +209,26 @@ def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
                 yield field, _unknown(str(place[-1]), _known_at(place[:-1]))
             case "missing":
                 yield field, "is missing"
+            case kind if kind in _MENDS:
+                yield field, _MENDS[kind]
             case _:
                 message = one["msg"].removeprefix("Value error, ")
                 yield field, message[:1].lower() + message[1:]
 
 
+_MENDS: Mapping[str, str] = {
+    "string_type": "must be text: put it in quotes",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "list_type": "must be a list",
+    "dict_type": "must be fields and values",
+    "model_type": "must be fields and values",
+}
+
+
 def _is_member(part: int | str) -> bool:
-    return isinstance(part, str) and part in ("decimal", "int", "float", "str")
+    return isinstance(part, str) and part in ("int", "float", "str")
 
 
 def _place(parts: Sequence[int | str]) -> str:
@@ -291,9 +305,9 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(
-                problem="aliases (*name) are not taken: write it out", problem_mark=event.start_mark
+                problem="aliases (*name) are not taken: write it out", problem_mark=mark
             )
         return super().compose_node(parent, index)
 
@@ -306,7 +320,8 @@ class _Loader(yaml.SafeLoader):
                 )
             if key_node.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"{key_node.value[:80]!r} stands twice", problem_mark=key_node.start_mark
+                    problem=f"{key_node.value[:80]!r} stands twice",
+                    problem_mark=key_node.start_mark,
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)

@@ -188,7 +188,9 @@ def _cells(tx: Transaction, agent: Agent) -> dict[str, dict[str, str]]:
 
 
 def _rules(tx: Transaction, agent_id: str) -> Iterator[RulePart]:
-    for row in tx.rows(select(rules).where(rules.c.agent_id == agent_id).order_by(rules.c.position)):
+    for row in tx.rows(
+        select(rules).where(rules.c.agent_id == agent_id).order_by(rules.c.position)
+    ):
         yield RulePart(
             name=row.name, condition=row.condition, overrides=row.overrides, enabled=row.enabled
         )
@@ -291,9 +293,7 @@ def _write_rules(tx: Transaction, agent_id: str, wanted: Sequence[RulePart]) -> 
         rule_service.update_rule(tx, rule_id, changes)
 
 
-def _write_examples(
-    tx: Transaction, agent_id: str, wanted: Sequence[Example], author: str
-) -> None:
+def _write_examples(tx: Transaction, agent_id: str, wanted: Sequence[Example], author: str) -> None:
     cases = evaluation_cases
     tx.execute(delete(cases).where(cases.c.agent_id == agent_id, cases.c.set_name == EXAMPLES))
     tx.insert(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from backend.access.endpoints import router as access
 from backend.agents.endpoints import router as agents
+from backend.agents.transfer_endpoints import router as agent_files
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
@@ -38,6 +39,7 @@ ROUTERS: Sequence[APIRouter] = (
     access,
     workspaces,
     agents,
+    agent_files,
     rules,
     documents,
     inboxes,

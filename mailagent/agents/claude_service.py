@@ -137,9 +137,7 @@ def _load() -> None:
     import anthropic  # noqa: F401
 
 
-async def _assembled(
-    response: anthropic.AsyncAPIResponse[Any], model: str
-) -> Mapping[str, Any]:
+async def _assembled(response: anthropic.AsyncAPIResponse[Any], model: str) -> Mapping[str, Any]:
     """The message that a stream of events (HTML "Server-sent events" §9.2.6) makes.
 
     Read as it came, not as the SDK's types see it: what they do not know must go back unchanged.

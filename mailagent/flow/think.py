@@ -8,7 +8,7 @@ transactions, and its outcome is decided and frozen in the second one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
-from mailagent.agents import Passage, Profile, Step, Turn
+from mailagent.agents import Passage, Profile, Reminder, Step, Summary, Turn
 from mailagent.errors import (
     Delivery,
     Malformed,
@@ -25,15 +25,15 @@ from mailagent.errors import (
     SandboxFailure,
     TransientFailure,
 )
-from mailagent.flow import budgets, octets, outbox, people, threads
+from mailagent.flow import budgets, octets, outbox, people, reminding, threads
 from mailagent.flow import reply as replying
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, addressee
 from mailagent.flow.ledger import note
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import DeliveryState
+from mailagent.flow.tools import Case, Toolbox, mcp, open_case
 from mailagent.flow.values import ORIGIN, form_of, load_mails
 from mailagent.mail import Mail
-from mailagent.mime import charset
 from mailagent.outgoing import Handoff, Reply, Silence
 from mailagent.store import documents
 from mailagent.store.standing import of_workspace
@@ -41,6 +41,7 @@ from mailagent.store.tables import (
     agents,
     deliveries,
     raw_messages,
+    thread_summaries,
     turn_steps,
     turns,
     workspaces,
@@ -74,6 +75,9 @@ class _Opened:
     mails: tuple[Mail, ...]
     thread: Any
     past: tuple[Step, ...]
+    case: Case
+    summary: Summary | None
+    reminders: tuple[Reminder, ...]
 
 
 async def think(services: Services, claim: Claim) -> None:
@@ -84,13 +88,19 @@ async def think(services: Services, claim: Claim) -> None:
         return
     structlog.contextvars.bind_contextvars(mail_id=opened.mails[-1].delivery_id)
     steps = _Steps(services, claim, opened)
+    case = opened.case
+    if case.settings.get("mcp_servers"):
+        others = await mcp.tools_of(services, case)
+        case = replace(case, tools={**case.tools, **others})
     turn = Turn(
         id=opened.turn_id,
         profile=opened.profile,
         mails=opened.mails,
         thread=opened.thread,
-        tools=_Tools(services, workspace_id),
+        tools=_Tools(services, claim, case),
         steps=steps,
+        memory=_Memory(services, claim, opened),
+        reminders=opened.reminders,
     )
     deadline = store.now() + services.settings.turn_deadline
     outcome: Outcome
@@ -161,22 +171,48 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
         finish(tx, THINKING, claim, ready=False)
         return None
     sender = replying.sender_of(tx, thread.agent_id, written_to=turn.mails[-1].recipient)
+    history = threads.history(
+        tx, claim.id, thread.subject, without=[mail.delivery_id for mail in turn.mails]
+    )
     return _Opened(
         turn_id=turn.id,
         agent_id=thread.agent_id,
         processor=turn.processor,
-        profile=Profile(
-            name=thread.name,
-            address=sender.mailbox.address,
-            workspace_name=thread.workspace_name,
-            instructions=thread.instructions,
-        ),
+        profile=_profile(thread, sender.mailbox.address),
         mails=turn.mails,
-        thread=threads.history(
-            tx, claim.id, thread.subject, without=[mail.delivery_id for mail in turn.mails]
-        ),
+        thread=history,
         past=turn.past,
+        case=open_case(
+            tx,
+            thread,
+            turn_id=turn.id,
+            thread=thread,
+            mails=turn.mails,
+            followed=bool(history.entries),
+        ),
+        summary=_summary(tx, claim.id),
+        reminders=reminding.of_turn(tx, turn.id),
     )
+
+
+def _profile(agent: AnyRow, address: str) -> Profile:
+    settings = agent.agent_settings or {}
+    return Profile(
+        name=agent.name,
+        address=address,
+        workspace_name=agent.workspace_name,
+        instructions=agent.instructions,
+        model=settings.get("model", ""),
+        price=settings.get("price", ""),
+        most_questions=settings.get("most_questions"),
+        history_tokens=settings.get("history_tokens"),
+    )
+
+
+def _summary(tx: Transaction, thread_id: str) -> Summary | None:
+    kept = thread_summaries.c
+    row = tx.row(select(kept.until, kept.text).where(kept.thread_id == thread_id))
+    return None if row is None else Summary(row.until, row.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +272,7 @@ def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running |
             "started_at": tx.now,
         },
     )
+    reminding.give(tx, thread.id, turn_id)
     thinking = {"state": DeliveryState.THINKING, "reason": "the agent thinks", "turn_id": turn_id}
     tx.execute(_WAITED, {"delivery_ids": waiting, **thinking})
     for delivery_id in waiting:
@@ -460,11 +497,38 @@ def _keep(tx: Transaction, claim: Claim, turn_id: str, position: int, step: Step
         tx.execute(_TURN, {"turn": turn_id, **_usage(tx, turn_id)})
 
 
-class _Tools:
-    """What an agent may look at: its own workspace's documents, the attachments it was sent."""
+class _Memory:
+    """What is kept of a thread between turns, fenced by the turn's claim."""
 
-    def __init__(self, services: Services, workspace_id: str) -> None:
-        self._services, self._workspace_id = services, workspace_id
+    def __init__(self, services: Services, claim: Claim, opened: _Opened) -> None:
+        self._services, self._claim = services, claim
+        self.summary = opened.summary
+
+    async def keep(self, summary: Summary) -> None:
+        """Keep a summary in the place of the one before."""
+        await self._services.store.write(
+            self._claim.workspace_id, _keep_summary, self._claim, summary
+        )
+        self.summary = summary
+
+
+def _keep_summary(tx: Transaction, claim: Claim, summary: Summary) -> None:
+    holds(tx, THINKING, claim)
+    row = {
+        "thread_id": claim.id,
+        "until": summary.until,
+        "text": summary.text,
+        "created_at": tx.now,
+    }
+    tx.insert_or_update(thread_summaries, row, unique=["thread_id"])
+
+
+class _Tools(Toolbox):
+    """What an agent may look at and do: its tools, and the attachments it was sent."""
+
+    def __init__(self, services: Services, claim: Claim, case: Case) -> None:
+        super().__init__(services, claim, THINKING, case)
+        self._services, self._workspace_id = services, claim.workspace_id
 
     async def search_documents(self, query: str, *, limit: int = 5) -> Sequence[Passage]:
         """The passages that fit a query best."""
@@ -474,26 +538,32 @@ class _Tools:
         return [Passage(one.document_id, one.name, one.text, one.score) for one in found]
 
     async def attachment_text(self, delivery_id: str, part: str) -> str | None:
-        """The text of a text attachment; None when it is none or cannot be read."""
+        """The text of an attachment; None when it has none or cannot be read."""
+        found = await self._read("attachment_text", delivery_id, part)
+        return None if found is None else found.decode()[:_ATTACHMENT_CHARACTERS] or None
+
+    async def attachment_octets(self, delivery_id: str, part: str) -> bytes | None:
+        """An attachment as it was sent; None when it cannot be read."""
+        return await self._read("attachment", delivery_id, part)
+
+    async def _read(self, job: str, delivery_id: str, part: str) -> bytes | None:
         services = self._services
         row = await services.store.read(self._workspace_id, _raw_of, delivery_id)
+        if row is None:
+            return None
         try:
             raw = await octets.whole(services.raw_store, row)
             if raw is None:
                 return None
             arguments = {"part": part, **form_of(ORIGIN.validate_python(row.origin))}
-            content = await services.sandbox.run("mailagent.reading:attachment", raw, arguments)
+            return await services.sandbox.run(f"mailagent.reading:{job}", raw, arguments)
         except (Delivery, Malformed, NotFound, SandboxFailure):
             return None
-        text, _ = charset.decode(content[: _ATTACHMENT_CHARACTERS * 4], None)
-        return charset.clean(text)[:_ATTACHMENT_CHARACTERS]
 
 
-def _raw_of(tx: Transaction, delivery_id: str) -> AnyRow:
-    row = tx.row(
+def _raw_of(tx: Transaction, delivery_id: str) -> AnyRow | None:
+    return tx.row(
         select(*octets.COLUMNS, deliveries.c.origin)
         .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
         .where(deliveries.c.id == delivery_id)
     )
-    assert row is not None
-    return row

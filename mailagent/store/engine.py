@@ -200,17 +200,17 @@ class Store:
         return self._commit(workspace_id, work, tries=tries - 1)
 
     def _undone(self, workspace_id: str, work: Callable[[Transaction], T]) -> T:
-        with self.write_lock.hold() if self.on_sqlite else nullcontext():
-            with self.engine.connect() as connection:
-                if self.on_sqlite:
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                try:
-                    transaction = Transaction(connection, workspace_id, self.now())
-                    result = work(transaction)
-                    transaction.end()
-                finally:
-                    connection.rollback()
-                return result
+        lock = self.write_lock.hold() if self.on_sqlite else nullcontext()
+        with lock, self.engine.connect() as connection:
+            if self.on_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(connection, workspace_id, self.now())
+                result = work(transaction)
+                transaction.end()
+            finally:
+                connection.rollback()
+            return result
 
     def woken(self, queues: frozenset[str]) -> None:
         """Pass on that rows of these queues are due now."""
