@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backend.cli import (
     agents,
+    approvals,
     backup,
     demo,
     dns,
@@ -62,6 +63,7 @@ for _name, _commands in (
     ("workspace", workspaces.commands),
     ("person", people.commands),
     ("agent", agents.commands),
+    ("approvals", approvals.commands),
     ("rule", rules.commands),
     ("document", documents.commands),
     ("key", keys.commands),
