@@ -37,6 +37,7 @@ from backend.cli import (
     secret,
     serve,
     suppressions,
+    trust,
     unrouted,
     webhooks,
     workspaces,
@@ -75,6 +76,8 @@ for _name, _commands in (
     ("retention", retention.commands),
     ("suppressions", suppressions.commands),
     ("lists", lists.commands),
+    ("policy", trust.policy),
+    ("limits", trust.limits),
     ("unrouted", unrouted.commands),
     ("webhook", webhooks.commands),
 ):
