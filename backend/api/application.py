@@ -12,6 +12,7 @@ from backend.agents.endpoints import router as agents
 from backend.agents.transfer_endpoints import router as agent_files
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
+from backend.approvals.endpoints import router as approvals
 from backend.documents.endpoints import router as documents
 from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
@@ -45,6 +46,7 @@ ROUTERS: Sequence[APIRouter] = (
     inboxes,
     outbound,
     suppressions,
+    approvals,
     providers,
     routing,
     warm_ups,

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backend.cli import (
     agents,
+    approvals,
     backup,
     demo,
     dns,
@@ -36,6 +37,7 @@ from backend.cli import (
     secret,
     serve,
     suppressions,
+    trust,
     unrouted,
     webhooks,
     workspaces,
@@ -62,6 +64,7 @@ for _name, _commands in (
     ("workspace", workspaces.commands),
     ("person", people.commands),
     ("agent", agents.commands),
+    ("approvals", approvals.commands),
     ("rule", rules.commands),
     ("document", documents.commands),
     ("key", keys.commands),
@@ -73,6 +76,8 @@ for _name, _commands in (
     ("retention", retention.commands),
     ("suppressions", suppressions.commands),
     ("lists", lists.commands),
+    ("policy", trust.policy),
+    ("limits", trust.limits),
     ("unrouted", unrouted.commands),
     ("webhook", webhooks.commands),
 ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import delete, func, select, update
 
 from mailagent.errors import Conflict, NotFound
+from mailagent.flow import approvals
 from mailagent.flow.answers import IN_WORK, destination
 from mailagent.flow.ledger import note
 from mailagent.flow.removal import in_words
@@ -63,6 +64,7 @@ def replay(tx: Transaction, delivery_id: str, *, actor: str) -> None:
     """
     row = _row(tx, delivery_id)
     _may_be_replayed(tx, row)
+    approvals.withdraw(tx, row, "driven again")
     _forget_reading(tx, row)
     place, agent_id = destination(tx, row)
     moved = tx.execute(
