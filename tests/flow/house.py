@@ -23,6 +23,7 @@ from sqlalchemy import Interval, Table, literal, select, update
 from sqlalchemy.exc import OperationalError
 
 from mailagent.agents import Turn
+from mailagent.egress import Egress
 from mailagent.errors import PermanentFailure, TransientFailure
 from mailagent.flow import FlowSettings, Services, directory, outbox, workers
 from mailagent.flow.accept import GroupAcceptor
@@ -484,6 +485,7 @@ async def keep_house(
                 processor=lambda _: agents,
                 fetch_stored=fetch,
                 screener=screener,
+                egress=Egress(frozenset({"127.0.0.1"})),
             )
             running, stop = workers(services), asyncio.Event()
             tasks = [
