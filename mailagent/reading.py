@@ -132,8 +132,12 @@ def busy(feed: bytes, arguments: Mapping[str, Any]) -> bytes:
     """When a calendar's owner is busy, between `earliest` and `latest` (ISO): JSON pairs of ISO
     times. Raises Malformed.
     """
+    import zoneinfo
+
     from mailagent.mime import calendar
 
+    # The system's files of time zones are out of reach here; those of the package are not.
+    zoneinfo.reset_tzpath(())
     window = (datetime.fromisoformat(arguments[name]) for name in ("earliest", "latest"))
     spans = calendar.busy(feed, *window)
     return json.dumps([[begin.isoformat(), end.isoformat()] for begin, end in spans]).encode()

@@ -244,6 +244,7 @@ class Settings(BaseModel):
             "ANTHROPIC_BASE_URL": self.anthropic_base_url,
             "ANTHROPIC_MODEL": self.anthropic_model,
             "ANTHROPIC_PRICE": self.anthropic_price,
+            "MAILAGENT_INTERNAL_HOSTS": self.mailagent_internal_hosts,
         }
 
     @property

@@ -9,6 +9,7 @@ from mailagent.agents.claude import Claude
 from mailagent.agents.turn import (
     Agent,
     AgentKind,
+    AnswerLater,
     Callback,
     Endpoint,
     Memory,
@@ -22,12 +23,14 @@ from mailagent.agents.turn import (
     Turn,
     Usage,
 )
+from mailagent.agents.webhook import Webhook
 from mailagent.errors import Misconfigured
 
 __all__ = [
     "KINDS",
     "Agent",
     "AgentKind",
+    "AnswerLater",
     "Callback",
     "Endpoint",
     "Memory",
@@ -47,6 +50,7 @@ __all__ = [
 KINDS: tuple[type[AgentKind], ...] = (
     Builtin,
     Claude,
+    Webhook,
 )
 
 

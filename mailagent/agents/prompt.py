@@ -18,6 +18,7 @@ from mailagent.agents.tools import data_block
 from mailagent.agents.turn import JsonValue, Profile, Reminder, Turn
 from mailagent.mail import Mail, ThreadEntry
 from mailagent.mime.text import quoted
+from mailagent.outgoing import Assessment
 
 __all__ = ["conversation", "instructions"]
 
@@ -71,11 +72,26 @@ async def conversation(turn: Turn, history: History) -> list[dict[str, Any]]:
         text = data_block("mail", _mail(mail, said))
         content = [{"type": "text", "text": text}, *blocks] if blocks else text
         messages.append({"role": "user", "content": content})
+    if turn.assessments:
+        messages.append(_user(data_block("assessed_before", _assessed(turn.assessments))))
     if turn.reminders:
         messages.append(_user(_reminded(turn.reminders)))
     if messages[0]["role"] == "assistant":
         messages.insert(0, _user("(We wrote first.)"))
     return messages
+
+
+def _assessed(assessments: Sequence[Assessment]) -> JsonValue:
+    return [
+        {
+            "intent": one.intent,
+            "sentiment": one.sentiment,
+            "urgency": one.urgency,
+            "topics": list(one.topics),
+            "summary": one.summary,
+        }
+        for one in assessments
+    ]
 
 
 def _reminded(reminders: Sequence[Reminder]) -> str:

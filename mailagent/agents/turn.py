@@ -12,8 +12,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
+from mailagent.errors import TransientFailure
 from mailagent.mail import Mail, Thread
-from mailagent.outgoing import Handoff, Reply, Silence
+from mailagent.outgoing import Assessment, Handoff, Reply, Silence
 
 if TYPE_CHECKING:  # tools are described with the values below
     from mailagent.agents.tools.tool import Tool, ToolResult
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # tools are described with the values below
 __all__ = [
     "Agent",
     "AgentKind",
+    "AnswerLater",
     "Callback",
     "Endpoint",
     "JsonValue",
@@ -220,6 +222,12 @@ class Turn:
     memory: Memory | None = None
     callback: Callback | None = None
     reminders: tuple[Reminder, ...] = ()
+    assessments: tuple[Assessment, ...] = ()
+    """What processors before this one made of the mails."""
+
+
+class AnswerLater(TransientFailure):
+    """Nothing has failed: the answer will come by the turn's callback, until `retry_at`."""
 
 
 class Agent(Protocol):

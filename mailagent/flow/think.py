@@ -10,38 +10,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import structlog
 from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
-from mailagent.agents import Passage, Profile, Reminder, Step, Summary, Turn
-from mailagent.errors import (
-    Delivery,
-    Malformed,
-    Misconfigured,
-    NotFound,
-    SandboxFailure,
-    TransientFailure,
+from mailagent.agents import (
+    Profile,
+    Reminder,
+    Step,
+    Summary,
+    Turn,
+    several,
 )
-from mailagent.flow import budgets, limits, octets, people, reminding, threads
+from mailagent.errors import Misconfigured, TransientFailure
+from mailagent.flow import (
+    budgets,
+    callbacks,
+    given,
+    limits,
+    people,
+    reminding,
+    threads,
+)
 from mailagent.flow import reply as replying
 from mailagent.flow.ledger import note
 from mailagent.flow.outcome import Closing, Outcome, conclude
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import DeliveryState
-from mailagent.flow.tools import Case, Toolbox, mcp, open_case
-from mailagent.flow.values import ORIGIN, form_of, load_mails
+from mailagent.flow.tools import Case, mcp, open_case
+from mailagent.flow.values import load_mails
 from mailagent.mail import Mail
 from mailagent.outgoing import Handoff
-from mailagent.store import documents
 from mailagent.store.standing import of_workspace
 from mailagent.store.tables import (
     agents,
     deliveries,
-    raw_messages,
-    thread_summaries,
+    turn_callbacks,
     turn_steps,
     turns,
     workspaces,
@@ -57,7 +62,6 @@ __all__ = ["THINKING", "give_up", "think"]
 # not take that index, and every claim would read all threads there are.
 THINKING = Queue("think", thread_rows, literal_column("threads.ready"))
 
-_ATTACHMENT_CHARACTERS = 100_000
 _NO_CAP = 1_000_000
 """So many turns a day are as good as no limit, and not worth counting up to at each turn."""
 
@@ -76,6 +80,7 @@ class _Opened:
     case: Case
     summary: Summary | None
     reminders: tuple[Reminder, ...]
+    callback: callbacks.TurnCallback
 
 
 async def think(services: Services, claim: Claim) -> None:
@@ -85,7 +90,7 @@ async def think(services: Services, claim: Claim) -> None:
     if opened is None:
         return
     structlog.contextvars.bind_contextvars(mail_id=opened.mails[-1].delivery_id)
-    steps = _Steps(services, claim, opened)
+    steps = given.TurnSteps(services, THINKING, claim, opened.turn_id, opened.past)
     case = opened.case
     if case.settings.get("mcp_servers"):
         others = await mcp.tools_of(services, case)
@@ -95,15 +100,16 @@ async def think(services: Services, claim: Claim) -> None:
         profile=opened.profile,
         mails=opened.mails,
         thread=opened.thread,
-        tools=_Tools(services, claim, case),
+        tools=given.TurnTools(services, THINKING, claim, case),
         steps=steps,
-        memory=_Memory(services, claim, opened),
+        memory=given.ThreadMemory(services, THINKING, claim, opened.summary),
+        callback=opened.callback,
         reminders=opened.reminders,
     )
     deadline = store.now() + services.settings.turn_deadline
     outcome: Outcome
     try:
-        agent = services.processor(opened.processor)
+        agent = several.named(opened.processor, services.processor)
         outcome = await agent.think(turn, deadline=deadline)
     except Misconfigured as error:
         # No retry mends a rejected key, and the writer should not wait for whoever does.
@@ -176,7 +182,7 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
         turn_id=turn.id,
         agent_id=thread.agent_id,
         processor=turn.processor,
-        profile=_profile(thread, sender.mailbox.address),
+        profile=given.profile(tx, services, thread, sender.mailbox.address),
         mails=turn.mails,
         thread=history,
         past=turn.past,
@@ -188,35 +194,10 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
             mails=turn.mails,
             followed=bool(history.entries),
         ),
-        summary=_summary(tx, claim.id),
+        summary=given.summary_of(tx, claim.id),
         reminders=reminding.of_turn(tx, turn.id),
+        callback=callbacks.answer_of(tx, services, turn.id),
     )
-
-
-def _profile(agent: AnyRow, address: str) -> Profile:
-    settings = agent.agent_settings or {}
-    return Profile(
-        name=agent.name,
-        address=address,
-        workspace_name=agent.workspace_name,
-        instructions=agent.instructions,
-        language=_language(agent),
-        model=settings.get("model", ""),
-        price=settings.get("price", ""),
-        most_questions=settings.get("most_questions"),
-        history_tokens=settings.get("history_tokens"),
-    )
-
-
-def _language(thread: AnyRow) -> str:
-    set_ = limits.merged_of(thread.workspace_settings or {}, thread.agent_settings or {})
-    return set_.languages[0] if set_.languages else "en"
-
-
-def _summary(tx: Transaction, thread_id: str) -> Summary | None:
-    kept = thread_summaries.c
-    row = tx.row(select(kept.until, kept.text).where(kept.thread_id == thread_id))
-    return None if row is None else Summary(row.until, row.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +360,8 @@ def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailu
     again = tx.now + backoff(claim.attempts)
     if error.retry_at is not None:
         again = max(again, error.retry_at)
+    if tx.value(_ANSWERED_LATER, {"turn": opened.turn_id}) is not None:
+        again = tx.now  # it came before we had begun to wait for it
     # Waiting is no failure: however long the model is away, two starts are left for real ones.
     attempts = min(claim.attempts + 1, MOST_ATTEMPTS - 2)
     finish(tx, THINKING, claim, attempts=attempts, not_before=again)
@@ -388,11 +371,11 @@ def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailu
         )
 
 
+_ANSWERED_LATER = select(turn_callbacks.c.turn_id).where(
+    turn_callbacks.c.turn_id == bindparam("turn")
+)
 _OF_TURN = update(deliveries).where(deliveries.c.turn_id == bindparam("turn"))
 _TURN = update(turns).where(turns.c.id == bindparam("turn"))
-_USED = select(turn_steps.c.content).where(
-    turn_steps.c.turn_id == bindparam("turn"), turn_steps.c.kind == "usage"
-)
 
 
 def _close(
@@ -413,129 +396,7 @@ def _close(
 def _end_turn(tx: Transaction, turn_id: str | None, outcome: str, reason: str) -> None:
     if turn_id is None:
         return
-    usage = _usage(tx, turn_id)
+    used = given.usage(tx, turn_id)
     state = "failed" if outcome == "failed" else "done"
     ended = {"state": state, "outcome": f"{outcome}: {reason}"[:500], "finished_at": tx.now}
-    tx.execute(_TURN, {"turn": turn_id, **ended, **usage})
-
-
-def _usage(tx: Transaction, turn_id: str) -> dict[str, Any]:
-    rows = tx.rows(_USED, {"turn": turn_id})
-    if not rows:
-        return {}
-    used = [row.content for row in rows]
-    costs = [one.get("cost_usd") for one in used]
-    return {
-        "model": used[-1].get("model"),
-        "input_tokens": sum(one["input_tokens"] for one in used),
-        "output_tokens": sum(one["output_tokens"] for one in used),
-        "cost_usd": None if None in costs else sum(Decimal(cost) for cost in costs),
-    }
-
-
-# --- what the agent is given ------------------------------------------------------------------
-
-
-class _Steps:
-    """The steps of a turn: durable on return, fenced by the turn's claim."""
-
-    def __init__(self, services: Services, claim: Claim, opened: _Opened) -> None:
-        self._services, self._claim, self._turn_id = services, claim, opened.turn_id
-        self.past: Sequence[Step] = opened.past
-        self._next = len(opened.past)
-
-    async def record(self, step: Step) -> None:
-        """Keep one step; a resumed turn finds it in `past`."""
-        await self._services.store.write(
-            self._claim.workspace_id, _keep, self._claim, self._turn_id, self._next, step
-        )
-        self._next += 1
-
-
-def _keep(tx: Transaction, claim: Claim, turn_id: str, position: int, step: Step) -> None:
-    holds(tx, THINKING, claim)
-    tx.insert(
-        turn_steps,
-        {
-            "turn_id": turn_id,
-            "position": position,
-            "kind": step.kind,
-            "content": step.content,
-            "at": tx.now,
-        },
-    )
-    if step.kind == "usage":
-        # At once, not at the turn's end: a cap in money counts what running turns have cost.
-        tx.execute(_TURN, {"turn": turn_id, **_usage(tx, turn_id)})
-
-
-class _Memory:
-    """What is kept of a thread between turns, fenced by the turn's claim."""
-
-    def __init__(self, services: Services, claim: Claim, opened: _Opened) -> None:
-        self._services, self._claim = services, claim
-        self.summary = opened.summary
-
-    async def keep(self, summary: Summary) -> None:
-        """Keep a summary in the place of the one before."""
-        await self._services.store.write(
-            self._claim.workspace_id, _keep_summary, self._claim, summary
-        )
-        self.summary = summary
-
-
-def _keep_summary(tx: Transaction, claim: Claim, summary: Summary) -> None:
-    holds(tx, THINKING, claim)
-    row = {
-        "thread_id": claim.id,
-        "until": summary.until,
-        "text": summary.text,
-        "created_at": tx.now,
-    }
-    tx.insert_or_update(thread_summaries, row, unique=["thread_id"])
-
-
-class _Tools(Toolbox):
-    """What an agent may look at and do: its tools, and the attachments it was sent."""
-
-    def __init__(self, services: Services, claim: Claim, case: Case) -> None:
-        super().__init__(services, claim, THINKING, case)
-        self._services, self._workspace_id = services, claim.workspace_id
-
-    async def search_documents(self, query: str, *, limit: int = 5) -> Sequence[Passage]:
-        """The passages that fit a query best."""
-        found = await self._services.store.read(
-            self._workspace_id, documents.search, query, limit=limit
-        )
-        return [Passage(one.document_id, one.name, one.text, one.score) for one in found]
-
-    async def attachment_text(self, delivery_id: str, part: str) -> str | None:
-        """The text of an attachment; None when it has none or cannot be read."""
-        found = await self._read("attachment_text", delivery_id, part)
-        return None if found is None else found.decode()[:_ATTACHMENT_CHARACTERS] or None
-
-    async def attachment_octets(self, delivery_id: str, part: str) -> bytes | None:
-        """An attachment as it was sent; None when it cannot be read."""
-        return await self._read("attachment", delivery_id, part)
-
-    async def _read(self, job: str, delivery_id: str, part: str) -> bytes | None:
-        services = self._services
-        row = await services.store.read(self._workspace_id, _raw_of, delivery_id)
-        if row is None:
-            return None
-        try:
-            raw = await octets.whole(services.raw_store, row)
-            if raw is None:
-                return None
-            arguments = {"part": part, **form_of(ORIGIN.validate_python(row.origin))}
-            return await services.sandbox.run(f"mailagent.reading:{job}", raw, arguments)
-        except (Delivery, Malformed, NotFound, SandboxFailure):
-            return None
-
-
-def _raw_of(tx: Transaction, delivery_id: str) -> AnyRow | None:
-    return tx.row(
-        select(*octets.COLUMNS, deliveries.c.origin)
-        .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
-        .where(deliveries.c.id == delivery_id)
-    )
+    tx.execute(_TURN, {"turn": turn_id, **ended, **used})

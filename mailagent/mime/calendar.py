@@ -25,7 +25,8 @@ Span = tuple[datetime, datetime]
 def busy(octets: bytes, earliest: datetime, latest: datetime) -> list[Span]:
     """The times within a window that a calendar's events take, in UTC, in order and joined.
 
-    What is cancelled or transparent takes none. Raises Malformed for what is no calendar.
+    What is cancelled or transparent takes none. Raises Malformed for what is no calendar, or holds
+    an event that cannot be read.
     """
     import icalendar
 
@@ -69,8 +70,9 @@ def _spans(
                 continue  # that one was moved: its own event says where to
             if begin < latest and begin + length > earliest:
                 yield max(begin, earliest), min(begin + length, latest)
-    except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
-        return
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+        # An appointment that nobody can read is one that takes time all the same.
+        raise Malformed("calendar", "holds an event that cannot be read") from error
 
 
 def _length(event: Any, start: datetime) -> timedelta:

@@ -930,12 +930,11 @@ thread_summaries = Table(
 turn_callbacks = Table(
     "turn_callbacks",
     metadata,
+    # What a program answered later, once.
     Column("turn_id", String(48), ForeignKey("turns.id"), primary_key=True),
     _workspace(),
-    Column("secret_hash", String(64), nullable=False, unique=True),
-    Column("expires_at", Moment, nullable=False),
-    Column("answered_at", Moment),
-    Column("answer", Json),
+    Column("answered_at", Moment, nullable=False),
+    Column("answer", Json, nullable=False),
 )
 
 agent_secrets = Table(

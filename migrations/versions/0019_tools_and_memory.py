@@ -162,16 +162,13 @@ def _turn_callbacks() -> None:
         "turn_callbacks",
         sa.Column("turn_id", sa.String(length=48), nullable=False),
         sa.Column("workspace_id", sa.String(length=48), nullable=False),
-        sa.Column("secret_hash", sa.String(length=64), nullable=False),
-        sa.Column("expires_at", Moment(), nullable=False),
-        sa.Column("answered_at", Moment(), nullable=True),
-        sa.Column("answer", Json, nullable=True),
+        sa.Column("answered_at", Moment(), nullable=False),
+        sa.Column("answer", Json, nullable=False),
         sa.ForeignKeyConstraint(["turn_id"], ["turns.id"], name=op.f("fk_turn_callbacks_turn_id")),
         sa.ForeignKeyConstraint(
             ["workspace_id"], ["workspaces.id"], name=op.f("fk_turn_callbacks_workspace_id")
         ),
         sa.PrimaryKeyConstraint("turn_id", name=op.f("pk_turn_callbacks")),
-        sa.UniqueConstraint("secret_hash", name=op.f("uq_turn_callbacks_secret_hash")),
     )
 
 
