@@ -7,15 +7,18 @@ address of a server. What is left out of a file is left as it is by who imports 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from mailagent.agents import prices
+from mailagent.agents.limits import parse_limits
 from mailagent.agents.tools import TOOLS
 from mailagent.agents.trust import parse_policy
-from mailagent.errors import Malformed
+from mailagent.errors import Malformed, Misconfigured
 from mailagent.routing import check_condition
 
 __all__ = [
@@ -266,6 +269,10 @@ def _beyond_types(file: AgentFile) -> Iterator[tuple[str, str]]:
     for index, tool in enumerate(file.tools or ()):
         if tool not in TOOLS:
             yield f"tools[{index}]", f"{tool!r} {_unknown(tool, list(TOOLS))}"
+    if file.limits is not None:
+        yield from _told(parse_limits, file.limits)
+    if file.model is not None and file.model.price:
+        yield from _told(_check_price, file.model.price)
     if file.policy is not None:
         spoken = {
             cell.removeprefix("tool:")
@@ -283,6 +290,15 @@ def _beyond_types(file: AgentFile) -> Iterator[tuple[str, str]]:
         for index, name in enumerate(names):
             if name in names[:index]:
                 yield f"{field}[{index}].name", f"{name!r} stands twice: give another name"
+
+
+def _check_price(price: str) -> None:
+    try:
+        prices.parse(price)
+    except Misconfigured as error:
+        raise Malformed(
+            "model.price", "must be US dollars a million tokens, such as 3/15"
+        ) from error
 
 
 def _own(file: AgentFile, spoken: set[str]) -> set[str]:
@@ -334,6 +350,9 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+_OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
+
+
 class _Dumper(yaml.SafeDumper):
     """Texts of several lines as blocks, for people and for differences."""
 
@@ -343,6 +362,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     style = "|" if "\n" in value else None
+    if _OTHER_BREAKS.search(value):
+        style = '"'  # YAML 1.1 reads these as line breaks; only in quotes can they be escaped
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

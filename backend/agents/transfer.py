@@ -28,9 +28,8 @@ from backend.agents.agent_file import (
 from backend.agents.service import Agent
 from backend.caps import ALL_PRICED, Unpriced
 from backend.rules import service as rule_service
-from mailagent.agents.prices import parse as parse_price
-from mailagent.errors import Conflict, Malformed, Misconfigured, NotFound
-from mailagent.flow import policies
+from backend.trust import settings as trust
+from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.store.tables import agents, evaluation_cases, rules
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
@@ -43,6 +42,8 @@ _MODEL = {"name": "model", "price": "price"} | {
     name: name for name in ("most_questions", "history_tokens")
 }
 """What the file calls a setting of the model, and what the agent's settings do."""
+_BY_FIELD = ("model", "limits", "settings")
+"""Parts of which a file changes the fields that it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def export(tx: Transaction, reference: str) -> AgentFile:
         "processor": agent.processor,
         "model": ModelPart(**model) if model else None,
         "tools": kept.get("tools"),
-        "policy": _cells(tx, agent) or None,
+        "policy": _cells(tx, agent.id) or None,
         "limits": kept.get("limits"),
         "settings": SettingsPart(
             email_enabled=agent.email_enabled,
@@ -160,8 +161,10 @@ def apply(
             if changes.get("email_enabled", True) is None:
                 del changes["email_enabled"]
         service.update_agent(tx, agent_id, changes, unpriced=unpriced)
-        if file.policy is not None:
-            _write_policy(tx, agent_id, file.policy, author)
+        if file.limits is not None:
+            trust.set_limits(tx, file.limits, actor=author, agent=agent_id)
+        if file.policy is not None and _cells(tx, agent_id) != file.policy:
+            trust.set_policy(tx, file.policy, actor=author, agent=agent_id)
         if file.rules is not None:
             _write_rules(tx, agent_id, file.rules)
     except MalformedFile:
@@ -182,9 +185,8 @@ def _known(tx: Transaction, handle: str) -> Agent | None:
         return None
 
 
-def _cells(tx: Transaction, agent: Agent) -> dict[str, dict[str, str]]:
-    policy = policies.of_agent(tx, agent.id, agent.handle)
-    return {standing: dict(row) for standing, row in policy.as_json().items()}
+def _cells(tx: Transaction, agent_id: str) -> dict[str, dict[str, str]]:
+    return {standing: dict(row) for standing, row in trust.policy(tx, agent_id).policy.items()}
 
 
 def _rules(tx: Transaction, agent_id: str) -> Iterator[RulePart]:
@@ -219,7 +221,7 @@ def _fields(file: AgentFile) -> dict[str, Any]:
 def _shown(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> Any:
     """What stands now, of a part only the fields that the file names."""
     now, then = before.get(name), after[name]
-    if name in ("model", "settings") and isinstance(now, Mapping) and isinstance(then, Mapping):
+    if name in _BY_FIELD and isinstance(now, Mapping) and isinstance(then, Mapping):
         return {key: now.get(key) for key in then}
     return now
 
@@ -240,32 +242,14 @@ def _write_settings(tx: Transaction, agent_id: str, file: AgentFile) -> None:
     wanted: dict[str, Any] = {}
     if file.model is not None:
         said = file.model.model_dump(exclude_unset=True)
-        if said.get("price"):
-            _check_price(said["price"])
         wanted |= {_MODEL[name]: value for name, value in said.items()}
-    for name in ("tools", "limits"):
-        if getattr(file, name) is not None:
-            wanted[name] = getattr(file, name)
+    if file.tools is not None:
+        wanted["tools"] = file.tools
     if not wanted:
         return
     kept = tx.value(select(agents.c.settings).where(agents.c.id == agent_id))
     together = {name: value for name, value in {**kept, **wanted}.items() if value is not None}
     tx.execute(update(agents).where(agents.c.id == agent_id).values(settings=together))
-
-
-def _check_price(price: str) -> None:
-    try:
-        parse_price(price)
-    except Misconfigured as error:
-        raise MalformedFile([("model.price", error.problem)]) from error
-
-
-def _write_policy(
-    tx: Transaction, agent_id: str, cells: Mapping[str, Mapping[str, str]], author: str
-) -> None:
-    agent = service.get(tx, agent_id)
-    if _cells(tx, agent) != cells:
-        policies.save(tx, cells, author=author, agent_id=agent_id, handle=agent.handle)
 
 
 def _write_rules(tx: Transaction, agent_id: str, wanted: Sequence[RulePart]) -> None:

@@ -26,6 +26,7 @@ from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
 from backend.spending.endpoints import router as spending
 from backend.trust.endpoints import router as trust
+from backend.trying.endpoints import router as trying
 from backend.unrouted.endpoints import router as unrouted
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
@@ -41,6 +42,7 @@ ROUTERS: Sequence[APIRouter] = (
     workspaces,
     agents,
     agent_files,
+    trying,
     rules,
     documents,
     inboxes,

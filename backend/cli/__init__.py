@@ -38,6 +38,7 @@ from backend.cli import (
     serve,
     suppressions,
     trust,
+    trying,
     unrouted,
     webhooks,
     workspaces,
@@ -60,6 +61,7 @@ for _command in (
     *(inbox.inbox, inbox.trace, inbox.reply, inbox.send, inbox.replay, outbound.send_test),
 ):
     app.command()(_command)
+app.command("try")(trying.try_)
 for _name, _commands in (
     ("workspace", workspaces.commands),
     ("person", people.commands),

@@ -28,9 +28,19 @@ from mailagent.store.tables import (
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, Queue, holds
 
-__all__ = ["ThreadMemory", "TurnSteps", "TurnTools", "profile", "summary_of", "usage"]
+__all__ = [
+    "ATTACHMENT_CHARACTERS",
+    "ThreadMemory",
+    "TurnSteps",
+    "TurnTools",
+    "attachment",
+    "profile",
+    "summary_of",
+    "usage",
+]
 
-_ATTACHMENT_CHARACTERS = 100_000
+ATTACHMENT_CHARACTERS = 100_000
+"""Of the text of one attachment, for a model."""
 
 
 def profile(tx: Transaction, services: Services, agent: AnyRow, address: str) -> Profile:
@@ -176,7 +186,7 @@ class TurnTools(Toolbox):
     async def attachment_text(self, delivery_id: str, part: str) -> str | None:
         """The text of an attachment; None when it has none or cannot be read."""
         found = await self._read("attachment_text", delivery_id, part)
-        return None if found is None else found.decode()[:_ATTACHMENT_CHARACTERS] or None
+        return None if found is None else found.decode()[:ATTACHMENT_CHARACTERS] or None
 
     async def attachment_octets(self, delivery_id: str, part: str) -> bytes | None:
         """An attachment as it was sent; None when it cannot be read."""
