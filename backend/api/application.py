@@ -8,6 +8,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 
 from backend.access.endpoints import router as access
+from backend.agents.email_endpoints import router as agent_email
 from backend.agents.endpoints import router as agents
 from backend.agents.transfer_endpoints import router as agent_files
 from backend.api import docs, problems
@@ -16,6 +17,7 @@ from backend.approvals.endpoints import router as approvals
 from backend.documents.endpoints import router as documents
 from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
+from backend.evaluations.endpoints import router as evaluations
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
@@ -42,7 +44,9 @@ ROUTERS: Sequence[APIRouter] = (
     workspaces,
     agents,
     agent_files,
+    agent_email,
     trying,
+    evaluations,
     rules,
     documents,
     inboxes,

@@ -23,6 +23,7 @@ from backend.cli import (
     dns,
     doctor,
     documents,
+    evaluations,
     inbox,
     keys,
     lists,
@@ -62,6 +63,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("try")(trying.try_)
+app.command()(evaluations.feedback)
 for _name, _commands in (
     ("workspace", workspaces.commands),
     ("person", people.commands),
@@ -69,6 +71,7 @@ for _name, _commands in (
     ("approvals", approvals.commands),
     ("rule", rules.commands),
     ("document", documents.commands),
+    ("eval", evaluations.commands),
     ("key", keys.commands),
     ("secret", secret.commands),
     ("provider", providers.commands),

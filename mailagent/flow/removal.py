@@ -25,8 +25,10 @@ from mailagent.store.tables import (
     answer_invitations,
     approval_invitations,
     approvals,
+    assessments,
     attachments,
     deliveries,
+    evaluation_cases,
     events,
     hand_overs,
     ledger,
@@ -68,6 +70,7 @@ TABLES = (
     *(raw_messages, deliveries, messages, message_words, attachments, threads, participants),
     *(anchors, turns, turn_steps, outbound_mails, outbound_recipients, hand_overs, events, ledger),
     *(answer_invitations, approvals, approval_invitations, suppressions, list_entries),
+    *(evaluation_cases, assessments),
 )
 """All that hold something of a mail or its people."""
 
@@ -109,6 +112,7 @@ def remove_received(tx: Transaction, delivery_ids: Collection[str], by: By, *, w
         for row in read:
             _empty_message(tx, row)
     empty_turns(tx, turn_ids, by)
+    tx.execute(delete(evaluation_cases).where(evaluation_cases.c.delivery_id.in_(ids)))
     marks = {"content_removed_at": tx.now, "content_removed_by": by, "held_until": None}
     tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(**marks))
     _drop_raw(tx, {row.raw_id for row in rows})
@@ -218,7 +222,8 @@ def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:
             turns.c.id.in_(list(turn_ids)), turns.c.state != "running"
         )
     )
-    tx.execute(delete(turn_steps).where(turn_steps.c.turn_id.in_([row.id for row in done])))
+    for table in (turn_steps, assessments):
+        tx.execute(delete(table).where(table.c.turn_id.in_([row.id for row in done])))
     for row in done:
         values = {"outcome": row.outcome.partition(":")[0]}
         if by == "purge":

@@ -25,6 +25,7 @@ from mailagent.agents import (
 )
 from mailagent.errors import Misconfigured, TransientFailure
 from mailagent.flow import (
+    assessing,
     budgets,
     callbacks,
     given,
@@ -386,6 +387,7 @@ def _close(
         opened.turn_id, claim.id, opened.agent_id, opened.mails, bool(opened.thread.entries)
     )
     state, reason = conclude(tx, services, closing, outcome)
+    assessing.keep(tx, opened.turn_id, outcome)
     tx.execute(_OF_TURN, {"turn": opened.turn_id, "state": state, "reason": reason[:500]})
     for mail in opened.mails:
         note(tx, "decide", str(state), reason, delivery_id=mail.delivery_id)

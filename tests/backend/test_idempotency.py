@@ -27,6 +27,9 @@ from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
 
 WITHOUT_KEY = {
     "/workspaces/{ws}/rules/test",  # changes nothing
+    "/workspaces/{ws}/agents/{agent}/try",
+    "/workspaces/{ws}/agents/{agent}/try/past",
+    "/workspaces/{ws}/agents/{agent}/evaluations/{set_name}/run",  # keeps its score, sends nothing
     "/workspaces/{ws}/purge",  # in many transactions; what is gone stays gone
     "/email-infrastructure/providers/{name}/pause",  # repeated, changes nothing more
     "/email-infrastructure/providers/{name}/resume",
