@@ -66,6 +66,7 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
         yield await asyncio.to_thread(_clock, settings)
     for name, port in (
         ("SMTP door", settings.mailagent_smtp_port),
+        ("submission door", settings.mailagent_submission_port),
         ("mail engine", settings.mailagent_port),
         ("backend", settings.backend_port),
     ):

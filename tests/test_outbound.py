@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -109,3 +110,18 @@ def test_an_account_rests_from_its_third_failure_on_for_ever_longer() -> None:
     assert [rest(failures, 0) for failures in (1, 2)] == [None, None]
     minutes = [found.total_seconds() / 60 for n in range(8) if (found := rest(3, n))]
     assert minutes == [0.5, 1, 2, 4, 8, 15, 15, 15]
+
+
+def test_a_mail_that_was_handed_in_as_mime_goes_by_accounts_that_carry_mime_alone() -> None:
+    raw = replace(MAIL, raw=b"From: support@acme.example\r\n\r\n" + bytes(1000))
+    accounts = [
+        AccountState("api", carries_mime=False),
+        AccountState("small", most_bytes=1000),
+        AccountState("relay"),
+    ]
+    made = choose(raw, ALICE, accounts=accounts, local_domains=(), now=NOW)
+    assert made.accounts == ("relay",)
+    assert made.skipped == (
+        Skipped("api", "takes no raw MIME, as the mail was handed in"),
+        Skipped("small", "takes at most 1000 bytes, the mail has 1030"),
+    )

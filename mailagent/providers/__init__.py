@@ -34,6 +34,7 @@ __all__ = [
     "SigningKey",
     "SigningKeys",
     "Surroundings",
+    "carries_mime",
     "close_accounts",
     "fetch_stored",
     "open_account",
@@ -60,6 +61,11 @@ def open_account(account: Account, surroundings: Surroundings) -> Sends:
         return able[account.kind].open(account, surroundings)
     known = ", ".join(able)
     raise Misconfigured("kind", f"{account.kind!r} is no provider: choose one of {known}")
+
+
+def carries_mime(kind: str) -> bool:
+    """Whether accounts of this kind can carry a mail that was handed in as MIME."""
+    return any(one.carries_mime for one in KINDS if one.kind == kind and isinstance(one, CanSend))
 
 
 def receivers(settings: WebhookSettings, fetch: Fetch) -> Mapping[str, Receives]:

@@ -25,6 +25,7 @@ class Mailgun:
     """Receives, keeps mail until it is fetched, reports and sends."""
 
     kind: ClassVar[str] = "mailgun"
+    carries_mime: ClassVar[bool] = True
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:

@@ -23,6 +23,7 @@ class Postmark:
     """Receives, reports and sends."""
 
     kind: ClassVar[str] = "postmark"
+    carries_mime: ClassVar[bool] = False
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:

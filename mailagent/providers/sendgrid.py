@@ -24,6 +24,7 @@ class SendGrid:
     """Receives, reports and sends."""
 
     kind: ClassVar[str] = "sendgrid"
+    carries_mime: ClassVar[bool] = False
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:

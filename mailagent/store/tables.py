@@ -515,6 +515,17 @@ hand_overs = Table(
     Index("ix_hand_overs_outbound_id", "outbound_id"),
 )
 
+submissions = Table(
+    "submissions",
+    metadata,
+    # A mail that came by the submission door: who handed it in, and what (SHA-256 without Bcc).
+    Column("outbound_id", String(48), ForeignKey("outbound_mails.id"), primary_key=True),
+    _workspace(),
+    Column("login", String(320), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
 provider_accounts = Table(
     "provider_accounts",
     metadata,
