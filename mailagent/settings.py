@@ -27,6 +27,7 @@ _ALSO_FROM_FILES = frozenset({"DATABASE_URL"})
 _PLACEHOLDERS = ("changeme", "change-me", "your-", "secret-here", "xxxx", "placeholder", "<")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+Most = Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Settings(BaseModel):
@@ -87,6 +88,10 @@ class Settings(BaseModel):
     mailagent_dns_port: Port = 5353
     mailagent_resolver: str = ""
     mailagent_raw_store: str = ""
+    mailagent_domains_per_group: Most = 5
+    mailagent_senders_per_domain: Most = 10
+    mailagent_routes_per_domain: Most = 10
+    mailagent_routes_to_loopback: bool = False
     mailagent_log_level: Literal["debug", "info", "warning"] = "info"
     otel_exporter_otlp_endpoint: str = ""
     mailagent_arc_sealers: str = ""

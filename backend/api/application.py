@@ -8,16 +8,19 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 
 from backend.access.endpoints import router as access
+from backend.agent_groups.endpoints import router as agent_groups
 from backend.agents.endpoints import router as agents
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
+from backend.domain_options.endpoints import router as domain_options
 from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
 from backend.purging.endpoints import router as purging
 from backend.rules.endpoints import router as rules
+from backend.senders.endpoints import router as senders
 from backend.spending.endpoints import router as spending
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
@@ -32,6 +35,9 @@ ROUTERS: Sequence[APIRouter] = (
     access,
     workspaces,
     agents,
+    agent_groups,
+    domain_options,
+    senders,
     rules,
     documents,
     inboxes,

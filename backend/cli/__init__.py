@@ -16,11 +16,13 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from backend.cli import (
+    agent_groups,
     agents,
     backup,
     demo,
     doctor,
     documents,
+    domain_options,
     inbox,
     keys,
     migrate,
@@ -31,6 +33,7 @@ from backend.cli import (
     retention,
     rules,
     secret,
+    senders,
     serve,
     webhooks,
     workspaces,
@@ -57,6 +60,9 @@ for _name, _commands in (
     ("workspace", workspaces.commands),
     ("person", people.commands),
     ("agent", agents.commands),
+    ("agent-group", agent_groups.commands),
+    ("domain-options", domain_options.commands),
+    ("sender", senders.commands),
     ("rule", rules.commands),
     ("document", documents.commands),
     ("key", keys.commands),

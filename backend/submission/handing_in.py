@@ -104,10 +104,14 @@ def _keep(
     if used is not None:
         known = tx.row(_HANDED_IN, {"outbound": used.id})
         same = known is not None and (known.login, known.sha256) == (login.name, facts.sha256)
-        if not same or used.content_removed_at is not None:
+        if not same:
             mend = "Message-ID: is that of another mail already: give each mail its own"
             return Declined(Fault.CONTENT, mend)
-        outbox.add_recipients(tx, used.id, submission.rcpt_to, expiry=expiry)
+        if used.content_removed_at is None:
+            outbox.add_recipients(tx, used.id, submission.rcpt_to, expiry=expiry)
+        elif not outbox.went_to(tx, used.id, submission.rcpt_to):
+            mend = "Its retention is over, and it cannot go to others: give it a new Message-ID"
+            return Declined(Fault.CONTENT, mend)
         return Submitted(used.id)
     thread_id, purpose = _thread(tx, standing, handed_in)
     envelope = outbox.Envelope(purpose, login.author, standing.agent_id, thread_id)
@@ -135,12 +139,8 @@ def _not_own(standing: Standing, submission: Submission, handed_in: HandedIn) ->
     return None
 
 
-def _thread(
-    tx: Transaction, standing: Standing, handed_in: HandedIn
-) -> tuple[str | None, outbox.Purpose]:
+def _thread(tx: Transaction, standing: Standing, handed_in: HandedIn) -> tuple[str, outbox.Purpose]:
     """The conversation that the mail goes on with or begins."""
-    if standing.agent_id is None:
-        return None, "new"
     named = [handed_in.in_reply_to] if handed_in.in_reply_to else []
     found = threads.named_by(tx, standing.agent_id, [*named, *reversed(handed_in.references)])
     if found is not None:

@@ -25,7 +25,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import Queue
 
-__all__ = ["SENDING", "Envelope", "Purpose", "add_recipients", "load", "queue", "settle"]
+__all__ = ["SENDING", "Envelope", "Purpose", "add_recipients", "load", "queue", "settle", "went_to"]
 
 SENDING = Queue("send", outbound_mails, outbound_mails.c.state == "queued")
 
@@ -104,7 +104,7 @@ def add_recipients(
     """Let a frozen mail, sent already or not, go to more envelope recipients, hidden ones."""
     row = tx.row(_MAIL.with_for_update(), {"outbound": outbound_id})
     assert row is not None
-    known = {one.address.lower() for one in tx.rows(_RECIPIENTS, {"outbound": outbound_id})}
+    known = _known(tx, outbound_id)
     fresh = {one.lower(): one for one in addresses if one.lower() not in known}
     if not fresh:
         return
@@ -115,6 +115,15 @@ def add_recipients(
     note(tx, "send", f"also to {', '.join(fresh.values())}", "the same mail was handed in again",
          outbound_id=outbound_id)  # fmt: skip
     resettle(tx, outbound_id)
+
+
+def went_to(tx: Transaction, outbound_id: str, addresses: Iterable[str]) -> bool:
+    """Whether a mail has all of these as recipients, whatever became of it."""
+    return {one.lower() for one in addresses} <= _known(tx, outbound_id)
+
+
+def _known(tx: Transaction, outbound_id: str) -> set[str]:
+    return {one.address.lower() for one in tx.rows(_RECIPIENTS, {"outbound": outbound_id})}
 
 
 def _enter(tx: Transaction, outbound_id: str, addresses: Iterable[tuple[str, str]]) -> None:

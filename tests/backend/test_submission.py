@@ -17,12 +17,13 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from backend.access import keys
+from backend.senders import service as senders
 from backend.submission.handing_in import HandingIn
 from backend.submission.logins import StoreLogins
 from mailagent.doors import SubmissionDoor
 from mailagent.doors.smtp import listening_socket
 from mailagent.doors.smtp_tls import Certificate
-from mailagent.flow import directory
+from mailagent.flow import directory, removal
 from mailagent.mime import build
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Sent
@@ -31,6 +32,7 @@ from mailagent.store.tables import (
     addresses,
     agents,
     anchors,
+    domains,
     ledger,
     outbound_mails,
     outbound_recipients,
@@ -38,12 +40,14 @@ from mailagent.store.tables import (
     suppressions,
     threads,
 )
+from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 from tests.backend.mailroom import DOMAIN, HELLO, Mailroom, mail, open_mailroom
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HELP = f"help@shop.{DOMAIN}"
+SUB = "mail.shop.example"
 
 
 @dataclass
@@ -358,6 +362,60 @@ async def test_our_own_addresses_get_it_as_it_is(desk: Desk) -> None:
     assert desk.relay.taken == []
     kept = await desk.mailroom.rows(select(raw_messages).order_by(raw_messages.c.id))
     assert kept[0].content == raw
+
+
+async def make_sender(desk: Desk, user: str = "orders") -> str:
+    """A verified domain of the agent with one sender; its password."""
+
+    def make(tx: Transaction) -> str:
+        row = {"id": "dom_1", "name": SUB, "state": "verified", "agent_id": "agt_hello"}
+        tx.insert(domains, {**row, "created_at": tx.now, "verified_at": tx.now})
+        return senders.create(tx, DOMAIN, SUB, user=user, most=10).password
+
+    made: str = await desk.mailroom.do(make)
+    return made
+
+
+async def test_a_sender_identity_hands_in_as_itself_alone(desk: Desk) -> None:
+    password = await make_sender(desk)
+    name = f"orders@{SUB}"
+    await desk.hand_in(written(author=name), name=name.upper(), password=password, mail_from=name)
+    await desk.mailroom.work()
+    (row,) = await desk.sent()
+    assert (row.state, row.author, row.agent_id) == ("sent", f"sender:{name}", "agt_hello")
+    with pytest.raises(
+        smtplib.SMTPDataError, match=f"write one of {name}"
+    ):
+        await desk.hand_in(written(), name=name, password=password)
+
+
+async def test_a_sender_with_a_wrong_password_and_nobody_sound_alike(desk: Desk) -> None:
+    password = await make_sender(desk)
+    for name, guess in ((f"orders@{SUB}", password[:-1]), (f"nobody@{SUB}", password)):
+        with pytest.raises(smtplib.SMTPAuthenticationError) as denied:
+            await desk.hand_in(written(), name=name, password=guess)
+        assert denied.value.args == (535, b"5.7.8 Name or password is wrong")
+
+
+async def test_a_sender_whose_domain_lost_its_records_hands_nothing_in(desk: Desk) -> None:
+    password = await make_sender(desk)
+    failed = update(domains).values(state="failed", verified_at=None)
+    await desk.mailroom.do(lambda tx: tx.execute(failed))
+    with pytest.raises(smtplib.SMTPAuthenticationError):
+        await desk.hand_in(written(), name=f"orders@{SUB}", password=password)
+
+
+async def test_what_was_removed_by_retention_is_still_the_same_mail(desk: Desk) -> None:
+    raw = written(f"Message-ID: {own_id()}")
+    await desk.hand_in(raw)
+    await desk.mailroom.work()
+    (row,) = await desk.sent()
+    await desk.mailroom.do(removal.remove_sent, [row.id], "retention", why="a test")
+    await desk.hand_in(raw)
+    with pytest.raises(smtplib.SMTPDataError, match="give it a new Message-ID"):
+        await desk.hand_in(raw, "bob@customer.example")
+    await desk.mailroom.work()
+    assert len(desk.relay.taken) == 1
 
 
 @pytest.mark.parametrize("at", ["read_unscoped", "write"])

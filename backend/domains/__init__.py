@@ -1,0 +1,3 @@
+"""Domains of a workspace."""
+
+__all__: list[str] = []
