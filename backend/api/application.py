@@ -19,6 +19,7 @@ from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
 from backend.purging.endpoints import router as purging
+from backend.routes.endpoints import router as routes
 from backend.rules.endpoints import router as rules
 from backend.senders.endpoints import router as senders
 from backend.spending.endpoints import router as spending
@@ -38,6 +39,7 @@ ROUTERS: Sequence[APIRouter] = (
     agent_groups,
     domain_options,
     senders,
+    routes,
     rules,
     documents,
     inboxes,

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, select
 
 from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
-from mailagent.flow import answer_by_mail, people, screening, stored, threads, track
+from mailagent.flow import answer_by_mail, forwarding, people, screening, stored, threads, track
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
@@ -40,6 +40,7 @@ __all__ = ["READING_QUEUE", "give_up", "read"]
 READING_QUEUE = Queue("read", deliveries, deliveries.c.state == DeliveryState.ACCEPTED)
 
 _DNS_ROUNDS = 20
+_TO_AGENTS = ("agent", "catch_all")
 _DNS_TRIES = 3
 _DNS_AGAIN = timedelta(minutes=5)
 _SAME_MAIL_WITHIN = timedelta(days=1)
@@ -239,6 +240,8 @@ def _record(
         message_ref=message_id,
         **ours,
     )
+    if row.place in _TO_AGENTS and end.state is not DeliveryState.DUPLICATE:
+        forwarding.order(tx, row)
     if end.state is not DeliveryState.ROUTED:
         note(tx, "route", str(end.state), end.reason, delivery_id=row.id)
 

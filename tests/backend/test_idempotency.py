@@ -33,6 +33,7 @@ WITHOUT_KEY = {
     "/email-infrastructure/providers/{name}/test",  # sends nothing
 }
 AGENT = {"handle": "helper"}
+SUB = "mail.shop.example"
 MESSAGE = {"to": ["ann@customer.example"], "subject": "News", "text": "We have moved."}
 
 
@@ -143,12 +144,18 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     ws, hello = "/workspaces/{ws}", "/workspaces/shop/agents/hello"
     inbox, crm = f"{ws}/agents/{{agent}}/inbox/{{delivery}}", "/workspaces/shop/crm/agents/hello"
     text = {"text": "It is on its way."}
+    route = await sender_and_route(mailroom, api)
+    domain, own = f"{ws}/domains/{{domain}}", f"/workspaces/shop/domains/{SUB}"
     return [
         ("/workspaces", "/workspaces", {"slug": "third", "name": "3", "owner_email": OWNER}),
         (f"{ws}/keys", "/workspaces/shop/keys", {"name": "CI", "permissions": ["agent.read"]}),
         (f"{ws}/members", "/workspaces/shop/members", {"email": "b@c.example", "role": "viewer"}),
         (f"{ws}/agents", "/workspaces/shop/agents", AGENT),
         (f"{ws}/agents/{{agent}}/aliases", f"{hello}/aliases", {"address": "sales"}),
+        (f"{ws}/agent-groups", "/workspaces/shop/agent-groups", {"name": "Desk"}),
+        (f"{domain}/senders", f"{own}/senders", {"user": "orders"}),
+        (f"{domain}/routes", f"{own}/routes", {"recipient": "info", "actions": ["stop()"]}),
+        (f"{domain}/routes/{{route}}/signing-key", f"{own}/routes/{route}/signing-key", None),
         (f"{ws}/rules", "/workspaces/shop/rules", {
             "name": "all", "condition": {"subject_contains": "x"}, "action": "hold"}),
         (f"{ws}/documents", "/workspaces/shop/documents", {"name": "a.md", "text": "# A"}),
@@ -175,6 +182,20 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
             "kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": "a-token-of-this-test"}}),
         ("/email/test", "/email/test", {"to": "a@b.example", "subject": "1", "body": "2"}),
     ]  # fmt: skip
+
+
+async def sender_and_route(mailroom: Mailroom, api: httpx.AsyncClient) -> str:
+    """A domain of the agent with the sender `info` and a route for it, whose id this is."""
+
+    def plant(tx: Transaction) -> None:
+        row = {"id": "dom_1", "name": SUB, "state": "verified", "created_at": tx.now}
+        tx.insert(t.domains, {**row, "verified_at": tx.now, "agent_id": mailroom.agent_id})
+
+    await mailroom.do(plant)
+    own = f"/workspaces/shop/domains/{SUB}"
+    await api.post(f"{own}/senders", json={"user": "info"})
+    made = await api.post(f"{own}/routes", json={"recipient": "info", "actions": ["store()"]})
+    return str(made.json()["route"]["id"])
 
 
 async def test_without_a_key_nothing_is_kept(mailroom: Mailroom, api: httpx.AsyncClient) -> None:

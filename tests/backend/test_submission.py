@@ -383,9 +383,7 @@ async def test_a_sender_identity_hands_in_as_itself_alone(desk: Desk) -> None:
     await desk.mailroom.work()
     (row,) = await desk.sent()
     assert (row.state, row.author, row.agent_id) == ("sent", f"sender:{name}", "agt_hello")
-    with pytest.raises(
-        smtplib.SMTPDataError, match=f"write one of {name}"
-    ):
+    with pytest.raises(smtplib.SMTPDataError, match=f"write one of {name}"):
         await desk.hand_in(written(), name=name, password=password)
 
 
