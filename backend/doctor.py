@@ -189,7 +189,7 @@ def _port(host: str, name: str, port: int) -> Check:
 def _certificate(settings: Settings) -> Check:
     if settings.mailagent_tls_cert is None:
         return Check(
-            "certificate", "not tested", "self-made: enough for MX (RFC 3207 §4.1 asks no more)",
+            "certificate", "not tested", "self-made: enough for MX, not for who hands mail in",
             "set MAILAGENT_TLS_CERT and MAILAGENT_TLS_KEY for one that is publicly trusted",
         )  # fmt: skip
     files = (settings.mailagent_tls_cert, settings.mailagent_tls_key or settings.mailagent_tls_cert)

@@ -127,7 +127,7 @@ def remove(tx: Transaction, reference: str) -> None:
     group = get(tx, reference)
     if group.domains:
         named = ", ".join(group.domains)
-        raise Conflict(f"the group {group.name!r} has domains ({named}): give them away first")
+        raise Conflict(f"the group {group.name!r} has domains ({named}): release them first")
     members = delete(agent_group_members).where(agent_group_members.c.group_id == group.id)
     tx.execute(members)
     tx.execute(delete(agent_groups).where(agent_groups.c.id == group.id))

@@ -68,6 +68,13 @@ def give(
     _show(shell, given)
 
 
+@commands.command()
+def release(context: typer.Context, domain: Domain, workspace: InWorkspace = None) -> None:
+    """Let a domain belong to nobody."""
+    shell: Shell = context.obj
+    _show(shell, shell.write(shell.workspace(workspace).id, options.release, domain))
+
+
 def _show(shell: Shell, found: Options) -> None:
     owner = f"{found.owner.kind} {found.owner.name}" if found.owner else "-"
     rows = [

@@ -28,6 +28,12 @@ async def change_options(
     return await access.write(options.change, domain, body.model_dump(exclude_unset=True))
 
 
+@router.delete("/owner", response_model=OptionsOut)
+async def release_domain(domain: str, access: Access = require("domain.manage")) -> Options:
+    """Let it belong to nobody. 409 while it has senders."""
+    return await access.write(options.release, domain)
+
+
 @router.put("/owner", response_model=OptionsOut)
 async def give_domain(
     request: Request, domain: str, body: OwnerIn, access: Access = require("domain.manage")

@@ -17,7 +17,12 @@ from backend.agents import service as agents
 from backend.domains.standing import Status, find, may_send, status
 from mailagent.authentication.dmarc_record import registrable_domain
 from mailagent.errors import Conflict, Malformed
-from mailagent.store.tables import addresses, agent_group_members, domains
+from mailagent.store.tables import (
+    addresses,
+    agent_group_members,
+    domains,
+    sender_identities,
+)
 from mailagent.store.transaction import AnyRow, Transaction
 
 __all__ = [
@@ -30,6 +35,7 @@ __all__ = [
     "demand_owned",
     "get",
     "give",
+    "release",
 ]
 
 REGIONS, DKIM_BITS, RETENTION_DAYS = ("US", "EU"), (1024, 2048), (0, 1, 3, 7)
@@ -128,6 +134,20 @@ def give(
     return get(tx, row.id)
 
 
+def release(tx: Transaction, reference: str) -> Options:
+    """Let a domain belong to nobody; what is set for it stays. Raises NotFound; Conflict while it
+    has senders.
+    """
+    tx.lock(f"agent groups {tx.workspace_id}")
+    row = find(tx, reference)
+    mine = select(sender_identities.c.address).where(sender_identities.c.domain_id == row.id)
+    if (first := tx.value(mine.limit(1))) is not None:
+        raise Conflict(f"{row.name} has senders ({first}): remove them first")
+    nobody = update(domains).where(domains.c.id == row.id).values(agent_id=None, group_id=None)
+    tx.execute(nobody)
+    return get(tx, row.id)
+
+
 def change(tx: Transaction, reference: str, changes: Mapping[str, Any]) -> Options:
     """Set `region` (once), `dkim_bits` (until it may send) or `retention_days`.
 
@@ -194,7 +214,7 @@ def _demand_room(tx: Transaction, row: AnyRow, group_id: str | None, most: int) 
         return
     has = tx.value(select(func.count()).select_from(domains).where(domains.c.group_id == group_id))
     if has >= most:
-        raise Conflict(f"the group has {has} domains, {most} are the most: give one away first")
+        raise Conflict(f"the group has {has} domains, {most} are the most: release one first")
 
 
 def _demand_good_hands(tx: Transaction, row: AnyRow, members: set[str]) -> None:

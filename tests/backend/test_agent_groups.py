@@ -147,6 +147,21 @@ def test_a_domain_where_others_have_addresses_is_not_given_away(house: House) ->
         give(house, agent="hello")
 
 
+def test_a_domain_is_released_and_given_to_another(house: House) -> None:
+    add_domain(house)
+    second(house)
+    write, acme = house.store.write_now, house.acme.id
+    give(house, agent="hello")
+    with pytest.raises(Conflict, match=f"the domain {SUB} belongs to hello: release it first"):
+        write(acme, agents.remove, "hello")
+    released = write(acme, options.release, SUB)
+    assert (released.owner, released.retention_days) == (None, 3)
+    write(acme, agents.remove, "hello")
+    owner = give(house, agent="sales").owner
+    assert owner is not None
+    assert owner.name == "sales"
+
+
 def test_a_group_has_five_domains_at_most(house: House) -> None:
     house.store.write_now(house.acme.id, groups.create, "Desk", ["hello"])
     for number in range(6):

@@ -168,5 +168,6 @@ def test_by_the_command_line_too(
     assert acme.ok("route", "new-key", SUB, route) != signing_key
     assert acme("route", "list", SUB, "--json").json[0]["actions"] == ["store()"]
     acme.ok("route", "remove", SUB, route)
+    assert "has senders" in acme("domain-options", "release", SUB).err
     acme.ok("sender", "remove", SUB, "orders")
     assert "has domains" in acme("agent-group", "remove", "Front").err
