@@ -109,6 +109,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
                 default_processor=settings.processor,
                 arc_sealers=settings.arc_sealers,
                 screening_waits=settings.mailagent_rspamd_away == "wait",
+                routes_to_loopback=settings.mailagent_routes_to_loopback,
             ),
             accounts=accounts,
             account_states=accounts.states,

@@ -20,7 +20,14 @@ from mailagent.agents import KINDS
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow.budgets import WINDOWS
 from mailagent.flow.directory import changed
-from mailagent.store.tables import account_preferences, addresses, agents, rules, workspaces
+from mailagent.store.tables import (
+    account_preferences,
+    addresses,
+    agents,
+    domains,
+    rules,
+    workspaces,
+)
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
@@ -170,7 +177,7 @@ def update_agent(
 def remove(tx: Transaction, reference: str) -> None:
     """Take an agent away: its addresses are free, its mail and the story of it stay.
 
-    Raises NotFound; Conflict while the catch-all or a rule leads to it.
+    Raises NotFound; Conflict while the catch-all or a rule leads to it, or a domain is its own.
     """
     tx.lock(f"agents {tx.workspace_id}")
     agent = get(tx, reference)
@@ -180,6 +187,9 @@ def remove(tx: Transaction, reference: str) -> None:
     leading = tx.value(select(rules.c.name).where(rules.c.agent_id == agent.id).limit(1))
     if leading is not None:
         raise Conflict(f"the rule {leading!r} leads to {agent.handle}: change or remove it first")
+    owned = tx.value(select(domains.c.name).where(domains.c.agent_id == agent.id).limit(1))
+    if owned is not None:
+        raise Conflict(f"the domain {owned} belongs to {agent.handle}: release it first")
     tx.execute(delete(addresses).where(addresses.c.agent_id == agent.id))
     tx.execute(delete(account_preferences).filter_by(whose="agent", name=agent.id))
     tx.execute(

@@ -8,10 +8,12 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 
 from backend.access.endpoints import router as access
+from backend.agent_groups.endpoints import router as agent_groups
 from backend.agents.endpoints import router as agents
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
+from backend.domain_options.endpoints import router as domain_options
 from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
@@ -21,7 +23,9 @@ from backend.outbound.routing_endpoints import router as routing
 from backend.outbound.suppression_endpoints import router as suppressions
 from backend.outbound.warm_up_endpoints import router as warm_ups
 from backend.purging.endpoints import router as purging
+from backend.routes.endpoints import router as routes
 from backend.rules.endpoints import router as rules
+from backend.senders.endpoints import router as senders
 from backend.spending.endpoints import router as spending
 from backend.unrouted.endpoints import router as unrouted
 from backend.workspaces.endpoints import router as workspaces
@@ -37,6 +41,10 @@ ROUTERS: Sequence[APIRouter] = (
     access,
     workspaces,
     agents,
+    agent_groups,
+    domain_options,
+    senders,
+    routes,
     rules,
     documents,
     inboxes,

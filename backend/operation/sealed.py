@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from sqlalchemy import Table
 
 from backend import idempotency
+from mailagent.flow import forwarding
 from mailagent.store import provider_accounts, signing_keys
-from mailagent.store.tables import idempotency_keys
+from mailagent.store.tables import idempotency_keys, receiver_routes
 from mailagent.store.tables import provider_accounts as provider_account_rows
 from mailagent.store.tables import signing_keys as signing_key_rows
 
@@ -32,4 +33,5 @@ SEALED = (
     Sealed(signing_key_rows, "private_key", signing_keys.PURPOSE),
     Sealed(idempotency_keys, "answer", idempotency.PURPOSE),
     Sealed(provider_account_rows, "credentials", provider_accounts.PURPOSE),
+    Sealed(receiver_routes, "signing_key", forwarding.PURPOSE),
 )

@@ -27,7 +27,13 @@ from mailagent.flow import people, warm_ups
 from mailagent.flow.services import FlowSettings
 from mailagent.outbound import PERIODS, AccountState, Quota, WarmUp
 from mailagent.outgoing import Sends
-from mailagent.providers import Account, Surroundings, close_accounts, open_account
+from mailagent.providers import (
+    Account,
+    Surroundings,
+    carries_mime,
+    close_accounts,
+    open_account,
+)
 from mailagent.store import provider_accounts
 from mailagent.store.engine import Store
 from mailagent.store.provider_accounts import StoredAccount
@@ -250,6 +256,7 @@ def _state(
         enabled=not problem,
         off_reason=problem,
         sends_for=sends_for,
+        carries_mime=carries_mime(account.kind),
         fingerprint=fingerprint,
     )
     if row is None:

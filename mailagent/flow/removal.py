@@ -316,7 +316,7 @@ def _emptied(outgoing: dict[str, Any], by: By) -> dict[str, Any]:
     lists = ["attachments", "headers"]
     if by == "purge":
         lists += ["to", "cc", "bcc", "reply_to", "references"]
-    nothing: dict[str, Any] = {name: [] for name in lists} | {"html": None}
+    nothing: dict[str, Any] = {name: [] for name in lists} | {"html": None, "raw": None}
     ids = {"in_reply_to": None} if by == "purge" else {}
     return outgoing | said | nothing | ids
 

@@ -142,6 +142,11 @@ class ProviderKind(Protocol):
 class CanSend(Protocol):
     """A provider's class that makes a `Sends` from an account."""
 
+    @property
+    def carries_mime(self) -> bool:
+        """Whether it gives its service the octets of `build.render`, and so those of a raw mail."""
+        ...
+
     def open(self, account: Account, surroundings: Surroundings, /) -> Sends:
         """Raises Misconfigured. Connects to nothing."""
         ...

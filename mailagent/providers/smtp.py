@@ -47,6 +47,7 @@ class Smtp:
     """A relay that takes our mail. An instance belongs to one event loop; `close` it there."""
 
     kind: ClassVar[str] = "smtp"
+    carries_mime: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -171,6 +171,12 @@ domains = Table(
     Column("state", String(16), nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("verified_at", Moment),
+    # Whose it is in the Mailgun way of working: one agent's or one group's.
+    Column("agent_id", String(48)),
+    Column("group_id", String(48)),
+    Column("region", String(8)),
+    Column("dkim_bits", Integer),
+    Column("retention_days", Integer),
     # The first workspace that verifies a domain owns it; pending claims exclude nobody.
     _where("uq_domains_verified_name", "name", "verified_at IS NOT NULL", unique=True),
 )
@@ -215,6 +221,59 @@ addresses = Table(
     Column("until", Moment),
     UniqueConstraint("local_part", "domain"),
     Index("ix_addresses_agent_id", "agent_id"),
+)
+
+agent_groups = Table(
+    "agent_groups",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("name", String(200), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("workspace_id", "name"),
+)
+
+agent_group_members = Table(
+    "agent_group_members",
+    metadata,
+    Column("group_id", String(48), ForeignKey("agent_groups.id"), primary_key=True),
+    Column("agent_id", String(48), ForeignKey("agents.id"), primary_key=True),
+    _workspace(),
+    Column("joined_at", Moment, nullable=False),
+    Index("ix_agent_group_members_agent_id", "agent_id"),
+)
+
+sender_identities = Table(
+    "sender_identities",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id"), nullable=False),
+    # Also an address of an agent: whose mail it is, and whether it still is one, stands there.
+    Column("address", String(320), nullable=False, unique=True),
+    Column("password_hash", String(255), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Index("ix_sender_identities_domain_id", "domain_id"),
+)
+
+receiver_routes = Table(
+    "receiver_routes",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("recipient", String(320), nullable=False),
+    # Words such as `forward("https://…")`, in order.
+    Column("actions", Json, nullable=False),
+    Column("description", Text, nullable=False),
+    # Sealed: what forwarded mail is signed with.
+    Column("signing_key", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Index("ix_receiver_routes_domain_id", "domain_id"),
+    Index("ix_receiver_routes_recipient", "recipient"),
 )
 
 rules = Table(
@@ -353,6 +412,24 @@ deliveries = Table(
     _where("ix_deliveries_archived", "workspace_id, received_at", "archived_at IS NOT NULL"),
     # SMTP's own are found by the unique constraint: acceptance by SMTP writes one index less.
     _where("ix_deliveries_source_id", "source_id", "source <> 'smtp'"),
+)
+
+route_forwards = Table(
+    "route_forwards",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
+    Column("route_id", String(48), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    *_claim(),
+    # A mail that is read again is not forwarded again.
+    UniqueConstraint("delivery_id", "route_id", "url"),
+    _where("ix_route_forwards_due", "not_before", "state = 'queued'"),
 )
 
 messages = Table(
@@ -535,6 +612,17 @@ hand_overs = Table(
     Column("started_at", Moment, nullable=False),
     Column("finished_at", Moment),
     Index("ix_hand_overs_outbound_id", "outbound_id"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    # A mail that came by the submission door: who handed it in, and what (SHA-256 without Bcc).
+    Column("outbound_id", String(48), ForeignKey("outbound_mails.id"), primary_key=True),
+    _workspace(),
+    Column("login", String(320), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("at", Moment, nullable=False),
 )
 
 provider_accounts = Table(

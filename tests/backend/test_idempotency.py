@@ -33,6 +33,7 @@ WITHOUT_KEY = {
     "/email-infrastructure/providers/{name}/test",  # sends nothing
 }
 AGENT = {"handle": "helper"}
+SUB = "mail.shop.example"
 MESSAGE = {"to": ["ann@customer.example"], "subject": "News", "text": "We have moved."}
 
 
@@ -149,6 +150,8 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     text = {"text": "It is on its way."}
     warm_ups = "/email-infrastructure/warm-ups"
     warm_up = f"{warm_ups}/{{account}}/{{domain}}"
+    route = await sender_and_route(mailroom, api)
+    domain, own = f"{ws}/domains/{{domain}}", f"/workspaces/shop/domains/{SUB}"
     return [
         ("/workspaces", "/workspaces", {"slug": "third", "name": "3", "owner_email": OWNER}),
         ("/workspaces/{workspace}/retire", "/workspaces/other/retire", None),
@@ -157,6 +160,10 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/members", "/workspaces/shop/members", {"email": "b@c.example", "role": "viewer"}),
         (f"{ws}/agents", "/workspaces/shop/agents", AGENT),
         (f"{ws}/agents/{{agent}}/aliases", f"{hello}/aliases", {"address": "sales"}),
+        (f"{ws}/agent-groups", "/workspaces/shop/agent-groups", {"name": "Desk"}),
+        (f"{domain}/senders", f"{own}/senders", {"user": "orders"}),
+        (f"{domain}/routes", f"{own}/routes", {"recipient": "info", "actions": ["stop()"]}),
+        (f"{domain}/routes/{{route}}/signing-key", f"{own}/routes/{route}/signing-key", None),
         (f"{ws}/rules", "/workspaces/shop/rules", {
             "name": "all", "condition": {"subject_contains": "x"}, "action": "hold"}),
         (f"{ws}/documents", "/workspaces/shop/documents", {"name": "a.md", "text": "# A"}),
@@ -188,6 +195,20 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{warm_up}/resume", f"{warm_ups}/postmark/x.example/resume", None),
         ("/email/test", "/email/test", {"to": "a@b.example", "subject": "1", "body": "2"}),
     ]  # fmt: skip
+
+
+async def sender_and_route(mailroom: Mailroom, api: httpx.AsyncClient) -> str:
+    """A domain of the agent with the sender `info` and a route for it, whose id this is."""
+
+    def plant(tx: Transaction) -> None:
+        row = {"id": "dom_1", "name": SUB, "state": "verified", "created_at": tx.now}
+        tx.insert(t.domains, {**row, "verified_at": tx.now, "agent_id": mailroom.agent_id})
+
+    await mailroom.do(plant)
+    own = f"/workspaces/shop/domains/{SUB}"
+    await api.post(f"{own}/senders", json={"user": "info"})
+    made = await api.post(f"{own}/routes", json={"recipient": "info", "actions": ["store()"]})
+    return str(made.json()["route"]["id"])
 
 
 async def test_without_a_key_nothing_is_kept(mailroom: Mailroom, api: httpx.AsyncClient) -> None:
