@@ -258,7 +258,7 @@ async def fate(mailroom: Mailroom, failure: Failure) -> Fate:
 
 
 def _due(tx: Transaction, workspace_id: str) -> Claim:
-    """A mail to somebody new, in the hands of whoever calls: one failure may suppress its address."""
+    """A mail to somebody new, since a failure may suppress its address; in the caller's hands."""
     name = new_id("new")
     outgoing = Outgoing(
         message_id=f"<{name}@shop.{DOMAIN}>",
