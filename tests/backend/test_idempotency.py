@@ -31,6 +31,8 @@ WITHOUT_KEY = {
     "/email-infrastructure/providers/{name}/pause",  # repeated, changes nothing more
     "/email-infrastructure/providers/{name}/resume",
     "/email-infrastructure/providers/{name}/test",  # sends nothing
+    "/email-infrastructure/providers/{name}/check",  # changes nothing
+    "/email-infrastructure/providers/{name}/setup",  # looks first, and makes nothing twice
 }
 AGENT = {"handle": "helper"}
 SUB = "mail.shop.example"
