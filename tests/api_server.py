@@ -58,7 +58,8 @@ class Request:
 class ApiServer:
     """`requests` holds what was read whole, also where no answer followed."""
 
-    script: Sequence[Reply | Fault] = ()
+    script: Sequence[Reply | Fault | None] = ()
+    """None leaves the request to `reply`."""
     requests: list[Request] = field(default_factory=list)
 
     def reply(self, request: Request) -> Reply:

@@ -6,22 +6,30 @@ provider's class reads its own settings out of both, so that adding a kind chang
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+from urllib.parse import quote
 
 from mailagent.errors import Misconfigured
+from mailagent.identity import Collects, Identifies
 from mailagent.inbound import Acceptor
 from mailagent.outgoing import Sends
+from mailagent.providers.steps import SetUp
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 
 __all__ = [
     "Account",
+    "CanCollect",
+    "CanIdentify",
     "CanKeep",
     "CanReceive",
     "CanReport",
     "CanSend",
+    "CanSetUp",
     "Closes",
+    "House",
     "ProviderKind",
     "SigningKey",
     "SigningKeys",
@@ -71,6 +79,43 @@ class Surroundings:
     signing_key: SigningKeys
 
 
+@dataclass(frozen=True, slots=True)
+class House:
+    """What a provider must be told of us before it brings mail and events here."""
+
+    default_domain: str
+    url: str
+    """Where the provider reaches our webhooks: `https://mail.example.org`, no slash at the end."""
+    settings: WebhookSettings
+    hosts: Sequence[str] = ()
+    """The workspaces' domains below the default domain, for a provider that knows no wildcard."""
+
+    @property
+    def secret(self) -> str:
+        """`INBOUND_WEBHOOK_SECRET`, which may stand in a path; "" when it is not set."""
+        return self.settings.value("INBOUND_WEBHOOK_SECRET")
+
+    def webhook(self, kind: str, *rest: str, secret: bool = False) -> str:
+        """Where a provider brings mail, by its kind; with the secret in it where one is set."""
+        return self._address("webhook", kind, *rest, secret=secret)
+
+    def events(self, kind: str, *, secret: bool = False) -> str:
+        """Where a provider tells what became of mail."""
+        return self._address("webhooks/email", kind, secret=secret)
+
+    def masked(self, text: str) -> str:
+        """A text for people, without our secrets."""
+        for name in ("INBOUND_WEBHOOK_SECRET", "POSTMARK_WEBHOOK_PASSWORD"):
+            if value := self.settings.value(name):
+                text = text.replace(quote(value, safe=""), "…").replace(value, "…")
+        return text
+
+    def _address(self, first: str, *parts: str, secret: bool) -> str:
+        kind, *rest = parts
+        hidden = [quote(self.secret, safe="")] if secret and self.secret else []
+        return "/".join([self.url.rstrip("/"), first, kind, *hidden, *rest])
+
+
 class ProviderKind(Protocol):
     """A provider's class: it has a name, and offers of the following what its service can do."""
 
@@ -113,6 +158,38 @@ class CanKeep(Protocol):
         """The mail. Raises TransientFailure, also while it is not there; PermanentFailure for a
         place that the settings do not list.
         """
+        ...
+
+
+@runtime_checkable
+class CanIdentify(Protocol):
+    """A provider's class that makes an `Identifies` from an account."""
+
+    def identifier(self, account: Account, /) -> AbstractAsyncContextManager[Identifies]:
+        """Raises Misconfigured. Connects to nothing before it is asked something."""
+        ...
+
+
+@runtime_checkable
+class CanCollect(Protocol):
+    """A provider's class that makes a `Collects` from an account."""
+
+    def collector(self, account: Account, house: House, /) -> AbstractAsyncContextManager[Collects]:
+        """As `CanIdentify.identifier`."""
+        ...
+
+    @property
+    def collects_each_host(self) -> bool:
+        """Whether it knows no wildcard, so that each workspace's domain is collected by itself."""
+        ...
+
+
+@runtime_checkable
+class CanSetUp(Protocol):
+    """A provider's class that knows what its account should be, step by step."""
+
+    def setting_up(self, account: Account, house: House, /) -> AbstractAsyncContextManager[SetUp]:
+        """As `CanIdentify.identifier`; may ask the provider who we are, and raise what that does."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""How is one POST made to a provider's HTTP API, so that every failure has a meaning?
+"""How is one request made to a provider's HTTP API, so that every failure has a meaning?
 
 Before a byte was written the failure is transient; once the request may have arrived whole it is
 uncertain, because none of these APIs takes an idempotency key. No redirect is followed and nothing
@@ -83,10 +83,18 @@ class Api:
         self, path: str, content: bytes, *, content_type: str = "application/json"
     ) -> Answer:
         """Raises TransientFailure when no connection could be had, UncertainDelivery later."""
-        headers = {"Content-Type": content_type}
+        return await self.change("POST", path, content, content_type=content_type)
+
+    async def change(
+        self, method: str, path: str, content: bytes = b"", *, content_type: str = ""
+    ) -> Answer:
+        """Ask for a change by any method. Raises as `post`."""
+        headers = {"Content-Type": content_type} if content_type else {}
         try:
             async with asyncio.timeout(self._times.whole):
-                response = await self._client.post(path, content=content, headers=headers)
+                response = await self._client.request(
+                    method, path, content=content, headers=headers
+                )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise TransientFailure(f"no connection to it: {type(error).__name__}") from error
         except (httpx.HTTPError, TimeoutError) as error:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -21,6 +22,7 @@ from mailagent.errors import (
     TransientFailure,
     UncertainDelivery,
 )
+from mailagent.identity import Identifies
 from mailagent.mail import Address
 from mailagent.mime import build
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused, Sent
@@ -29,7 +31,9 @@ from mailagent.providers.addressing import in_ascii
 from mailagent.providers.ses_access import AT_ONCE, Access, ses_access
 from mailagent.providers.ses_answer import seen_as
 from mailagent.providers.ses_client import Client
+from mailagent.providers.ses_control import Aws
 from mailagent.providers.ses_events import SesReporter
+from mailagent.providers.ses_identity import SesIdentities
 from mailagent.providers.ses_objects import fetch_object
 from mailagent.providers.ses_receipts import SesReceiver
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
@@ -99,6 +103,15 @@ class Ses:
     async def fetch_stored(cls, settings: WebhookSettings, stored_at: str) -> bytes:
         """See `ses_objects.fetch_object`."""
         return await fetch_object(settings.values, stored_at)
+
+    @classmethod
+    @asynccontextmanager
+    async def identifier(cls, account: Account) -> AsyncIterator[Identifies]:
+        aws = Aws(ses_access(account.settings))
+        try:
+            yield SesIdentities(aws)
+        finally:
+            await aws.close()
 
     @classmethod
     async def describe(cls, account: Account) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ _WHOLE_SECONDS = 150.0
 class Access:
     """Everything a client of one service is made from."""
 
-    service: Literal["sesv2", "s3"]
+    service: Literal["sesv2", "ses", "sns", "s3", "sts"]
     region: str
     key_id: str = ""
     """Empty: what the machine itself may do (an instance's or a container's role)."""

@@ -1,8 +1,9 @@
 """What must a provider show before it belongs to the tuple?
 
-The sentences stand in `test_receives`, `test_reports` and `test_sends` and name no provider. What
-they need to know of one stands in `tests/contract/<kind>.py`, as `RECEIVES`, `REPORTS` and `SENDS`:
-one value for each thing that its class in `mailagent.providers.KINDS` can do.
+The sentences stand in `test_receives`, `test_reports`, `test_sends` and `test_identifies` and name
+no provider. What they need to know of one stands in `tests/contract/<kind>.py`, as `RECEIVES`,
+`REPORTS`, `SENDS` and `IDENTIFIES`: one value for each thing that its class in
+`mailagent.providers.KINDS` can do.
 """
 
 from __future__ import annotations
@@ -20,10 +21,17 @@ from enum import Enum
 from typing import Any, Literal, Protocol
 
 from backend.simulating import Mail, Post
+from mailagent.identity import Identifies
 from mailagent.mail import EventKind
 from mailagent.outgoing import Sends
 from mailagent.providers import KINDS
-from mailagent.providers.account import CanReceive, CanReport, CanSend, ProviderKind
+from mailagent.providers.account import (
+    CanIdentify,
+    CanReceive,
+    CanReport,
+    CanSend,
+    ProviderKind,
+)
 from mailagent.webhook import Fetch
 from tests.sns_signer import NOW
 
@@ -34,8 +42,11 @@ __all__ = [
     "AtWork",
     "Damaged",
     "Failure",
+    "Identifying",
+    "Knowing",
     "Named",
     "Part",
+    "Published",
     "Receiving",
     "Reporting",
     "Seen",
@@ -185,11 +196,53 @@ class Sending(Protocol):
         ...
 
 
-Part = Literal["RECEIVES", "REPORTS", "SENDS"]
+Published = Literal["all", "half", "wrong"]
+"""What DNS says of a domain: its records, one of them, or another value for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowing:
+    """An account that verifies domains, and a far side that it speaks to."""
+
+    identifies: Identifies
+    publish: Callable[[str, Published], None]
+    """Let the far side find a domain's records in this state, as its own look would."""
+    changes: Callable[[], Sequence[object]]
+    """What the far side was asked to change until now."""
+
+
+class Identifying(Protocol):
+    """An account that verifies domains for sending."""
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What must be in no error."""
+        ...
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether it says `failed` of wrong records, and not that it looks on."""
+        ...
+
+    @property
+    def mail_from(self) -> str | None:
+        """What to wish of `shop.example` as its reverse-path, where there is a choice."""
+        ...
+
+    def at_work(
+        self, failure: Failure | None = None, *, at_change: bool = False
+    ) -> AbstractAsyncContextManager[Knowing]:
+        """An account whose first request fails; with `at_change` the one after it, which makes the
+        domain known."""
+        ...
+
+
+Part = Literal["RECEIVES", "REPORTS", "SENDS", "IDENTIFIES"]
 ABLE: Mapping[Part, Callable[[ProviderKind], bool]] = {
     "RECEIVES": lambda kind: isinstance(kind, CanReceive),
     "REPORTS": lambda kind: isinstance(kind, CanReport),
     "SENDS": lambda kind: isinstance(kind, CanSend),
+    "IDENTIFIES": lambda kind: isinstance(kind, CanIdentify),
 }
 """What each part of a cases file is for."""
 

@@ -17,6 +17,7 @@ __all__ = [
     "HURRIED",
     "Keeper",
     "around",
+    "later",
     "script",
     "unsigned",
     "unused_address",
@@ -37,6 +38,14 @@ FAULTS: Mapping[Failure, Fault] = {
 def script(steps: Mapping[Failure, T], failure: Failure | None) -> list[T]:
     """What a server is told to do for a failure; nothing for one that needs no server."""
     return [steps[failure]] if failure is not None and failure in steps else []
+
+
+def later(
+    steps: Mapping[Failure, T], failure: Failure | None, *, at_change: bool
+) -> list[T | None]:
+    """As `script`; with `at_change` for the second request, since the first one looks."""
+    told: list[T | None] = [*script(steps, failure)]
+    return [None, *told] if at_change else told
 
 
 class Keeper:

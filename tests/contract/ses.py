@@ -14,7 +14,9 @@ from backend.simulating.ses import notification
 from mailagent.mail import EventKind
 from mailagent.providers.ses import Ses
 from mailagent.providers.ses_access import Access
+from mailagent.providers.ses_control import Aws
 from mailagent.providers.ses_events import WORDS
+from mailagent.providers.ses_identity import SesIdentities
 from mailagent.webhook import WebhookRequest
 from tests.api_server import Fault, Reply
 from tests.contract.cases import (
@@ -22,17 +24,20 @@ from tests.contract.cases import (
     About,
     AtWork,
     Failure,
+    Knowing,
     Named,
+    Published,
     Seen,
     changed_byte,
     damaged,
     seen,
 )
-from tests.contract.far_side import script, unused_address
+from tests.contract.far_side import later, script, unused_address
+from tests.ses_identities import SesControlServer
 from tests.ses_server import SesServer
 from tests.sns_signer import TOPIC, Sns
 
-__all__ = ["RECEIVES", "REPORTS", "SENDS"]
+__all__ = ["IDENTIFIES", "RECEIVES", "REPORTS", "SENDS"]
 
 _DATA = Path(__file__).parent.parent / "data" / "ses"
 _SNS = Sns()
@@ -207,6 +212,37 @@ class _Sends:
                 await account.close()
 
 
+class _Identifies:
+    secrets = ("wJalrXUtnFEMI-K7MDENG-secret",)
+    gives_up = True
+    mail_from = "bounce.shop.example"
+
+    @asynccontextmanager
+    async def at_work(
+        self, failure: Failure | None = None, *, at_change: bool = False
+    ) -> AsyncIterator[Knowing]:
+        async with SesControlServer(later(_SCRIPTS, failure, at_change=at_change)) as server:
+            url = unused_address() if failure is Failure.UNREACHABLE else server.url
+            aws = Aws(
+                Access(
+                    *("sesv2", "eu-west-1", "AKIAEXAMPLE", self.secrets[0], url),
+                    connect_seconds=0.3,
+                    read_seconds=0.3,
+                ),
+                now=lambda: NOW,
+            )
+
+            def publish(domain: str, what: Published) -> None:
+                dkim = {"all": "SUCCESS", "half": "PENDING", "wrong": "FAILED"}[what]
+                server.publish(domain, dkim=dkim, mail_from="SUCCESS" if what != "wrong" else "")
+
+            try:
+                yield Knowing(SesIdentities(aws), publish, lambda: server.changes)
+            finally:
+                await aws.close()
+
+
 RECEIVES = _Receives("/webhook/ses")
 REPORTS = _Reports("/webhooks/email/ses")
 SENDS = _Sends()
+IDENTIFIES = _Identifies()
