@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import bindparam, exists, or_, select
@@ -20,7 +20,7 @@ from mailagent import outbound
 from mailagent.errors import (
     LostClaim,
 )
-from mailagent.flow import outbox, quotas, suppression
+from mailagent.flow import outbox, quotas, sender_domains, suppression
 from mailagent.flow.hand_over import (
     RECIPIENT,
     Due,
@@ -40,7 +40,6 @@ from mailagent.outgoing import Outgoing, Recipient
 from mailagent.store.tables import (
     addresses,
     agents,
-    domains,
     suppressions,
     workspaces,
 )
@@ -48,6 +47,8 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, holds
 
 __all__ = ["give_up", "send"]
+
+_ASK_OF_DOMAIN_AGAIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,14 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
         _expire(tx, services, row, queued)
         queued = []
     own = _own(tx, row, outgoing)
-    if queued and not _may_send_as(own, services, outgoing.from_.address):
+    if queued and not _may_send_as(own, services, row):
         for one in queued:
             set_state(tx, one.id, RecipientState.REFUSED, "From is no address of this workspace")
         note(tx, "send", "refused", f"{outgoing.from_.address} is no address of this workspace",
              outbound_id=claim.id)  # fmt: skip
+        queued = []
+    if queued and own.sending not in (None, "may"):
+        _wait_for_domain(tx, row, queued, outgoing.from_.domain, own.sending)
         queued = []
     suppressed = _suppressed(tx, [one.address for one in queued])
     due: list[Recipient] = []
@@ -230,6 +234,18 @@ def _wait(
     note(tx, "send", f"{recipient.address}: waits", reason, outbound_id=claim.id)
 
 
+def _wait_for_domain(
+    tx: Transaction, row: AnyRow, queued: Sequence[AnyRow], domain: str, sending: str
+) -> None:
+    """Put recipients off until the domain of From may send; whoever verifies it makes them due."""
+    reason = sender_domains.why_it_waits(domain, sending)
+    for one in queued:
+        again = min(tx.now + _ASK_OF_DOMAIN_AGAIN, row.expires_at)
+        tx.execute(RECIPIENT, {"recipient": one.id, "not_before": again, "reason": reason})
+    if any(one.reason != reason for one in queued):
+        note(tx, "send", "waits", reason, outbound_id=row.id)
+
+
 def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[AnyRow]) -> None:
     for one in queued:
         set_state(tx, one.id, RecipientState.EXPIRED, f"not taken by anybody in time: {one.reason}")
@@ -252,13 +268,7 @@ _OWN = select(
         addresses.c.domain == bindparam("domain"),
     )
     .label("address"),
-    exists()
-    .where(
-        domains.c.workspace_id == workspaces.c.id,
-        domains.c.name == bindparam("domain"),
-        domains.c.verified_at.is_not(None),
-    )
-    .label("domain"),
+    sender_domains.sending(workspaces.c.id, bindparam("domain")).label("sending"),
 ).where(workspaces.c.id == bindparam("workspace"))
 
 
@@ -271,12 +281,15 @@ def _own(tx: Transaction, row: AnyRow, outgoing: Outgoing) -> AnyRow:
     return own
 
 
-def _may_send_as(own: AnyRow, services: Services, address: str) -> bool:
+def _may_send_as(own: AnyRow, services: Services, row: AnyRow) -> bool:
     """Tenants are kept apart here: From must be this workspace's own, at the moment of sending."""
-    local, _, domain = address.lower().rpartition("@")
-    if domain == f"{own.slug}.{services.settings.default_domain}":
+    local, _, domain = row.from_address.lower().rpartition("@")
+    default = services.settings.default_domain
+    if domain == default:
+        return local == "postmaster" and str(row.purpose) == "notice"
+    if domain == f"{own.slug}.{default}":
         return local == "postmaster" or bool(own.address)
-    return bool(own.address and own.domain)
+    return bool(own.address) and own.sending is not None
 
 
 def _only(own: AnyRow, outgoing: Outgoing) -> Sequence[str] | None:
