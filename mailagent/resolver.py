@@ -29,7 +29,7 @@ import dns.resolver
 from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown, ascii_name
 from mailagent.errors import Misconfigured
 
-__all__ = ["Resolver"]
+__all__ = ["Resolver", "text_of"]
 
 _SETTING = "MAILAGENT_RESOLVER"
 # A day-old record is a surprise to whoever changed it an hour ago; a short negative answer lets
@@ -115,7 +115,7 @@ class Resolver:
             return Unknown(f"DNS failed: {type(failed).__name__}"), _UNKNOWN_SECONDS
         if not got.rrset:
             return Absent(nxdomain=False), min(_ttl(got.response), _LONGEST_ABSENT_SECONDS)
-        records = tuple(_text(rdata) for rdata in got.rrset)
+        records = tuple(text_of(rdata) for rdata in got.rrset)
         return Found(records), min(_ttl(got.response), _LONGEST_FOUND_SECONDS)
 
 
@@ -177,7 +177,8 @@ def _rcode(failed: dns.resolver.NoNameservers) -> str:
     return ", ".join(sorted(said))[:200] or "no resolver answered"
 
 
-def _text(rdata: dns.rdata.Rdata) -> str:
+def text_of(rdata: dns.rdata.Rdata) -> str:
+    """A record as `Found` has it."""
     match rdata:
         case dns.rdtypes.txtbase.TXTBase(strings=strings):
             octets = b"".join(strings)

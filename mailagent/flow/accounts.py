@@ -31,7 +31,13 @@ from mailagent.providers import Account, Surroundings, close_accounts, open_acco
 from mailagent.store import provider_accounts
 from mailagent.store.engine import Store
 from mailagent.store.provider_accounts import StoredAccount
-from mailagent.store.tables import account_standings, versions, workspaces
+from mailagent.store.tables import (
+    account_standings,
+    domain_identities,
+    domains,
+    versions,
+    workspaces,
+)
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets
 
@@ -78,11 +84,13 @@ def describe(
     first: Sequence[str],
     default_domain: str,
     now: datetime,
+    identified: Mapping[str, frozenset[str]] | None = None,
 ) -> tuple[Described, ...]:
     """Every account that is set up, in the order of preference.
 
     `first` names accounts, or kinds, that go before all others. An account of the database stands
-    in for one of the environment that has its name.
+    in for one of the environment that has its name. `identified` are the workspaces' own domains
+    that an account's provider has verified.
     """
     given: dict[str, tuple[Account, int, bool, str]] = {
         one.name: (one, 10 * number, True, "") for number, one in enumerate(environment, 1)
@@ -101,6 +109,9 @@ def describe(
         if row is not None and row.priority is not None:
             priority = row.priority
         state = _state(account, row, problem, fingerprint(secrets, account), default_domain)
+        if state.sends_for is not None and identified:
+            own = identified.get(account.name, frozenset())
+            state = replace(state, sends_for=state.sends_for | own)
         status, reason = _status(row, state, now)
         found.append(Described(account, from_environment, state, status, reason, priority))
 
@@ -162,8 +173,8 @@ class Accounts(Mapping[str, Sends]):
         async with self._refreshing:
             found = await self._store.read_unscoped(_load, self._version)
             if found is not None:
-                self._version, stored, standings_ = found
-                self._states = self._follow(stored, standings_)
+                self._version, stored, standings_, own = found
+                self._states = self._follow(stored, standings_, own)
 
     async def keep_fresh(self, wake: asyncio.Event, stop: asyncio.Event) -> None:
         """Follow changes until `stop`: at once when woken, else within a second."""
@@ -183,7 +194,10 @@ class Accounts(Mapping[str, Sends]):
         await close_accounts([*self._open.values(), *self._retired])
 
     def _follow(
-        self, stored: Sequence[StoredAccount], rows: Mapping[str, AnyRow]
+        self,
+        stored: Sequence[StoredAccount],
+        rows: Mapping[str, AnyRow],
+        identified: Mapping[str, frozenset[str]],
     ) -> tuple[AccountState, ...]:
         described = describe(
             stored,
@@ -193,6 +207,7 @@ class Accounts(Mapping[str, Sends]):
             first=self._first,
             default_domain=self._default_domain,
             now=self._store.now(),
+            identified=identified,
         )
         states = []
         for one in described:
@@ -284,11 +299,25 @@ def _status(row: AnyRow | None, state: AccountState, now: datetime) -> tuple[str
 
 def _load(
     tx: Transaction, known: int
-) -> tuple[int, tuple[StoredAccount, ...], Mapping[str, AnyRow]] | None:
+) -> (
+    tuple[int, tuple[StoredAccount, ...], Mapping[str, AnyRow], Mapping[str, frozenset[str]]] | None
+):
     version = tx.value(select(versions.c.value).where(versions.c.name == "accounts"))
     if version == known:
         return None
-    return version, provider_accounts.stored(tx), standings(tx)
+    return version, provider_accounts.stored(tx), standings(tx), _identified(tx)
+
+
+def _identified(tx: Transaction) -> Mapping[str, frozenset[str]]:
+    """The workspaces' domains for which each account may send."""
+    found: dict[str, set[str]] = {}
+    for row in tx.rows(
+        select(domain_identities.c.account, domain_identities.c.name)
+        .join(domains, domains.c.id == domain_identities.c.domain_id)
+        .where(domain_identities.c.side == "sending", domains.c.sending_verified_at.is_not(None))
+    ):
+        found.setdefault(row.account, set()).add(row.name)
+    return {account: frozenset(names) for account, names in found.items()}
 
 
 # --- what is learned of an account ------------------------------------------------------------

@@ -63,7 +63,7 @@ def receives(workspace_id: ColumnElement[Any], name: ColumnElement[Any]) -> Colu
 
 def why_it_waits(domain: str, sending: str) -> str:
     """For the recipient's reason and the ledger: what is waited for."""
-    match cast(Sending, sending):
+    match cast("Sending", sending):
         case "waits":
             return f"{domain} is not in order: its mail waits until the domain is verified again"
         case _:
@@ -87,7 +87,5 @@ def release(tx: Transaction, domain: str) -> None:
         )
         .values(not_before=tx.now)
     )
-    tx.execute(
-        update(outbound_mails).where(outbound_mails.c.id.in_(due)).values(not_before=tx.now)
-    )
+    tx.execute(update(outbound_mails).where(outbound_mails.c.id.in_(due)).values(not_before=tx.now))
     tx.wake("send")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from mailagent.store.tables import signing_keys
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
-__all__ = ["PURPOSE", "StoredKey", "add", "newest"]
+__all__ = ["PURPOSE", "PublishedKey", "StoredKey", "add", "newest", "published", "remove"]
 
 PURPOSE = "dkim key"
 """What the private halves are encrypted for."""
@@ -26,14 +28,33 @@ class StoredKey:
     public_record: str
 
 
-def add(tx: Transaction, secrets: Secrets, key: StoredKey) -> bool:
-    """Keep a key unless this selector of this domain has one; whether it was kept."""
+@dataclass(frozen=True, slots=True)
+class PublishedKey:
+    """The public half of a key, and what it is for now."""
+
+    selector: str
+    public_record: str
+    status: Literal["signing", "published", "retired"]
+
+
+def add(
+    tx: Transaction,
+    secrets: Secrets,
+    key: StoredKey,
+    *,
+    status: Literal["signing", "published"] = "signing",
+) -> bool:
+    """Keep a key unless this selector of this domain has one; whether it was kept.
+
+    `published`: it stands in DNS beside the one that signs.
+    """
     row = {
         "domain": key.domain,
         "selector": key.selector,
         "private_key": secrets.seal(key.private_pem, PURPOSE),
         "public_record": key.public_record,
         "created_at": tx.now,
+        "status": status,
     }
     return tx.insert_new(signing_keys, row, unique=["domain", "selector"])
 
@@ -42,7 +63,7 @@ def newest(tx: Transaction, secrets: Secrets, domain: str) -> StoredKey | None:
     """The key that signs for a domain now. Raises Unauthentic under a foreign secret key."""
     row = tx.row(
         select(signing_keys)
-        .where(signing_keys.c.domain == domain)
+        .where(signing_keys.c.domain == domain, signing_keys.c.status == "signing")
         .order_by(signing_keys.c.created_at.desc())
         .limit(1)
     )
@@ -50,3 +71,18 @@ def newest(tx: Transaction, secrets: Secrets, domain: str) -> StoredKey | None:
         return None
     private = secrets.unseal(row.private_key, PURPOSE)
     return StoredKey(domain, row.selector, private, row.public_record)
+
+
+def published(tx: Transaction, domain: str) -> Sequence[PublishedKey]:
+    """Every key of a domain that stands in DNS, or should, by its selector."""
+    rows = tx.rows(
+        select(signing_keys.c.selector, signing_keys.c.public_record, signing_keys.c.status)
+        .where(signing_keys.c.domain == domain)
+        .order_by(signing_keys.c.selector)
+    )
+    return [PublishedKey(row.selector, row.public_record, row.status) for row in rows]
+
+
+def remove(tx: Transaction, domain: str) -> None:
+    """Forget every key of a domain."""
+    tx.execute(delete(signing_keys).where(signing_keys.c.domain == domain))

@@ -1,0 +1,75 @@
+"""What does the domain service work with? Made of settings, handed to workers, API and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from backend.domains.carriers import Installed
+from backend.domains.zone_servers import Address, ZoneServers
+from backend.installation import webhook_settings
+from backend.outbound.accounts_environment import FromEnvironment, of_environment
+from mailagent.flow import accounts as standing_of
+from mailagent.flow.accounts import describe
+from mailagent.flow.services import FlowSettings
+from mailagent.providers.account import House
+from mailagent.resolver import Resolver
+from mailagent.settings import Settings
+from mailagent.store import provider_accounts
+from mailagent.store.engine import Store
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import Secrets
+
+__all__ = ["Desk"]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The installation, as the domain service sees it. Belongs to one event loop."""
+
+    store: Store
+    secrets: Secrets
+    settings: Settings
+    flow: FlowSettings
+    addresses_of: Callable[[str], Awaitable[Sequence[Address]]] | None = None
+    """Where a name server is asked; None: at the addresses DNS has for it, port 53."""
+    environment: FromEnvironment = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = of_environment(webhook_settings(self.settings).values)
+        object.__setattr__(self, "environment", given)
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Remembers nothing: who has just mended a record must not be shown an old answer."""
+        return Resolver(self.settings.mailagent_resolver or None, remembered=0)
+
+    @cached_property
+    def zone_servers(self) -> ZoneServers:
+        """The servers that are asked beside it."""
+        return ZoneServers(self.resolver, self.addresses_of)
+
+    def installed(self, tx: Transaction) -> Installed:
+        """The accounts and names of this moment."""
+        found = describe(
+            provider_accounts.stored(tx),
+            standing_of.standings(tx),
+            self.secrets,
+            environment=self.environment.accounts,
+            first=self.environment.first,
+            default_domain=self.flow.default_domain,
+            now=tx.now,
+        )
+        return Installed(
+            default_domain=self.flow.default_domain,
+            hostname=self.settings.mailagent_hostname,
+            public_ips=tuple(self.settings.mailagent_public_ips.replace(",", " ").split()),
+            accounts=tuple(one.account for one in found),
+        )
+
+    @property
+    def house(self) -> House:
+        """What a provider must be told of us before it brings mail here."""
+        url = self.settings.webhook_public_url or self.settings.public_url
+        return House(self.flow.default_domain, url.rstrip("/"), webhook_settings(self.settings))
