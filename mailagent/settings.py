@@ -64,6 +64,7 @@ class Settings(BaseModel):
     mailgun_tags: str = ""
     mailgun_base_url: str = ""
     postmark_server_token: SecretStr | None = None
+    postmark_account_token: SecretStr | None = None
     postmark_webhook_user: str = ""
     postmark_webhook_password: SecretStr | None = None
     mailagent_open_webhooks: str = ""

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from backend.agents import service as agents
+from backend.cli import provisioning
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import keyed
 from backend.installation import make_signing_key, webhook_settings
@@ -29,6 +30,8 @@ from mailagent.tokens import Secrets
 __all__ = ["commands"]
 
 commands = typer.Typer(help="The accounts at providers that carry mail.")
+commands.command()(provisioning.setup)
+commands.command()(provisioning.check)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `list` shows it.")]
 Setting = Annotated[list[str] | None, typer.Option("--setting", help="NAME=VALUE; nothing secret.")]

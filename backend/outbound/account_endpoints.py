@@ -12,16 +12,19 @@ from backend.access.dependencies import Access, authenticated, services_of, sett
 from backend.access.principal import Principal
 from backend.idempotency import Answer, Once
 from backend.installation import make_signing_key, webhook_settings
-from backend.outbound import accounts, accounts_probe
+from backend.outbound import accounts, accounts_probe, provisioning
 from backend.outbound.account_schemas import (
     AccountChange,
     AccountIn,
     AccountOut,
     PauseIn,
     ProbeOut,
+    SetUpIn,
+    SetUpOut,
 )
 from backend.outbound.accounts import Limits, Overview
 from backend.outbound.accounts_environment import FromEnvironment, of_environment
+from mailagent.errors import Malformed
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
@@ -117,10 +120,46 @@ async def probe_provider(name: str, operator: _Operator = _MANAGER) -> accounts_
     return await accounts_probe.probe(account)
 
 
+@router.post("/{name}/setup", response_model=SetUpOut)
+async def set_up_provider(
+    name: str, body: SetUpIn, request: Request, operator: _Operator = _MANAGER
+) -> provisioning.Report:
+    """Make at the provider what should stand there; to ask twice makes nothing twice."""
+    return await _carry_out(name, request, operator, "plan" if body.plan else "make")
+
+
+@router.post("/{name}/check", response_model=SetUpOut)
+async def check_provider(
+    name: str, request: Request, operator: _Operator = _MANAGER
+) -> provisioning.Report:
+    """Compare what stands at the provider with what should; changes nothing."""
+    return await _carry_out(name, request, operator, "check")
+
+
 @router.delete("/{name}", status_code=204)
 async def remove_provider(name: str, operator: _Operator = _MANAGER) -> None:
     """Forget an account and its credentials."""
     await operator.access.services.store.write_unscoped(accounts.remove, name)
+
+
+async def _carry_out(
+    name: str, request: Request, operator: _Operator, mode: provisioning.Mode
+) -> provisioning.Report:
+    services, settings = operator.access.services, settings_of(request)
+    account = await services.store.read_unscoped(
+        accounts.opened, name, services.secrets, operator.environment
+    )
+    here = await services.store.read_unscoped(
+        provisioning.house,
+        settings.default_email_domain,
+        settings.webhook_public_url or settings.public_url,
+        webhook_settings(settings),
+        reached=mode != "check",
+    )
+    report = await provisioning.carry_out(account, here, mode)
+    if report is None:
+        raise Malformed("name", f"{account.kind} has nothing to set up at a provider")
+    return report
 
 
 def _find(tx: Transaction, operator: _Operator, name: str) -> Overview:

@@ -6,7 +6,15 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["AccountChange", "AccountIn", "AccountOut", "PauseIn", "ProbeOut"]
+__all__ = [
+    "AccountChange",
+    "AccountIn",
+    "AccountOut",
+    "PauseIn",
+    "ProbeOut",
+    "SetUpIn",
+    "SetUpOut",
+]
 
 
 class HealthOut(BaseModel):
@@ -75,3 +83,54 @@ class ProbeOut(BaseModel):
     good: bool | None
     summary: str
     facts: dict[str, str]
+
+
+class SetUpIn(BaseModel):
+    """`plan` says what would be done, and does nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    plan: bool = False
+
+
+class StepOut(BaseModel):
+    """One step of a set-up; `mend` is what a person must do, `calls` what the provider is asked."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    wants: str
+    outcome: str = Field(
+        description="stands, wanted, waits for a person, made, failed, taken back, "
+        "made, and could not be taken back, or not tried"
+    )
+    says: str
+    mend: str
+    notes: list[str]
+    calls: list[str]
+
+
+class RecordOut(BaseModel):
+    """A DNS record to publish, so that mail comes here."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    type: str
+    name: str
+    value: str
+    priority: int | None
+
+
+class SetUpOut(BaseModel):
+    """What stands at the provider; `settings` are to be set here for it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    account: str
+    kind: str
+    mode: str = Field(description="plan, make or check")
+    well: bool
+    failed: bool
+    steps: list[StepOut]
+    settings: dict[str, str]
+    publish: list[RecordOut]

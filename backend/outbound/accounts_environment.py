@@ -32,6 +32,7 @@ SETTINGS: Mapping[str, Sequence[str]] = {
     ),
     "postmark": (
         "POSTMARK_SERVER_TOKEN",
+        "POSTMARK_ACCOUNT_TOKEN",
         "POSTMARK_MESSAGE_STREAM",
         "POSTMARK_TAG",
         "POSTMARK_BASE_URL",
@@ -44,6 +45,7 @@ SECRETS = frozenset(
         "SENDGRID_API_KEY",
         "MAILGUN_API_KEY",
         "POSTMARK_SERVER_TOKEN",
+        "POSTMARK_ACCOUNT_TOKEN",
         "SMTP_RELAY_URL",
     }
 )

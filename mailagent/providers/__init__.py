@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 from mailagent.errors import Misconfigured, PermanentFailure
+from mailagent.identity import Collects, Identifies
 from mailagent.outgoing import Sends
 from mailagent.providers.account import (
     Account,
+    CanCollect,
+    CanIdentify,
     CanKeep,
     CanReceive,
     CanReport,
     CanSend,
+    CanSetUp,
     Closes,
+    House,
     ProviderKind,
     SigningKey,
     SigningKeys,
@@ -26,19 +32,24 @@ from mailagent.providers.postmark import Postmark
 from mailagent.providers.sendgrid import SendGrid
 from mailagent.providers.ses import Ses
 from mailagent.providers.smtp import Smtp
+from mailagent.providers.steps import SetUp
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 
 __all__ = [
     "KINDS",
     "Account",
+    "House",
     "SigningKey",
     "SigningKeys",
     "Surroundings",
     "close_accounts",
+    "collector",
     "fetch_stored",
+    "identifier",
     "open_account",
     "receivers",
     "reporters",
+    "setting_up",
 ]
 
 KINDS: tuple[ProviderKind, ...] = (
@@ -60,6 +71,37 @@ def open_account(account: Account, surroundings: Surroundings) -> Sends:
         return able[account.kind].open(account, surroundings)
     known = ", ".join(able)
     raise Misconfigured("kind", f"{account.kind!r} is no provider: choose one of {known}")
+
+
+def identifier(account: Account) -> AbstractAsyncContextManager[Identifies] | None:
+    """Opens what verifies sender domains; None where the provider verifies none.
+
+    Raises Misconfigured; connects to nothing before it is asked something.
+    """
+    kind = _kind(account)
+    return kind.identifier(account) if isinstance(kind, CanIdentify) else None
+
+
+def collector(account: Account, house: House) -> AbstractAsyncContextManager[Collects] | None:
+    """Opens what must be told for which domains mail comes in; None where nothing must.
+
+    Raises as `identifier`.
+    """
+    kind = _kind(account)
+    return kind.collector(account, house) if isinstance(kind, CanCollect) else None
+
+
+def setting_up(account: Account, house: House) -> AbstractAsyncContextManager[SetUp] | None:
+    """Opens the steps of an account's set-up; None where there is nothing to set up.
+
+    Raises as `identifier`, and what the provider's answers mean.
+    """
+    kind = _kind(account)
+    return kind.setting_up(account, house) if isinstance(kind, CanSetUp) else None
+
+
+def _kind(account: Account) -> ProviderKind | None:
+    return next((kind for kind in KINDS if kind.kind == account.kind), None)
 
 
 def receivers(settings: WebhookSettings, fetch: Fetch) -> Mapping[str, Receives]:

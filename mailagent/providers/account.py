@@ -189,7 +189,7 @@ class CanSetUp(Protocol):
     """A provider's class that knows what its account should be, step by step."""
 
     def setting_up(self, account: Account, house: House, /) -> AbstractAsyncContextManager[SetUp]:
-        """As `CanIdentify.identifier`; may ask the provider who we are, and raise what that does."""
+        """As `CanIdentify.identifier`; may ask who we are there, and raises what that does."""
         ...
 
 

@@ -1,7 +1,7 @@
 """How is a provider's control API asked: domains, routes, webhooks?
 
-Unlike sending, every one of these calls may be made again. What is not there is a value; every other
-answer that is no success is a failure of the tree in `mailagent.errors`.
+Unlike sending, every one of these calls may be made again. What is not there is a value; every
+other answer that is no success is a failure of the tree in `mailagent.errors`.
 """
 
 from __future__ import annotations
@@ -71,11 +71,13 @@ class Control:
             content, kind = json.dumps(body).encode(), "application/json"
         else:
             content, kind = b"", ""
-        return self.said(await self._api.change(method, path, content, content_type=kind), absent)
-
-    def said(self, answer: Answer, absent: Collection[int] = ()) -> Any:
-        """What an answer to a change says. Raises as `change`."""
+        answer = await self._api.change(method, path, content, content_type=kind)
         return None if answer.status in absent else self._read(answer, UncertainDelivery)
+
+    async def post_form(self, path: str, body: bytes, *, content_type: str) -> Any:
+        """What the answer to a form says that has a file in it. Raises as `change`."""
+        answer = await self._api.post(path, body, content_type=content_type)
+        return self._read(answer, UncertainDelivery)
 
     async def close(self) -> None:
         """Let go of the connections."""

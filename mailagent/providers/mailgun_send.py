@@ -6,7 +6,6 @@ is said beside it. Mailgun signs it. Source: Mailgun "Sending messages", "Events
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,12 +19,12 @@ from mailagent.mime.outgoing_rules import check_address
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused
 from mailagent.providers.account import Account
 from mailagent.providers.addressing import in_ascii
-from mailagent.providers.api import TIMES, Api, Times, base_url
+from mailagent.providers.api import TIMES, Times
+from mailagent.providers.mailgun_access import HOSTS, access, open_api
 from mailagent.providers.mailgun_answer import sent
 
 __all__ = ["MailgunSender"]
 
-_HOSTS = {"us": "https://api.mailgun.net", "eu": "https://api.eu.mailgun.net"}
 _MOST_BYTES: Final = 25 * 1024 * 1024
 _MOST_RECIPIENTS: Final = 1_000
 _MOST_TAGS = 3
@@ -51,13 +50,7 @@ class MailgunSender:
     ) -> None:
         self._name = name
         self._region, self._domain, self._tags = region, domain.lower(), tuple(tags)
-        credentials = base64.b64encode(f"api:{key}".encode()).decode()
-        self._api = Api(
-            base or _HOSTS[region],
-            secret=key,
-            headers={"Authorization": f"Basic {credentials}"},
-            times=times,
-        )
+        self._api = open_api(key, base or HOSTS[region], times)
         self._now = now
 
     @classmethod
@@ -67,17 +60,15 @@ class MailgunSender:
         Raises Misconfigured.
         """
         settings = account.settings
-        region = settings.get("MAILGUN_REGION", "").strip().lower() or "us"
-        if region not in _HOSTS:
-            raise Misconfigured("MAILGUN_REGION", f"{region[:20]!a} is neither us nor eu")
+        key, region, base = access(account)
         tags = [tag.strip() for tag in settings.get("MAILGUN_TAGS", "").split(",") if tag.strip()]
         if len(tags) > _MOST_TAGS or not all(tag.isascii() and len(tag) <= 128 for tag in tags):
             raise Misconfigured("MAILGUN_TAGS", f"are at most {_MOST_TAGS}, of 128 ASCII letters")
         return cls(
             account.name,
-            account.required("MAILGUN_API_KEY"),
+            key,
             region=region,
-            base=base_url("MAILGUN_BASE_URL", settings.get("MAILGUN_BASE_URL", ""), _HOSTS[region]),
+            base=base,
             domain=settings.get("MAILGUN_DOMAIN", "").strip(),
             tags=tags,
         )

@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -26,7 +26,8 @@ from mailagent.identity import Identifies
 from mailagent.mail import Address
 from mailagent.mime import build
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused, Sent
-from mailagent.providers.account import Account, Surroundings
+from mailagent.providers import ses_setup
+from mailagent.providers.account import Account, House, Surroundings
 from mailagent.providers.addressing import in_ascii
 from mailagent.providers.ses_access import AT_ONCE, Access, ses_access
 from mailagent.providers.ses_answer import seen_as
@@ -36,6 +37,7 @@ from mailagent.providers.ses_events import SesReporter
 from mailagent.providers.ses_identity import SesIdentities
 from mailagent.providers.ses_objects import fetch_object
 from mailagent.providers.ses_receipts import SesReceiver
+from mailagent.providers.steps import SetUp
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 
 __all__ = ["Ses"]
@@ -112,6 +114,10 @@ class Ses:
             yield SesIdentities(aws)
         finally:
             await aws.close()
+
+    @classmethod
+    def setting_up(cls, account: Account, house: House) -> AbstractAsyncContextManager[SetUp]:
+        return ses_setup.setting_up(account, house)
 
     @classmethod
     async def describe(cls, account: Account) -> Mapping[str, str]:

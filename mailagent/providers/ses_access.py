@@ -37,8 +37,11 @@ class Access:
     whole_seconds: float = _WHOLE_SECONDS
     """For all of a request: who sends an octet now and then is never late for one read."""
 
+    attempts: int = 1
+    """More than one for control calls alone: SES takes one such call a second."""
+
     def client(self) -> Any:
-        """A boto3 client that asks once: nothing here may be repeated behind our back.
+        """A boto3 client that asks once, where nobody says otherwise: no mail may be repeated.
 
         Takes some tenths of a second and reads files: call it in a thread. Safe in many threads.
         """
@@ -55,7 +58,7 @@ class Access:
             connect_timeout=self.connect_seconds,
             read_timeout=self.read_seconds,
             max_pool_connections=AT_ONCE,
-            retries={"mode": "standard", "total_max_attempts": 1},
+            retries={"mode": "standard", "total_max_attempts": self.attempts},
             tcp_keepalive=True,
         )
         return session.client(self.service, endpoint_url=self.base_url, config=config)

@@ -172,8 +172,7 @@ async def set_up(steps: Sequence[Step]) -> tuple[Result, ...]:
         except Delivery as error:
             said = f"{laid.says}; then: {error.reason}" if laid else error.reason
             results.append(_result(step, Outcome.FAILED, said, calls=step.calls if laid else ()))
-            if laid is not None and isinstance(error, UncertainDelivery):
-                # It may have been done, and nobody has seen it: to take it back does no harm.
+            if laid is not None and await _changed(step, laid):
                 made.append((len(results) - 1, step, laid))
             await _take_back(made, results)
             results += [_result(left, Outcome.UNTRIED, "") for left in steps[len(results) :]]
@@ -195,6 +194,15 @@ async def _make(step: Step, laid: Laid) -> None:
             raise error from None
         if again.found is not Found.STANDS:
             raise
+
+
+async def _changed(step: Step, laid: Laid) -> bool:
+    """Whether a step that failed may have done a part of it, or all."""
+    try:
+        again = await step.look()
+    except Delivery:
+        return True
+    return (again.found, again.says) != (laid.found, laid.says)
 
 
 async def _take_back(made: list[tuple[int, Step, Laid]], results: list[Result]) -> None:

@@ -12,7 +12,10 @@ from backend.simulating import Mail, Post
 from backend.simulating.mailgun import fields, signed
 from backend.simulating.post import multipart
 from mailagent.mail import EventKind
+from mailagent.providers.control import Control
 from mailagent.providers.fetch import https_get
+from mailagent.providers.mailgun_access import open_api
+from mailagent.providers.mailgun_domains import MailgunDomains
 from mailagent.providers.mailgun_events import WORDS
 from mailagent.providers.mailgun_send import MailgunSender
 from tests.api_server import Fault, Reply
@@ -21,15 +24,18 @@ from tests.contract.cases import (
     About,
     AtWork,
     Failure,
+    Knowing,
     Named,
+    Published,
     changed_byte,
     damaged,
     seen,
 )
-from tests.contract.far_side import FAULTS, HURRIED, script, unused_address
+from tests.contract.far_side import FAULTS, HURRIED, later, script, unused_address
+from tests.mailgun_control import MailgunControlServer
 from tests.mailgun_server import KEY, MailgunServer
 
-__all__ = ["RECEIVES", "REPORTS", "SENDS"]
+__all__ = ["IDENTIFIES", "RECEIVES", "REPORTS", "SENDS"]
 
 _DATA = Path(__file__).parent.parent / "data" / "mailgun"
 _SIGNING_KEY = "whsk-of-the-contract-0001"
@@ -157,6 +163,30 @@ class _Sends:
                 await account.close()
 
 
+class _Identifies:
+    secrets = (KEY,)
+    gives_up = False
+    mail_from = None
+
+    @asynccontextmanager
+    async def at_work(
+        self, failure: Failure | None = None, *, at_change: bool = False
+    ) -> AsyncIterator[Knowing]:
+        told = later(_SCRIPTS, failure, at_change=at_change)
+        async with MailgunControlServer(told) as server:
+            base = unused_address() if failure is Failure.UNREACHABLE else server.url
+            control = Control("Mailgun", open_api(KEY, base, HURRIED), mends={}, now=lambda: NOW)
+
+            def publish(domain: str, what: Published) -> None:
+                server.dns[domain] = what
+
+            try:
+                yield Knowing(MailgunDomains(control), publish, lambda: server.changes)
+            finally:
+                await control.close()
+
+
 RECEIVES = _Receives()
 REPORTS = _Reports()
 SENDS = _Sends()
+IDENTIFIES = _Identifies()

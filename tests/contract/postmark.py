@@ -14,14 +14,29 @@ from typing import Any, ClassVar, Literal
 from backend.simulating import Mail, Post
 from backend.simulating.postmark import authorization, document, encoded
 from mailagent.mail import EventKind
+from mailagent.providers.api import Api
+from mailagent.providers.control import Control
 from mailagent.providers.fetch import https_get
+from mailagent.providers.postmark_domains import PostmarkDomains
 from mailagent.providers.postmark_send import PostmarkSender
 from tests.api_server import Fault, Reply
-from tests.contract.cases import NOW, About, AtWork, Failure, Named, Seen, changed_byte, damaged
-from tests.contract.far_side import FAULTS, HURRIED, script, unused_address
+from tests.contract.cases import (
+    NOW,
+    About,
+    AtWork,
+    Failure,
+    Knowing,
+    Named,
+    Published,
+    Seen,
+    changed_byte,
+    damaged,
+)
+from tests.contract.far_side import FAULTS, HURRIED, later, script, unused_address
+from tests.postmark_control import ACCOUNT_TOKEN, PostmarkControlServer
 from tests.postmark_server import TOKEN, PostmarkServer, error
 
-__all__ = ["RECEIVES", "REPORTS", "SENDS"]
+__all__ = ["IDENTIFIES", "RECEIVES", "REPORTS", "SENDS"]
 
 _DATA = Path(__file__).parent.parent / "data" / "postmark"
 _USER, _PASSWORD = "mailagent", "a-password-of-the-contract-0001"
@@ -197,6 +212,33 @@ def _seen(mail: Mapping[str, Any]) -> Seen:
     )
 
 
+class _Identifies:
+    secrets = (ACCOUNT_TOKEN,)
+    gives_up = False
+    mail_from = "pm-bounces.shop.example"
+
+    @asynccontextmanager
+    async def at_work(
+        self, failure: Failure | None = None, *, at_change: bool = False
+    ) -> AsyncIterator[Knowing]:
+        told = later(_STEPS, failure, at_change=at_change)
+        async with PostmarkControlServer(told) as server:
+            base = unused_address() if failure is Failure.UNREACHABLE else server.url
+            headers = {"X-Postmark-Account-Token": ACCOUNT_TOKEN}
+            api = Api(base, secret=ACCOUNT_TOKEN, headers=headers, times=HURRIED)
+            control = Control("Postmark", api, mends={}, now=lambda: NOW)
+
+            def publish(domain: str, what: Published) -> None:
+                found = {"all": ("dkim", "return_path"), "half": ("return_path",), "wrong": ()}
+                server.find(domain, *found[what])
+
+            try:
+                yield Knowing(PostmarkDomains(control), publish, lambda: server.changes)
+            finally:
+                await control.close()
+
+
 RECEIVES = _Receives("/webhook/postmark")
 REPORTS = _Reports("/webhooks/email/postmark")
 SENDS = _Sends()
+IDENTIFIES = _Identifies()

@@ -36,7 +36,7 @@ async def failure_of(kind: str, failure: Failure, *, at_change: bool = False) ->
 async def test_a_domain_that_it_does_not_know_is_none(kind: str) -> None:
     async with identifying(kind).at_work() as at_work:
         assert await at_work.identifies.identity(SHOP) is None
-        with pytest.raises(PermanentFailure, match="shop.example"):
+        with pytest.raises(PermanentFailure, match=r"shop\.example"):
             await at_work.identifies.resubmit(SHOP)
 
 
