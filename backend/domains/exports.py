@@ -30,7 +30,8 @@ __all__ = ["read_export"]
 
 _FIELD = "export"
 _MAX_CHARACTERS = 1_000_000
-_MAX_RECORDS = 5_000
+_MAX_LINES = 5_000
+"""Of records: dnspython's time grows with the square of the records of one name."""
 _TYPES = frozenset({"A", "AAAA", "CNAME", "MX", "NS", "TXT"})
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -54,22 +55,20 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 def read_export(text: str, zone: str) -> tuple[DnsRecord, ...]:
     """The records of an export that are of types we know; names outside `zone` are left out.
 
-    Raises Malformed, with the line where the form has lines, for what is neither form, more than a
-    million characters or more than 5,000 records.
+    Raises Malformed, with the row of a CSV, for what is neither form, for more than a million
+    characters and for more than 5,000 lines of records.
     """
     origin = checked_domain("zone", zone)
     if len(text) > _MAX_CHARACTERS:
         raise Malformed(_FIELD, f"is longer than {_MAX_CHARACTERS:,} characters")
     text = text.removeprefix("\ufeff")
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    columns = _columns_of(head)
-    found: list[DnsRecord] = []
-    for record in _csv(text, origin, columns) if columns is not None else _zone(text, origin):
-        if record.name == origin or record.name.endswith(f".{origin}"):
-            found.append(record)
-        if len(found) > _MAX_RECORDS:
-            raise Malformed(_FIELD, f"has more than {_MAX_RECORDS:,} records")
-    return tuple(dict.fromkeys(found))
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(";")]
+    if len(lines) > _MAX_LINES:
+        raise Malformed(_FIELD, f"has more than {_MAX_LINES:,} lines of records")
+    columns = _columns_of(lines[0] if lines else "")
+    records = _csv(text, origin, columns) if columns is not None else _zone(text, origin)
+    inside = (r for r in records if r.name == origin or r.name.endswith(f".{origin}"))
+    return tuple(dict.fromkeys(inside))
 
 
 def _zone(text: str, origin: str) -> Iterator[DnsRecord]:

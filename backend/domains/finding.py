@@ -75,8 +75,7 @@ class Asked:
         self, code: Code, holds: Holds, *, found: tuple[str, ...] = (), expected: str = ""
     ) -> Finding:
         """It is not there: say so, or where it was put instead."""
-        taken = {(each.record.type, each.name) for each in self.expected}
-        elsewhere = misplaced(self.record, self.look, holds, taken)
+        elsewhere = misplaced(self.record, self.look, holds, self.expected)
         if elsewhere is None:
             return self.wrong(code, "missing", found=found, expected=expected)
         return self.wrong(

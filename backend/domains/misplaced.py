@@ -6,7 +6,7 @@ of the name was left out, the sub-domain was left out, or a record nearby hides 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backend.domains.reasons import Code
@@ -30,17 +30,19 @@ class Misplaced:
 
 
 def misplaced(
-    record: DomainRecord, look: Look, holds: Holds, taken: Collection[tuple[str, str]]
+    record: DomainRecord, look: Look, holds: Holds, whole: Sequence[DomainRecord]
 ) -> Misplaced | None:
     """Look at the names where a missing record may have ended; None if it is at none of them.
 
-    `taken` has (type, name) of what must be published anyway: such a record is no misplaced one.
+    `whole` is the set it belongs to: what must hold at another name anyway is not misplaced there.
     """
     found: Misplaced | None = None
     for candidate in _candidates(record):
-        if (record.record.type, candidate.at) in taken:
+        type_ = record.record.type
+        expected = (each for each in whole if each.name == candidate.at)
+        if holds(tuple(each.text for each in expected if each.record.type == type_)):
             continue
-        answer = look(candidate.at, record.record.type)
+        answer = look(candidate.at, type_)
         # All are asked in one round, though the first that holds decides.
         if found is None and isinstance(answer, Found) and holds(answer.records):
             found = candidate
@@ -49,6 +51,10 @@ def misplaced(
 
 def _candidates(record: DomainRecord) -> Iterator[Misplaced]:
     name, domain, place = record.name, record.place.domain, record.place
+    # First, because a wildcard answers for most of the other names too.
+    for parent in _parents(name, place.apex):
+        if name != f"*.{parent}":
+            yield Misplaced("wildcard_hidden", f"*.{parent}")
     for zone in dict.fromkeys((place.zone, domain)):
         typed = f"enter {record.name_below_zone} as its name, not the full name"
         yield Misplaced("zone_appended", f"{name}.{zone}", typed)
@@ -56,9 +62,6 @@ def _candidates(record: DomainRecord) -> Iterator[Misplaced]:
     if prefix and not prefix.startswith("*"):
         for shorter in _shorter(prefix):
             yield Misplaced("prefix_missing", f"{shorter}{domain}")
-    for parent in _parents(name, place.apex):
-        if name != f"*.{parent}":
-            yield Misplaced("wildcard_hidden", f"*.{parent}")
     if record.kind != "dmarc":  # which counts above the domain, and is judged there
         for parent in _parents(domain, place.apex):
             yield Misplaced("at_parent", f"{prefix}.{parent}" if prefix else parent)

@@ -57,7 +57,7 @@ Code = Literal[
 ]
 
 CODES: tuple[Code, ...] = get_args(Code)
-"""Every code; of several failures the first in this order is told first."""
+"""Every code; of failures that matter alike the first in this order is told first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +164,7 @@ REASONS: Mapping[Code, Reason] = MappingProxyType(
         ),
         "mx_foreign": Reason(
             "Mail goes to another mail service, or to it as well.",
-            "Mail for {name} goes to {at} ({found}): if it shall come here, remove that MX and "
-            "keep {expected}; if not, use a sub-domain or the mode send_only.",
+            "Mail for {name} goes to {at} ({found}): remove that MX and keep {expected}{detail}",
         ),
         "mx_null": Reason(
             "A null MX says that the domain takes no mail (RFC 7505).",
@@ -208,8 +207,8 @@ REASONS: Mapping[Code, Reason] = MappingProxyType(
         ),
         "proxied": Reason(
             "The record is behind Cloudflare's proxy (orange cloud), which hides it.",
-            "{name} is proxied by Cloudflare ({found}): set it to DNS only (grey cloud), as a "
-            "{type} with {expected}",
+            "{name} is proxied by Cloudflare ({found}): set it to DNS only (grey cloud), with the "
+            "{type} {expected}",
         ),
         "at_parent": Reason(
             "The right record stands at the name above.",

@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backend.domains.spf_terms import (
-    LOOKUPS,
-    VOID_LOOKUPS,
-    Term,
-    allows,
-    cost,
-    effective,
-    is_spf,
-    parse,
-)
+from backend.domains.spf_cost import LOOKUPS, VOID_LOOKUPS, cost, includes_nothing
+from backend.domains.spf_reach import allows
+from backend.domains.spf_terms import Term, effective, is_spf, parse
 from backend.domains.views import Evidence, Look, Needs, Views
 from mailagent.dns_answers import Answer, Found, Question, Unknown
 
@@ -76,6 +69,14 @@ def merged(domain: str, texts: Sequence[str], wanted: Sequence[str], look: Look)
     published = tuple(sorted(text for text in texts if is_spf(text)))
     notes: list[str] = []
     kept, ending = _joined(published, notes)
+    for term in [each for each in kept if each.qualifier != "+" and each.unqualified in wanted]:
+        kept.remove(term)
+        notes.append(f"{term.text} would keep ours from passing: left out")
+    # Of the first ones: what stands behind them is over the limit anyway.
+    for term in [each for each in kept[: 2 * LOOKUPS] if includes_nothing(each, look)]:
+        kept.remove(term)
+        notes.append(f"{term.value} has no SPF record, so that none of this counts: left out")
+        ending = ending or ["~all"]
     # Of several records none is reached, so all of ours are asked of the joined one.
     standing = " ".join(("v=spf1", *(term.text for term in kept)))
     added = [term for term in wanted if not allows(domain, standing, term, look)]
@@ -91,6 +92,8 @@ def merged(domain: str, texts: Sequence[str], wanted: Sequence[str], look: Look)
         notes.append(f"hold nothing, remove them: {', '.join(total.void)}")
     if total.problem:
         notes.append(f"receivers cannot evaluate it: {total.problem}")
+    if ending == ["all"]:
+        notes.append("ends with all: anybody may send as this domain; ~all or -all is better")
     if len(record) > _ADVISED_OCTETS:
         notes.append(f"{len(record)} characters; RFC 7208 §3.4 advises {_ADVISED_OCTETS} at most")
     return SpfMerge(
@@ -119,7 +122,7 @@ def _joined(published: Sequence[str], notes: list[str]) -> tuple[list[Term], lis
     if len(set(endings)) > 1:
         notes.append(f"the records end differently ({', '.join(endings)}): ~all stands for both")
         endings = ["~"]
-    if not published:
+    if not endings and len(published) != 1:
         endings = ["~"]
     return list(kept.values()), [f"{endings[0].replace('+', '')}all"] if endings else []
 

@@ -84,6 +84,14 @@ class Verdict:
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Each provider's own words, as they are."""
 
+    @property
+    def tracking(self) -> Literal["disabled", "pending", "verified"]:
+        """The tracking sub-domain's own status; it never blocks mail."""
+        valid = self.all_valid("tracking")
+        if valid is None:
+            return "disabled"
+        return "verified" if valid else "pending"
+
     def all_valid(self, *kinds: Kind) -> bool | None:
         """Whether the records of these kinds are right; None when there are none of them."""
         judged = [each for each in self.records if each.record.kind in kinds]

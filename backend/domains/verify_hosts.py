@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
-from backend.domains.finding import Asked, Finding
+from backend.domains.finding import Asked, Finding, Status
 from backend.domains.mail_hosts import whose
 from backend.domains.reasons import Code
 from backend.domains.spf_terms import is_spf
@@ -63,8 +63,7 @@ def exchange(asked: Asked) -> Finding:
     # A lower number is tried first (RFC 5321 §5.1). A return path has one MX and no other.
     first = min(hosts[host] for host in foreign) < min(hosts[h] for h in ours if h in hosts)
     worse = first or asked.record.kind == "bounce_mx"
-    at = ", ".join(map(whose, foreign))
-    return asked.wrong("mx_foreign", "mismatch" if worse else "extra", found=found, at=at)
+    return _foreign(asked, found, foreign, "mismatch" if worse else "extra")
 
 
 def _without(asked: Asked, found: tuple[str, ...], hosts: dict[str, int]) -> Finding:
@@ -74,12 +73,25 @@ def _without(asked: Asked, found: tuple[str, ...], hosts: dict[str, int]) -> Fin
         return appended
     foreign = sorted(host for host in hosts if host not in ours)
     if foreign:
-        return asked.wrong("mx_foreign", found=found, at=", ".join(map(whose, foreign)))
+        return _foreign(asked, found, foreign, "mismatch")
     wanted = asked.record.record.value.lower()
     return asked.missing(
         "mx_missing",
         lambda there: any(_split(mx)[1].lower().removesuffix(".") == wanted for mx in there),
         found=found,
+    )
+
+
+def _foreign(
+    asked: Asked, found: tuple[str, ...], foreign: Sequence[str], status: Status
+) -> Finding:
+    stay = "; if mail shall stay there, take a sub-domain or the mode send_only"
+    return asked.wrong(
+        "mx_foreign",
+        status,
+        found=found,
+        at=", ".join(map(whose, foreign)),
+        detail=stay if asked.record.kind == "mx" else "",
     )
 
 

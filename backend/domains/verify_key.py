@@ -23,12 +23,12 @@ def key(asked: Asked) -> Finding:
     if isinstance(found, Unknown):
         return asked.unknown(found.reason)
     wanted = public_key(asked.record.record.value)
+    if any(_bared(text) != text and public_key(_bared(text)) == wanted for text in found):
+        return asked.wrong("quoted", found=found)
     keys = [text for text in found if public_key(text) is not None]
     if len(keys) > 1:
         return asked.wrong("dkim_multiple", "duplicate", found=found, detail=str(len(keys)))
     if not keys:
-        if any(public_key(_bared(text)) is not None for text in found):
-            return asked.wrong("quoted", found=found)
         return asked.missing(
             "dkim_missing", lambda there: wanted in map(public_key, there), found=found
         )
@@ -53,4 +53,4 @@ def _compared(asked: Asked, text: str, wanted: str) -> Finding:
 
 
 def _bared(text: str) -> str:
-    return text.strip().strip("\"'").replace("\\", "")
+    return text.strip("\"'").replace("\\", "")
