@@ -15,8 +15,8 @@ from backend.domains.contributions import Contribution, Key, answered, known, ow
 from backend.domains.stored import Domain
 from mailagent.errors import Delivery, Malformed, Misconfigured
 from mailagent.identity import DnsRecord, Identity
-from mailagent.providers import KINDS, Account
-from mailagent.providers.account import CanCollect, CanIdentify
+from mailagent.providers import KINDS, Account, identifier
+from mailagent.providers.account import CanCollect, CanIdentify, ProviderKind
 
 __all__ = [
     "Installed",
@@ -25,13 +25,11 @@ __all__ = [
     "identities_now",
     "identity_from_json",
     "identity_to_json",
-    "kind_of",
     "region_of",
     "titles",
     "we_hold_the_keys",
 ]
 
-_IDENTIFYING = ("ses", "sendgrid", "mailgun", "postmark")
 _LONGEST_ASKED = 15.0
 _SENDER_FIRST = frozenset({"mailgun"})
 """Its receiver records are looked at only when those of the sender are right."""
@@ -51,19 +49,18 @@ class Installed:
         return next((one for one in self.accounts if one.name == name), None)
 
 
-def kind_of(account: Account) -> Any:
-    """The class of an account's provider."""
-    return next(kind for kind in KINDS if kind.kind == account.kind)
-
-
 def identifies(account: Account) -> bool:
     """Whether the provider verifies domains for sending."""
-    return account.kind in _IDENTIFYING and isinstance(kind_of(account), CanIdentify)
+    return isinstance(_kind(account), CanIdentify)
 
 
 def collects(account: Account) -> bool:
     """Whether the provider must be told for which domains mail comes in."""
-    return account.kind in _IDENTIFYING and isinstance(kind_of(account), CanCollect)
+    return isinstance(_kind(account), CanCollect)
+
+
+def _kind(account: Account) -> ProviderKind | None:
+    return next((kind for kind in KINDS if kind.kind == account.kind), None)
 
 
 def region_of(account: Account) -> str:
@@ -151,7 +148,7 @@ def contributions(
     sends_by_own = False
     for name in dict.fromkeys((*domain.choices.carried_by, *filter(None, [receive_by]))):
         account = installed.account(name)
-        if account is None or account.kind not in _IDENTIFYING:
+        if account is None or not identifies(account):
             sends_by_own = True
             continue
         first = account.kind == "ses" and not any(one.title.startswith("Amazon") for one in found)
@@ -193,9 +190,11 @@ async def identities_now(
 
 async def _identity_now(account: Account, domain: str) -> Identity | None:
     try:
-        async with asyncio.timeout(_LONGEST_ASKED), kind_of(account).identifier(account) as at:
-            found: Identity | None = await at.identity(domain)
-            return found
+        async with asyncio.timeout(_LONGEST_ASKED):
+            opened = identifier(account)
+            assert opened is not None, "only accounts that verify domains have identities"
+            async with opened as identities:
+                return await identities.identity(domain)
     except TimeoutError:
         return Identity(domain, (), "unknown", detail=f"{title(account)} did not answer in time")
     except (Delivery, Misconfigured) as error:

@@ -9,7 +9,6 @@ done again. An identity is taken away only when nobody wants it: its rows are it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -18,7 +17,7 @@ import structlog
 from sqlalchemy import delete, func, select, update
 
 from backend.domains import carriers, stored
-from backend.domains.carriers import Installed, identity_to_json, kind_of, records_to_json
+from backend.domains.carriers import Installed, identity_to_json, records_to_json
 from backend.domains.desk import Desk
 from backend.domains.stored import CHECKS, STEPS, Domain
 from mailagent.errors import (
@@ -29,8 +28,8 @@ from mailagent.errors import (
     UncertainDelivery,
 )
 from mailagent.flow.ledger import note
-from mailagent.identity import Collects, Identifies, OwnKey, Wish
-from mailagent.providers import Account
+from mailagent.identity import OwnKey, Wish
+from mailagent.providers import Account, collector, identifier
 from mailagent.store import signing_keys
 from mailagent.store.tables import domain_identities, domain_steps, domains
 from mailagent.store.transaction import AnyRow, Transaction
@@ -227,16 +226,20 @@ def _wish(tx: Transaction, desk: Desk, domain: Domain, account: Account) -> Wish
 
 
 async def _call(desk: Desk, begun: _Begun) -> dict[str, Any] | None:
-    row, kind = begun.row, kind_of(begun.account)
+    row = begun.row
     if _SIDES[row.kind] == "sending":
-        opened: AbstractAsyncContextManager[Identifies] = kind.identifier(begun.account)
-        async with opened as identities:
+        at_provider = identifier(begun.account)
+        if at_provider is None:
+            raise Misconfigured(row.account, "verifies no domains any more")
+        async with at_provider as identities:
             if row.kind == "forget":
                 await identities.forget(row.name)
                 return None
             return identity_to_json(await identities.identify(row.name, begun.wish))
-    collecting: AbstractAsyncContextManager[Collects] = kind.collector(begun.account, desk.house)
-    async with collecting as entries:
+    entries_of = collector(begun.account, desk.house)
+    if entries_of is None:
+        raise Misconfigured(row.account, "needs not be told of domains any more")
+    async with entries_of as entries:
         if row.kind == "stop_collecting":
             await entries.stop_collecting(row.name)
             return None

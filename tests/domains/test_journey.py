@@ -1,0 +1,146 @@
+"""From typed to working, and what happens when it breaks: a custom domain's whole life.
+
+`pytest -s tests/domains/test_journey.py` prints the transcript.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from backend.domains.stored import Domain
+from mailagent.store import tables as t
+from tests.domains.town import HOST, NAME, Town
+
+
+class Transcript:
+    """What the owner does and what the product says to it."""
+
+    def __init__(self, town: Town) -> None:
+        self._town = town
+
+    def does(self, what: str) -> None:
+        print(f"\n> {what}")
+
+    async def sees(self) -> Domain:
+        domain = await self._town.domain()
+        failure = (domain.verdict or {}).get("failure")
+        print(f"  {domain.name}: {domain.life.state}")
+        if failure:
+            print(f"  {failure['code']}: {failure['message']}")
+        return domain
+
+
+async def test_a_custom_domain_from_typed_to_verified_to_broken_and_back(town: Town) -> None:
+    told = Transcript(town)
+    told.does("mailagent domain add acme.example")
+    await town.add()
+    await town.work()
+    domain = await told.sees()
+    assert domain.life.state == "pending"
+    assert domain.verdict is not None
+    assert domain.verdict["failure"]["code"] == "ownership_missing"
+
+    told.does("publishes everything, and the MX at another service")
+    await town.publish()
+    town.dns.add({NAME: {"MX": ["1 aspmx.l.google.com."]}})
+    await town.next_look()
+    domain = await told.sees()
+    assert domain.verdict is not None
+    failure = domain.verdict["failure"]
+    assert failure["code"] == "mx_foreign"
+    assert "Google Workspace" in failure["message"]
+    assert HOST in failure["message"], "the mend says what to type"
+    assert (domain.life.state, domain.life.sending) == ("pending", "active"), "it sends already"
+
+    told.does("sets the MX right, and waits")
+    town.dns.add({NAME: {"MX": [f"10 {HOST}."]}})
+    await town.next_look()
+    domain = await told.sees()
+    assert domain.life.state == "verified", "nobody had to ask"
+    assert domain.life.receiving_since is not None
+    assert await town.notices() == []
+
+    told.does("deletes the SPF record")
+    spf = town.without(NAME, "TXT")
+    await town.cycles()
+    domain = await told.sees()
+    assert (domain.life.state, domain.life.sending) == ("pending", "waiting")
+    assert domain.life.receiving_since is not None
+    assert await town.notices() == [], "one failure may be an accident"
+
+    told.does("does nothing for six hours")
+    await town.cycles()
+    domain = await told.sees()
+    assert domain.life.state == "failed"
+    (notice,) = await town.notices()
+    print(f"  a mail to the owners: {notice.subject}\n    from {notice.from_address}")
+    print("    " + notice.outgoing["text"].replace("\n", "\n    "))
+    assert notice.from_address == "postmaster@agents.example"
+    assert notice.outgoing["to"][0]["address"] == "owner@acme.people.example"
+    assert f"no SPF record at {NAME}" in notice.outgoing["text"]
+
+    told.does("puts it back, and asks for a look")
+    town.dns.add({NAME: {"TXT": spf}})
+    await town.later(timedelta(days=1))
+    assert await town.work() == 0, "what failed is not looked at by itself"
+    domain = await town.look()
+    await told.sees()
+    assert (domain.life.state, domain.life.sending) == ("verified", "active")
+    assert len(await town.notices()) == 1
+    ledger = await town.ledger()
+    print("\n  ledger:\n    " + "\n    ".join(ledger))
+    assert [one.removeprefix(f"{NAME} ") for one in ledger] == [
+        "added",
+        "may send mail",
+        "receives mail",
+        "is verified",
+        "is pending again: a record that was right is wrong",
+        "has failed: it was wrong at two regular looks in a row",
+        "may send mail",
+        "is verified",
+    ]
+
+
+async def test_every_look_is_in_the_history_and_the_history_is_bounded(town: Town) -> None:
+    await town.add()
+    for _ in range(105):
+        await town.look()
+    rows = await town.rows(select(t.domain_checks.c.after))
+    assert len(rows) == 100
+    assert {row.after for row in rows} == {"pending"}
+
+
+async def test_dns_that_fails_for_a_day_takes_no_verified_domain_down(town: Town) -> None:
+    await town.add()
+    await town.work()
+    await town.publish()
+    await town.next_look()
+    assert (await town.domain()).life.state == "verified"
+
+    town.dns.failing(*town.dns.zone)
+    await town.cycles(4)
+    domain = await town.domain()
+    assert (domain.life.state, domain.life.sending, domain.life.failures) == (
+        "verified",
+        "active",
+        0,
+    )
+    assert domain.verdict is not None
+    assert domain.verdict["failure"]["code"] == "dns_unknown", "the probe is shown all the same"
+
+
+async def test_a_record_that_is_asked_for_later_takes_no_healthy_domain_down(town: Town) -> None:
+    await town.add()
+    await town.work()
+    await town.publish()
+    await town.next_look()
+    # Since then the installation has another address, so its SPF term is new.
+    object.__setattr__(town.desk.settings, "mailagent_public_ips", "192.0.2.25, 192.0.2.26")
+    await town.cycles(3)
+    domain = await town.domain()
+    assert domain.life.state == "verified"
+    assert domain.verdict is not None
+    assert domain.verdict["failure"]["code"] == "spf_missing_include"
+    assert await town.notices() == []
