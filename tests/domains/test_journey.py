@@ -104,12 +104,25 @@ async def test_a_custom_domain_from_typed_to_verified_to_broken_and_back(town: T
 
 
 async def test_every_look_is_in_the_history_and_the_history_is_bounded(town: Town) -> None:
-    await town.add()
-    for _ in range(105):
-        await town.look()
-    rows = await town.rows(select(t.domain_checks.c.after))
+    domain = await town.add()
+    old = [
+        {
+            "id": f"chk_{number:03}",
+            "domain_id": domain.id,
+            "at": domain.created_at - timedelta(hours=200 - number),
+            "regular": False,
+            "before": "pending",
+            "after": "pending",
+            "verdict": {},
+        }
+        for number in range(120)
+    ]
+    await town.store.write(town.acme, lambda tx: tx.insert(t.domain_checks, *old))
+    await town.look()
+    rows = await town.rows(select(t.domain_checks).order_by(t.domain_checks.c.at))
     assert len(rows) == 100
-    assert {row.after for row in rows} == {"pending"}
+    assert rows[0].id == "chk_021", "the oldest go"
+    assert rows[-1].verdict["failure"]["code"] == "ownership_missing"
 
 
 async def test_dns_that_fails_for_a_day_takes_no_verified_domain_down(town: Town) -> None:
