@@ -205,6 +205,20 @@ def _neighbour_is_busy(tx: Transaction, row: AnyRow) -> bool:
     return tx.value(busy) is not None
 
 
+def _let_neighbours_begin(tx: Transaction, row: AnyRow) -> None:
+    tx.execute(
+        update(domain_steps)
+        .where(
+            domain_steps.c.account == row.account,
+            domain_steps.c.name == row.name,
+            domain_steps.c.state == "due",
+            domain_steps.c.reason == "",
+        )
+        .values(not_before=tx.now)
+    )
+    tx.wake(STEPS.name)
+
+
 def _others(tx: Transaction, row: AnyRow) -> int:
     """How many want the same at the account, this domain's own row apart."""
     count = select(func.count()).where(
@@ -253,6 +267,7 @@ def _end(tx: Transaction, claim: Claim, answer: dict[str, Any] | None) -> None:
     assert row is not None
     domain = stored.find(inside, row.domain_id)
     note(inside, "domain", f"{row.name}: {row.kind} at {row.account}", "done")
+    _let_neighbours_begin(tx, row)
     if answer is not None:
         inside.execute(
             update(domain_identities)
