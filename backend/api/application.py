@@ -12,6 +12,9 @@ from backend.agents.endpoints import router as agents
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
+from backend.domains.desk import Desk
+from backend.domains.endpoints import router as domains
+from backend.domains.infrastructure_endpoints import router as infrastructure
 from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
@@ -34,6 +37,8 @@ ROUTERS: Sequence[APIRouter] = (
     agents,
     rules,
     documents,
+    domains,
+    infrastructure,
     inboxes,
     outbound,
     providers,
@@ -66,6 +71,7 @@ def create_api(services: Services, settings: Settings, acceptor: Acceptor) -> Fa
         redirect_slashes=False,
     )
     app.state.services, app.state.settings, app.state.acceptor = services, settings, acceptor
+    app.state.domains = Desk(services.store, services.secrets, settings, services.settings)
     app.add_middleware(RequestFrame)
     problems.install(app)
     for router in ROUTERS:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -36,9 +35,7 @@ from backend.domains.life import After, asked_again, live
 from backend.domains.publishing import expected
 from backend.domains.stored import CHECKS, Domain, life_columns
 from backend.domains.telling import tell
-from backend.domains.verify import Verdict, verify
-from backend.domains.views import Evidence, Needs
-from mailagent.dns_answers import Answer, Question
+from backend.domains.verify import Verdict
 from mailagent.errors import Conflict, LostClaim
 from mailagent.flow import sender_domains
 from mailagent.flow.directory import changed
@@ -47,13 +44,11 @@ from mailagent.store import provider_accounts
 from mailagent.store.tables import domain_checks, domain_identities, domain_steps, domains
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
-from mailagent.work import Claim, backoff, finish, holds
+from mailagent.work import Claim, finish, holds
 
 __all__ = ["Look", "ask", "check", "give_up", "look", "look_now"]
 
-_ROUNDS = 20
 _KEPT_CHECKS = 100
-_RETRY_AFTER_FAILED_WORK = timedelta(minutes=10)
 
 log = structlog.get_logger()
 
@@ -105,9 +100,8 @@ def ask(tx: Transaction, reference: str) -> Domain:
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
-    """A look is never given up: what fails each time is looked at ever more slowly."""
-    later = tx.now + backoff(claim.attempts, base=_RETRY_AFTER_FAILED_WORK)
-    finish(tx, CHECKS, claim, not_before=later)
+    """Not reached: a look that fails is tried again, ever more slowly, and has no last time."""
+    raise LostClaim(f"domain {claim.id}: {reason}")
 
 
 async def look(desk: Desk, domain: Domain) -> Look:
@@ -120,33 +114,8 @@ async def look(desk: Desk, domain: Domain) -> Look:
     wanted = await desk.store.read(domain.workspace_id, expected, installed, domain, zone=name)
     words = titles(installed, identities)
     told = {words.get(account, account): one for account, one in identities.items()}
-    recursive: dict[Question, Answer] = {}
-    own: dict[Question, Answer] | None = None if zone is None else {}
-    for _ in range(_ROUNDS):
-        verdict = verify(wanted.records, Evidence(recursive, own), told)
-        if isinstance(verdict, Verdict):
-            return Look(verdict, identities, lost, name, zone.hosts if zone else ())
-        await _answer(desk, verdict, zone, recursive, own)
-    raise AssertionError(f"{domain.name}: no verdict after {_ROUNDS} rounds of questions")
-
-
-async def _answer(
-    desk: Desk,
-    needs: Needs,
-    zone: Any,
-    recursive: dict[Question, Answer],
-    own: dict[Question, Answer] | None,
-) -> None:
-    asked_own: dict[Question, Answer] = {}
-    if own is not None and zone is not None:
-        asked, asked_own = await asyncio.gather(
-            desk.resolver.ask_all(needs.recursive),
-            desk.zone_servers.ask_all(zone, needs.authoritative),
-        )
-        own.update(asked_own)
-    else:
-        asked = await desk.resolver.ask_all(needs.recursive)
-    recursive.update(asked)
+    verdict = await desk.judged(wanted.records, zone, told)
+    return Look(verdict, identities, lost, name, zone.hosts if zone else ())
 
 
 async def _words(

@@ -15,9 +15,9 @@ from publicsuffixlist import PublicSuffixList
 from sqlalchemy import delete, select, update
 
 from backend.domains.record import checked_domain
-from backend.domains.stored import Domain
+from backend.domains.stored import Domain, made
 from mailagent.authentication.dmarc_record import registrable_domain
-from mailagent.errors import Conflict, Malformed
+from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow.directory import changed
 from mailagent.store.tables import addresses, agents, domain_grants, domains
 from mailagent.store.transaction import Transaction
@@ -28,6 +28,7 @@ __all__ = [
     "checked_claim",
     "forget_senders",
     "granted",
+    "nearest",
     "release",
     "take",
     "why_not",
@@ -146,6 +147,15 @@ def allow(tx: Transaction, domain: Domain, name: str, grantee_id: str) -> str:
     }
     tx.insert_new(domain_grants, row, unique=["name", "grantee_id"])
     return wanted
+
+
+def nearest(tx: Transaction, name: str) -> Domain:
+    """The workspace's own domain just above a name (scoped transaction). Raises NotFound."""
+    wanted = checked_domain("name", name)
+    rows = tx.rows(select(domains).where(domains.c.name.in_(_above(wanted))))
+    if not rows:
+        raise NotFound(f"the workspace has no domain above {wanted}")
+    return made(max(rows, key=lambda row: len(row.name)))
 
 
 def granted(tx: Transaction, domain: Domain) -> tuple[str, ...]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from backend.domains.carriers import Installed
-from backend.domains.zone_servers import Address, ZoneServers
+from backend.domains.record import DomainRecord
+from backend.domains.verify import Verdict, verify
+from backend.domains.views import Evidence, Needs
+from backend.domains.zone_servers import Address, Zone, ZoneServers
 from backend.installation import webhook_settings
 from backend.outbound.accounts_environment import FromEnvironment, of_environment
+from mailagent.dns_answers import Answer, Question
 from mailagent.flow import accounts as standing_of
 from mailagent.flow.accounts import describe
 from mailagent.flow.services import FlowSettings
+from mailagent.identity import Identity
 from mailagent.providers.account import House
 from mailagent.resolver import Resolver
 from mailagent.settings import Settings
@@ -22,6 +28,9 @@ from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
 __all__ = ["Desk"]
+
+_ROUNDS = 20
+"""More than the deepest SPF tree that may be followed."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,30 @@ class Desk:
             public_ips=tuple(self.settings.mailagent_public_ips.replace(",", " ").split()),
             accounts=tuple(one.account for one in found),
         )
+
+    async def judged(
+        self,
+        records: Sequence[DomainRecord],
+        zone: Zone | None,
+        identities: Mapping[str, Identity],
+    ) -> Verdict:
+        """The verdict on a set, with every answer of DNS that it needs."""
+        recursive: dict[Question, Answer] = {}
+        own: dict[Question, Answer] | None = None if zone is None else {}
+        for _ in range(_ROUNDS):
+            verdict = verify(records, Evidence(recursive, own), identities)
+            if isinstance(verdict, Verdict):
+                return verdict
+            told, said = await asyncio.gather(
+                self.resolver.ask_all(verdict.recursive), self._said(zone, verdict)
+            )
+            recursive.update(told)
+            if own is not None:
+                own.update(said)
+        raise AssertionError(f"no verdict after {_ROUNDS} rounds of questions")
+
+    async def _said(self, zone: Zone | None, needs: Needs) -> dict[Question, Answer]:
+        return {} if zone is None else await self.zone_servers.ask_all(zone, needs.authoritative)
 
     @property
     def house(self) -> House:

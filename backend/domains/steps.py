@@ -90,6 +90,14 @@ def plan_removal(tx: Transaction, domain: Domain) -> None:
         _make_due(tx, domain, row.account, _UNDOES[row.side])  # type: ignore[arg-type]
 
 
+def plan_leaving(tx: Transaction, domain: Domain) -> None:
+    """Write what is to be undone because the mode has a side less."""
+    for row in stored.identities(tx, domain):
+        unwanted = {"receiving": "send_only", "sending": "receive_only"}[row.side]
+        if domain.mode == unwanted:
+            _make_due(tx, domain, row.account, _UNDOES[row.side])  # type: ignore[arg-type]
+
+
 def try_again(tx: Transaction, domain: Domain) -> None:
     """Make steps due now that a provider has refused."""
     tx.execute(
@@ -101,6 +109,17 @@ def try_again(tx: Transaction, domain: Domain) -> None:
 
 
 def _make_due(tx: Transaction, domain: Domain, account: str, deed: Deed) -> None:
+    counter = [one for one, side in _SIDES.items() if side == _SIDES[deed] and one != deed]
+    tx.execute(
+        delete(domain_steps).where(
+            domain_steps.c.domain_id == domain.id,
+            domain_steps.c.account == account,
+            domain_steps.c.kind.in_(counter),
+            domain_steps.c.state == "due",
+            domain_steps.c.begun_at.is_(None),
+            domain_steps.c.claimed_by.is_(None),
+        )
+    )
     row = {
         "id": new_id("stp"),
         "domain_id": domain.id,

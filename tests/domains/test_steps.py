@@ -1,4 +1,4 @@
-"""What is made and undone at a provider, killed at every commit, raced for, refused and repeated."""
+"""What is made and undone at a provider: killed at every commit, raced for, refused, repeated."""
 
 from __future__ import annotations
 
