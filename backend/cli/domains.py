@@ -11,7 +11,16 @@ import typer
 
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import keyed
-from backend.domains import adding, changing, checking, claims, comparing, removing, stored
+from backend.domains import (
+    adding,
+    changing,
+    checking,
+    claims,
+    comparing,
+    removing,
+    rotation,
+    stored,
+)
 from backend.domains.adding import Wanted
 from backend.domains.desk import Desk
 from backend.domains.overview import Overview, overview, overviews
@@ -187,6 +196,19 @@ def set_(
     async def work(desk: Desk) -> Overview:
         made = await desk.store.write(where, changing.change, desk, name, changes, actor=_ACTOR)
         return await desk.store.read(where, overview, desk, made.id)
+
+    _show(shell, _with_desk(shell, work))
+
+
+@commands.command("rotate-dkim")
+def rotate_dkim(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
+    """Give a CNAME-managed domain another DKIM key; it signs when DNS shows it everywhere."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> Overview:
+        found = await rotation.rotate(desk, where, name, actor=_ACTOR)
+        return await desk.store.read(where, overview, desk, found.id)
 
     _show(shell, _with_desk(shell, work))
 

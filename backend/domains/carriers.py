@@ -30,6 +30,8 @@ __all__ = [
     "we_hold_the_keys",
 ]
 
+TAKES_OUR_KEY = frozenset({"ses", "mailgun"})
+"""Providers that sign with a key that we give them."""
 _LONGEST_ASKED = 15.0
 _SENDER_FIRST = frozenset({"mailgun"})
 """Its receiver records are looked at only when those of the sender are right."""
@@ -106,10 +108,10 @@ def we_hold_the_keys(installed: Installed, domain: Domain) -> str:
     """Why the records cannot be kept by us behind CNAMEs; empty when they can."""
     for name in domain.choices.carried_by:
         account = installed.account(name)
-        if account is not None and account.kind not in ("smtp", "ses"):
+        if account is not None and account.kind not in TAKES_OUR_KEY and identifies(account):
             return (
                 f"{title(account)} signs with a DKIM key of its own, which we cannot rotate for "
-                "you: publish plain records, or carry the domain by our own server or SES"
+                "you: publish plain records, or carry it by our own server, SES or Mailgun"
             )
     return ""
 

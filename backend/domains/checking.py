@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from sqlalchemy import delete, select, update
 
-from backend.domains import claims, stored
+from backend.domains import claims, rotation, stored
 from backend.domains.carriers import (
     Installed,
     identities_now,
@@ -27,6 +27,7 @@ from backend.domains.desk import Desk
 from backend.domains.judging import (
     TAKEN,
     held_after,
+    key_of,
     ownership_lost,
     seen,
     verdict_to_json,
@@ -150,6 +151,8 @@ def _record(
             raise LostClaim(f"{domain.name} has left the schedule")
         return domain
     after, verdict = _judged(tx, desk, domain, found)
+    rotates_at = rotation.advance(inside, domain, found.verdict)
+    next_look = after.next_look or after.life.next_cycle
     inside.execute(
         update(domains)
         .where(domains.c.id == domain.id)
@@ -157,7 +160,7 @@ def _record(
             **life_columns(after.life),
             verdict=verdict,
             checked_at=tx.now,
-            not_before=after.next_look or after.life.next_cycle,
+            not_before=min(next_look, rotates_at) if rotates_at else next_look,
             held_records=sorted(
                 held_after(found.verdict, domain.held)
                 if after.life.state == "verified"
@@ -181,7 +184,9 @@ def _judged(
 ) -> tuple[After, dict[str, Any]]:
     """What becomes of the domain: `life`, unless another workspace has the name."""
     installed = desk.installed(tx)
-    sides = seen(found.verdict, domain.life, domain.held, found.identities.values())
+    moving = rotation.rotating(tx, domain)
+    keys = {key_of(each.record) for each in found.verdict.records if each.record.name in moving}
+    sides = seen(found.verdict, domain.life, domain.held - keys, found.identities.values())
     after = live(domain.life, sides, tx.now, sender_first=sender_first(installed, domain))
     verdict = verdict_to_json(found.verdict, sides)
     verdict["name_servers"] = list(found.name_servers)

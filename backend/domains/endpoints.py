@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from backend.access.dependencies import Access, require, require_in_own
-from backend.domains import adding, changing, checking, claims, removing, stored
+from backend.domains import adding, changing, checking, claims, removing, rotation, stored
 from backend.domains.adding import Prepared, Wanted
 from backend.domains.desk import Desk
 from backend.domains.overview import Overview, overview, overviews
@@ -114,6 +114,19 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
     ) -> Overview:
         """Let the domain's mail wait, and look at it no more, until it is verified again."""
         return await access.write(_pause, desk_of(request), domain, access.actor)
+
+    @router.post(
+        f"{prefix}/{{domain}}/rotate-dkim",
+        response_model=DomainOut,
+        name=f"rotate_domain_dkim{suffix}",
+    )
+    async def rotate_dkim(
+        request: Request, domain: str, access: Access = of("domain.create")
+    ) -> Overview:
+        """Give a CNAME-managed domain another DKIM key; it signs when DNS shows it everywhere."""
+        desk = desk_of(request)
+        found = await rotation.rotate(desk, access.workspace_id, domain, actor=access.actor)
+        return await access.read(overview, desk, found.id)
 
     @router.get(
         f"{prefix}/{{domain}}/checks",

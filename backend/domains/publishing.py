@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sqlalchemy import select
+
 from backend.domains import stored
 from backend.domains.carriers import Installed, contributions, identity_from_json, titles
 from backend.domains.contributions import Key
@@ -14,9 +16,10 @@ from backend.domains.records import Extras, custom_domain
 from backend.domains.stored import Domain
 from mailagent.identity import DnsRecord, Identity
 from mailagent.store import signing_keys
+from mailagent.store.tables import domains
 from mailagent.store.transaction import Transaction
 
-__all__ = ["Expected", "base_of", "expected"]
+__all__ = ["Expected", "base_of", "delegated", "expected"]
 
 REVOKED = "v=DKIM1; p="
 """RFC 6376 §3.6.1: an empty key is a revoked one."""
@@ -48,9 +51,9 @@ def expected(tx: Transaction, installed: Installed, domain: Domain, *, zone: str
     extras = Extras()
     behind: tuple[DnsRecord, ...] = ()
     if domain.delegation == "cname":
-        own = next(one for one in accounts if one.title == installed.hostname)
+        terms = tuple(dict.fromkeys(term for one in accounts for term in one.spf))
         delegation = Delegation(
-            base_of(domain, installed.default_domain), installed.hostname, own.spf, tuple(keys)
+            base_of(domain, installed.default_domain), installed.hostname, terms, tuple(keys)
         )
         records, behind = managed_domain(place, domain.mode, delegation, accounts, extras=extras)
     else:
@@ -67,6 +70,20 @@ def expected(tx: Transaction, installed: Installed, domain: Domain, *, zone: str
         },
         tuple(sending),
     )
+
+
+def delegated(tx: Transaction, installed: Installed) -> tuple[DnsRecord, ...]:
+    """What stands in our zone behind the CNAMEs of every workspace (unscoped transaction)."""
+    rows = tx.rows(
+        select(domains)
+        .where(domains.c.delegation == "cname", domains.c.removing_at.is_(None))
+        .order_by(domains.c.id)
+    )
+    found: list[DnsRecord] = []
+    for row in rows:
+        inside = tx.of(row.workspace_id)
+        found += expected(inside, installed, stored.made(row)).behind
+    return tuple(found)
 
 
 def base_of(domain: Domain, default_domain: str) -> str:

@@ -90,6 +90,13 @@ def plan_removal(tx: Transaction, domain: Domain) -> None:
         _make_due(tx, domain, row.account, _UNDOES[row.side])  # type: ignore[arg-type]
 
 
+def plan_again(tx: Transaction, domain: Domain) -> None:
+    """Tell every account that verifies the domain of it anew: another key signs."""
+    for row in stored.identities(tx, domain):
+        if row.side == "sending":
+            _make_due(tx, domain, row.account, "identify")
+
+
 def plan_leaving(tx: Transaction, domain: Domain) -> None:
     """Write what is to be undone because the mode has a side less."""
     for row in stored.identities(tx, domain):
@@ -250,9 +257,11 @@ def _others(tx: Transaction, row: AnyRow) -> int:
 
 
 def _wish(tx: Transaction, desk: Desk, domain: Domain, account: Account) -> Wish:
-    mail_from = f"bounce.{domain.name}" if account.kind == "ses" else None
+    managed = domain.delegation == "cname"
+    # The owner of a managed domain publishes CNAMEs alone: no MX of a return path of SES's.
+    mail_from = f"bounce.{domain.name}" if account.kind == "ses" and not managed else None
     own: OwnKey | None = None
-    if domain.delegation == "cname" and account.kind == "ses":
+    if managed and account.kind in carriers.TAKES_OUR_KEY:
         key = signing_keys.newest(tx, desk.secrets, domain.name)
         own = None if key is None else OwnKey(key.selector, key.private_pem)
     return Wish(mail_from=mail_from, own_key=own)

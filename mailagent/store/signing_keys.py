@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from mailagent.store.tables import signing_keys
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 
-__all__ = ["PURPOSE", "PublishedKey", "StoredKey", "add", "newest", "published", "remove"]
+__all__ = [
+    "PURPOSE",
+    "PublishedKey",
+    "StoredKey",
+    "add",
+    "newest",
+    "published",
+    "remove",
+    "replace",
+    "set_status",
+]
 
 PURPOSE = "dkim key"
 """What the private halves are encrypted for."""
@@ -35,6 +45,9 @@ class PublishedKey:
     selector: str
     public_record: str
     status: Literal["signing", "published", "retired"]
+    created_at: datetime
+    due_at: datetime | None
+    """When a rotation goes on with it."""
 
 
 def add(
@@ -73,14 +86,51 @@ def newest(tx: Transaction, secrets: Secrets, domain: str) -> StoredKey | None:
     return StoredKey(domain, row.selector, private, row.public_record)
 
 
-def published(tx: Transaction, domain: str) -> Sequence[PublishedKey]:
+def published(tx: Transaction, domain: str) -> list[PublishedKey]:
     """Every key of a domain that stands in DNS, or should, by its selector."""
     rows = tx.rows(
-        select(signing_keys.c.selector, signing_keys.c.public_record, signing_keys.c.status)
+        select(
+            signing_keys.c.selector,
+            signing_keys.c.public_record,
+            signing_keys.c.status,
+            signing_keys.c.created_at,
+            signing_keys.c.due_at,
+        )
         .where(signing_keys.c.domain == domain)
         .order_by(signing_keys.c.selector)
     )
-    return [PublishedKey(row.selector, row.public_record, row.status) for row in rows]
+    return [PublishedKey(*row) for row in rows]
+
+
+def replace(tx: Transaction, secrets: Secrets, key: StoredKey, *, due_at: datetime) -> None:
+    """Put another key at a selector that does not sign; it is published until `due_at`."""
+    tx.execute(
+        update(signing_keys)
+        .where(signing_keys.c.domain == key.domain, signing_keys.c.selector == key.selector)
+        .values(
+            private_key=secrets.seal(key.private_pem, PURPOSE),
+            public_record=key.public_record,
+            created_at=tx.now,
+            status="published",
+            due_at=due_at,
+        )
+    )
+
+
+def set_status(
+    tx: Transaction,
+    domain: str,
+    selector: str,
+    status: Literal["signing", "published", "retired"],
+    *,
+    due_at: datetime | None = None,
+) -> None:
+    """What a key is for from now on."""
+    tx.execute(
+        update(signing_keys)
+        .where(signing_keys.c.domain == domain, signing_keys.c.selector == selector)
+        .values(status=status, due_at=due_at)
+    )
 
 
 def remove(tx: Transaction, domain: str) -> None:

@@ -1,4 +1,4 @@
-"""`mailagent domain …`: results on standard output, advice beside it, with --json the API's form."""
+"""`mailagent domain …`: results on standard output, advice beside it, the API's form by --json."""
 
 from __future__ import annotations
 

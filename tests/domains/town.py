@@ -19,7 +19,7 @@ from backend.agents import service as agents
 from backend.domains import adding, checking, removing, steps, stored
 from backend.domains.adding import Wanted
 from backend.domains.desk import Desk
-from backend.domains.publishing import expected
+from backend.domains.publishing import delegated, expected
 from backend.domains.record import DomainRecord
 from backend.domains.stored import CHECKS, STEPS, Domain
 from backend.domains.zone_servers import Address
@@ -87,6 +87,14 @@ class Town:
     async def publish(self, name: str = NAME, *, workspace: str | None = None) -> None:
         """The owner publishes exactly what is asked."""
         self.put(await self.records(name, workspace=workspace))
+        await self.publish_zone()
+
+    async def publish_zone(self) -> None:
+        """Our own zone has what stands behind CNAMEs."""
+        installed = await self.store.read_unscoped(self.desk.installed)
+        for each in await self.store.read_unscoped(delegated, installed):
+            value = f"{each.priority} {each.value}." if each.type == "MX" else each.value
+            self.dns.add({each.name: {each.type: [value]}})
 
     def put(self, records: Iterable[DomainRecord]) -> None:
         found: dict[str, dict[str, list[str]]] = {}
