@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import delete, select, update
 
 from mailagent.store.tables import signing_keys
-from mailagent.store.transaction import Transaction
+from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "PublishedKey",
     "StoredKey",
     "add",
+    "beside",
     "newest",
     "published",
     "remove",
@@ -80,10 +81,24 @@ def newest(tx: Transaction, secrets: Secrets, domain: str) -> StoredKey | None:
         .order_by(signing_keys.c.created_at.desc())
         .limit(1)
     )
-    if row is None:
-        return None
+    return None if row is None else _opened(secrets, row)
+
+
+def beside(tx: Transaction, secrets: Secrets, domain: str) -> StoredKey | None:
+    """The Ed25519 key that signs beside the other, where the domain has one. Raises Unauthentic."""
+    row = tx.row(
+        select(signing_keys).where(
+            signing_keys.c.domain == domain,
+            signing_keys.c.status == "published",
+            signing_keys.c.public_record.contains("k=ed25519"),
+        )
+    )
+    return None if row is None else _opened(secrets, row)
+
+
+def _opened(secrets: Secrets, row: AnyRow) -> StoredKey:
     private = secrets.unseal(row.private_key, PURPOSE)
-    return StoredKey(domain, row.selector, private, row.public_record)
+    return StoredKey(row.domain, row.selector, private, row.public_record)
 
 
 def published(tx: Transaction, domain: str) -> list[PublishedKey]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from backend.domains.stored import Domain
+from backend.installation import _signing_key
 from mailagent.store import tables as t
 from tests.domains.town import HOST, NAME, Town
 
@@ -157,3 +158,25 @@ async def test_a_record_that_is_asked_for_later_takes_no_healthy_domain_down(tow
     assert domain.verdict is not None
     assert domain.verdict["failure"]["code"] == "spf_missing_include"
     assert await town.notices() == []
+
+
+async def test_the_owners_of_a_domain_that_waits_for_three_days_are_told_once(town: Town) -> None:
+    await town.add()
+    await town.work()
+    await town.later(timedelta(hours=73))
+    await town.work()
+    await town.next_look()
+    (notice,) = await town.notices()
+    assert notice.subject == f"{NAME} still waits for its DNS"
+    assert f"_aexy-verification.{NAME}" in notice.outgoing["text"]
+    assert (await town.domain()).life.state == "pending"
+
+
+async def test_a_signed_mail_of_the_domain_has_both_keys(town: Town) -> None:
+    await town.add()
+    key = await town.store.read_unscoped(_signing_key, town.desk.secrets, NAME)
+    assert key is not None
+    assert key.beside is not None
+    assert [key.selector, key.beside.selector] == ["mailagent1", "mailagent2"]
+    names = {each.name for each in await town.records()}
+    assert {f"{one}._domainkey.{NAME}" for one in ("mailagent1", "mailagent2")} <= names

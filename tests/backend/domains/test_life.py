@@ -19,7 +19,6 @@ from backend.domains.life import (
     live,
     paused,
 )
-from backend.domains.verify import Standing
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RIGHT = Seen("verified", "verified")
