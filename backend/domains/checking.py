@@ -115,7 +115,8 @@ async def look(desk: Desk, domain: Domain) -> Look:
     wanted = await desk.store.read(domain.workspace_id, expected, installed, domain, zone=name)
     words = titles(installed, identities)
     told = {words.get(account, account): one for account, one in identities.items()}
-    verdict = await desk.judged(wanted.records, zone, told)
+    was_verified = domain.life.state == "verified" or domain.life.failures > 0
+    verdict = await desk.judged(wanted.records, zone, told, was_verified=was_verified)
     return Look(verdict, identities, lost, name, zone.hosts if zone else ())
 
 

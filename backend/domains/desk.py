@@ -14,7 +14,7 @@ from backend.domains.views import Evidence, Needs
 from backend.domains.zone_servers import Address, Zone, ZoneServers
 from backend.installation import webhook_settings
 from backend.outbound.accounts_environment import FromEnvironment, of_environment
-from mailagent.dns_answers import Answer, Question
+from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.flow import accounts as standing_of
 from mailagent.flow.accounts import describe
 from mailagent.flow.services import FlowSettings
@@ -82,8 +82,14 @@ class Desk:
         records: Sequence[DomainRecord],
         zone: Zone | None,
         identities: Mapping[str, Identity],
+        *,
+        was_verified: bool = False,
     ) -> Verdict:
-        """The verdict on a set, with every answer of DNS that it needs."""
+        """The verdict on a set, with every answer of DNS that it needs.
+
+        Where none of the zone's servers is reached, as behind a network that lets no packet out to
+        port 53, the resolver's word is taken alone, but not to take down what `was_verified`.
+        """
         recursive: dict[Question, Answer] = {}
         own: dict[Question, Answer] | None = None if zone is None else {}
         for _ in range(_ROUNDS):
@@ -96,6 +102,8 @@ class Desk:
             recursive.update(told)
             if own is not None:
                 own.update(said)
+                if not was_verified and all(isinstance(one, Unknown) for one in own.values()):
+                    own = None
         raise AssertionError(f"no verdict after {_ROUNDS} rounds of questions")
 
     async def _said(self, zone: Zone | None, needs: Needs) -> dict[Question, Answer]:

@@ -180,3 +180,24 @@ async def test_a_signed_mail_of_the_domain_has_both_keys(town: Town) -> None:
     assert [key.selector, key.beside.selector] == ["mailagent1", "mailagent2"]
     names = {each.name for each in await town.records()}
     assert {f"{one}._domainkey.{NAME}" for one in ("mailagent1", "mailagent2")} <= names
+
+
+async def test_a_network_that_hides_the_zones_servers_leaves_the_resolvers_word(
+    town: Town,
+) -> None:
+    async def nowhere(host: str) -> list[tuple[str, int]]:
+        return []
+
+    object.__setattr__(town.desk, "addresses_of", nowhere)
+    await town.add()
+    await town.work()
+    domain = await town.domain()
+    assert domain.verdict is not None
+    assert domain.verdict["failure"]["code"] == "ownership_missing"
+    await town.publish()
+    await town.next_look()
+    assert (await town.domain()).life.state == "verified"
+
+    town.without(NAME, "MX")
+    await town.cycles(2)
+    assert (await town.domain()).life.state == "verified", "one side alone takes nothing down"
