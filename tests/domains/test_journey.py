@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 from sqlalchemy import select
 
 from backend.domains.stored import Domain
+from backend.domains.workers import workers
 from backend.installation import _signing_key
 from mailagent.store import tables as t
+from mailagent.work import Wakeups
 from tests.domains.town import HOST, NAME, Town
 
 
@@ -201,3 +205,28 @@ async def test_a_network_that_hides_the_zones_servers_leaves_the_resolvers_word(
     town.without(NAME, "MX")
     await town.cycles(2)
     assert (await town.domain()).life.state == "verified", "one side alone takes nothing down"
+
+
+async def test_workers_verify_a_domain_that_nobody_asks_about(town: Town) -> None:
+    """The queues as a process runs them; time is let pass only between two looks."""
+    wakeups, stop = Wakeups(town.store), asyncio.Event()
+    running = [
+        asyncio.create_task(worker.run(wakeups.event(name), stop))
+        for name, worker in workers(town.desk).items()
+    ]
+    try:
+        await town.add()
+        await _until(town, lambda domain: domain.checked_at is not None)
+        await town.publish()
+        await town.later(timedelta(minutes=2))
+        await _until(town, lambda domain: domain.life.state == "verified")
+    finally:
+        stop.set()
+        await asyncio.gather(*running)
+        wakeups.close()
+
+
+async def _until(town: Town, true: Callable[[Domain], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true(await town.domain()):
+            await asyncio.sleep(0.02)
