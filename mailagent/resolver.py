@@ -15,11 +15,14 @@ from datetime import timedelta
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+import dns.asyncquery
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.query
+import dns.rcode
 import dns.rdata
 import dns.rdtypes.ANY.MX
 import dns.rdtypes.nsbase
@@ -86,6 +89,35 @@ class Resolver:
         distinct = list(dict.fromkeys(questions))
         answers = await asyncio.gather(*map(self.ask, distinct))
         return dict(zip(distinct, answers, strict=True))
+
+    async def bogus(self, question: Question) -> str:
+        """Why DNSSEC makes the resolver fail on a question that it answers when it is told not to
+        check (RFC 4035 §3.2.2); empty where that is not why, or cannot be told.
+        """
+        name = ascii_name(question.name)
+        server = self._resolver.nameservers[0] if self._resolver.nameservers else None
+        if name is None or not isinstance(server, str) or server.startswith("https://"):
+            return ""
+        checked = dns.message.make_query(_wire_name(name), question.type, use_edns=0)
+        unchecked = dns.message.make_query(_wire_name(name), question.type, use_edns=0)
+        unchecked.flags |= dns.flags.CD
+        said: list[dns.message.Message] = []
+        for query in (checked, unchecked):
+            try:
+                async with self._slots:
+                    response, _ = await dns.asyncquery.udp_with_fallback(
+                        query, server, timeout=self._resolver.timeout, port=self._resolver.port
+                    )
+            except (dns.exception.DNSException, OSError, EOFError):
+                return ""
+            said.append(response)
+        failed = said[0].rcode() == dns.rcode.SERVFAIL
+        if not failed or said[1].rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            return ""
+        # RFC 8914 §4.7 to §4.13: what is wrong with the signatures.
+        told = [error for error in said[0].extended_errors() if 6 <= error.code <= 12]
+        words = [error.text or error.code.name.lower().replace("_", " ") for error in told]
+        return "; ".join(words) or "it answers only unchecked"
 
     async def _look_up(self, question: Question) -> Answer:
         name = ascii_name(question.name)

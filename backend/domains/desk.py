@@ -91,20 +91,37 @@ class Desk:
         port 53, the resolver's word is taken alone, but not to take down what `was_verified`.
         """
         recursive: dict[Question, Answer] = {}
+        bogus: dict[str, str] = {}
         own: dict[Question, Answer] | None = None if zone is None else {}
         for _ in range(_ROUNDS):
-            verdict = verify(records, Evidence(recursive, own), identities)
+            verdict = verify(records, Evidence(recursive, own, bogus), identities)
             if isinstance(verdict, Verdict):
                 return verdict
             told, said = await asyncio.gather(
                 self.resolver.ask_all(verdict.recursive), self._said(zone, verdict)
             )
             recursive.update(told)
+            bogus.update(await self._bogus(told, bogus))
             if own is not None:
                 own.update(said)
                 if not was_verified and all(isinstance(one, Unknown) for one in own.values()):
                     own = None
         raise AssertionError(f"no verdict after {_ROUNDS} rounds of questions")
+
+    async def _bogus(
+        self, told: Mapping[Question, Answer], known: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Of the names that failed, those whose DNSSEC is why."""
+        failed = {
+            question.name: question
+            for question, answer in told.items()
+            if isinstance(answer, Unknown) and "SERVFAIL" in answer.reason
+        }
+        asked = [question for name, question in failed.items() if name not in known]
+        reasons = await asyncio.gather(*map(self.resolver.bogus, asked))
+        return {
+            question.name: reason for question, reason in zip(asked, reasons, strict=True) if reason
+        }
 
     async def _said(self, zone: Zone | None, needs: Needs) -> dict[Question, Answer]:
         return {} if zone is None else await self.zone_servers.ask_all(zone, needs.authoritative)
