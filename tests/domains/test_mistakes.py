@@ -1,4 +1,4 @@
-"""Each mistake is published for real, and what is said names the record, what is there, and the mend.
+"""Each mistake is published for real; what is said names the record, what is there, and the mend.
 
 `pytest -s tests/domains/test_mistakes.py` prints every sentence.
 """
