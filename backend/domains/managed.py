@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from backend.domains.contributions import Contribution, Key
-from backend.domains.record import DomainRecord, Place, Side, in_order
-from backend.domains.records import Extras, Mode, custom_domain, spf_record
+from backend.domains.record import DomainRecord, Place, in_order
+from backend.domains.records import Extras, Mode, mail_records, sides, spf_record
 from mailagent.errors import Malformed
 from mailagent.identity import DnsRecord
 
@@ -56,12 +56,8 @@ def managed_domain(
     found: list[DomainRecord] = [_verification(place, mode, ours)]
     if mode != "receive_only":
         found += [_dkim(place, key, delegation.base) for key in delegation.keys]
-    plain = custom_domain(
-        place, mode, [_receiving_alone(each) for each in accounts], token="", extras=extras
-    )
-    for each in plain:
-        if each.kind == "ownership":
-            continue
+    receiving = [_receiving_alone(each) for each in accounts]
+    for each in mail_records(place, mode, receiving, extras or Extras()):
         # The three CNAMEs are all that must be: the policy is advised, ours does not depend on it.
         found.append(replace(each, needed_for=()) if each.kind == "dmarc" else each)
     return in_order(found), ours
@@ -70,16 +66,13 @@ def managed_domain(
 def _verification(place: Place, mode: Mode, ours: Sequence[DnsRecord]) -> DomainRecord:
     name = f"aexy.{place.domain}"
     target = ours[0].name
-    sides: tuple[Side, ...] = ("receiving", "sending")
-    if mode != "send_receive":
-        sides = ("sending",) if mode == "send_only" else ("receiving",)
     return DomainRecord(
         DnsRecord("CNAME", name, target),
         "verification",
         "Ownership",
         place,
         "proves that the domain is yours, and is the return path of what you send",
-        sides,
+        sides(mode),
         behind=tuple(replace(each, name=name) for each in ours if each.name == target),
     )
 

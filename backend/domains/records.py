@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from backend.domains.contributions import Contribution
-from backend.domains.record import DomainRecord, Group, Kind, Place, Side, in_order
+from backend.domains.record import DomainRecord, Kind, Place, Side, in_order
 from mailagent.errors import Malformed
 from mailagent.identity import DnsRecord
 from mailagent.mail import DmarcPolicy
@@ -22,7 +22,9 @@ __all__ = [
     "Mode",
     "custom_domain",
     "default_domain",
+    "mail_records",
     "ownership_record",
+    "sides",
     "spf_record",
     "wildcard_set",
     "workspace_domain",
@@ -66,13 +68,19 @@ def custom_domain(
     Each account's MX are taken in receiving modes: leave out those of accounts that only send
     (`Contribution.sending_only`).
     """
-    extras = extras or Extras()
-    sending, receiving = mode != "receive_only", mode != "send_only"
-    found = [ownership_record(place, token, _sides(mode))]
-    if receiving:
+    owned = ownership_record(place, token, sides(mode))
+    return in_order((owned, *mail_records(place, mode, accounts, extras or Extras())))
+
+
+def mail_records(
+    place: Place, mode: Mode, accounts: Sequence[Contribution], extras: Extras
+) -> tuple[DomainRecord, ...]:
+    """What a domain of somebody's publishes beside the proof that it is theirs."""
+    found: list[DomainRecord] = []
+    if mode != "send_only":
         found += _receiving(place, accounts)
         found += _transport_policy(place, extras)
-    if sending:
+    if mode != "receive_only":
         found += _sending(place, accounts)
         found.append(_dmarc(place, extras, below=False))
         found += _tracking(place, accounts, extras)
@@ -166,10 +174,10 @@ def _receiving(place: Place, accounts: Sequence[Contribution]) -> list[DomainRec
     for account in accounts:
         for mx in account.receiving:
             purpose = f"brings mail for {place.domain} to {account.title}"
-            found.append(_record(place, mx, "mx", "Receive", purpose, _RECEIVING))
+            found.append(DomainRecord(mx, "mx", "Receive", place, purpose, _RECEIVING))
         for address in account.addresses:
             purpose = "the address of the host that the MX names"
-            found.append(_record(place, address, "address", "Receive", purpose, _RECEIVING))
+            found.append(DomainRecord(address, "address", "Receive", place, purpose, _RECEIVING))
     return found
 
 
@@ -178,11 +186,11 @@ def _sending(place: Place, accounts: Sequence[Contribution]) -> list[DomainRecor
     for account in accounts:
         for key in account.dkim:
             purpose = f"the key by which mail sent through {account.title} is proven to be yours"
-            found.append(_record(place, key, "dkim", "Send", purpose, _SENDING))
+            found.append(DomainRecord(key, "dkim", "Send", place, purpose, _SENDING))
     for account in accounts:
         for bounce in account.bounces:
             kind, purpose = _bounce(bounce, account.title)
-            found.append(_record(place, bounce, kind, "Bounces", purpose, _SENDING))
+            found.append(DomainRecord(bounce, kind, "Bounces", place, purpose, _SENDING))
     return found
 
 
@@ -194,7 +202,7 @@ def _spf(place: Place, accounts: Sequence[Contribution]) -> list[DomainRecord]:
     record = DnsRecord("TXT", place.domain, spf_record(terms))
     purpose = f"lets {titles} send for {place.domain}; a domain has one such record for all"
     required = any(account.spf_required for account in accounts if account.spf)
-    return [_record(place, record, "spf", "Send", purpose, _SENDING if required else ())]
+    return [DomainRecord(record, "spf", "Send", place, purpose, _SENDING if required else ())]
 
 
 def _bounce(record: DnsRecord, title: str) -> tuple[Kind, str]:
@@ -215,7 +223,7 @@ def _dmarc(place: Place, extras: Extras, *, below: bool) -> DomainRecord:
         tags.append(f"rua=mailto:{extras.rua}")
     record = DnsRecord("TXT", f"_dmarc.{place.domain}", "; ".join(tags))
     purpose = "tells receivers what to do with mail that only pretends to be yours"
-    return _record(place, record, "dmarc", "Policy", purpose, _SENDING)
+    return DomainRecord(record, "dmarc", "Policy", place, purpose, _SENDING)
 
 
 def _transport_policy(place: Place, extras: Extras) -> list[DomainRecord]:
@@ -225,14 +233,15 @@ def _transport_policy(place: Place, extras: Extras) -> list[DomainRecord]:
             "TXT", f"_smtp._tls.{place.domain}", f"v=TLSRPTv1; rua=mailto:{extras.tls_rua}"
         )
         purpose = "has senders report when TLS to your mail server fails"
-        found.append(_record(place, record, "tls_rpt", "Policy", purpose, ()))
+        found.append(DomainRecord(record, "tls_rpt", "Policy", place, purpose, ()))
     if extras.mta_sts_id and extras.mta_sts_host:
         policy = DnsRecord("TXT", f"_mta-sts.{place.domain}", f"v=STSv1; id={extras.mta_sts_id};")
         host = DnsRecord("CNAME", f"mta-sts.{place.domain}", extras.mta_sts_host)
         purpose = "tells senders that a policy asks them for TLS"
-        found.append(_record(place, policy, "mta_sts", "Policy", purpose, ()))
+        found.append(DomainRecord(policy, "mta_sts", "Policy", place, purpose, ()))
         purpose = "leads to the server that shows that policy"
-        found.append(_record(place, host, "mta_sts_host", "Policy", purpose, ()))
+        if host.name != host.value:
+            found.append(DomainRecord(host, "mta_sts_host", "Policy", place, purpose, ()))
     return found
 
 
@@ -241,21 +250,16 @@ def _tracking(place: Place, accounts: Sequence[Contribution], extras: Extras) ->
     if extras.tracking_host:
         wanted.append(DnsRecord("CNAME", f"track.{place.domain}", extras.tracking_host))
     purpose = "for links that count clicks; mail flows without it"
-    return [_record(place, record, "tracking", "Send", purpose, ()) for record in wanted]
+    return [
+        DomainRecord(record, "tracking", "Send", place, purpose, ())
+        for record in wanted
+        # The host itself has addresses, which are its operator's affair.
+        if record.name != record.value
+    ]
 
 
-def _record(
-    place: Place,
-    record: DnsRecord,
-    kind: Kind,
-    group: Group,
-    purpose: str,
-    needed_for: tuple[Side, ...],
-) -> DomainRecord:
-    return DomainRecord(record, kind, group, place, purpose, needed_for)
-
-
-def _sides(mode: Mode) -> tuple[Side, ...]:
+def sides(mode: Mode) -> tuple[Side, ...]:
+    """What a domain in this mode does."""
     match mode:
         case "send_only":
             return _SENDING

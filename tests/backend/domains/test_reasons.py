@@ -214,6 +214,13 @@ MISTAKES = [
         "mismatch", ("lacks ip4:192.0.2.25",),
     ),
     Mistake(
+        "spf_missing_include", "ours with a minus before an include that has it", _own, "spf",
+        lambda w: w.put("mine.test", "TXT", _SPF).put(
+            DOMAIN, "TXT", "v=spf1 -ip4:192.0.2.25 include:mine.test ~all"
+        ),
+        "mismatch", ("lacks ip4:192.0.2.25", "replace it by v=spf1 include:mine.test ~all"),
+    ),
+    Mistake(
         "spf_too_many_lookups", "eleven includes", _own, "spf",
         _includes(11), "mismatch", (DOMAIN, "takes 11 DNS lookups", "include:spf0.other.example"),
     ),

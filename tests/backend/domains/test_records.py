@@ -177,6 +177,13 @@ def test_the_default_domains_policy_covers_the_workspaces(policy: str) -> None:
     assert of_kind(records, "dmarc") == [f"_dmarc.aexy.email v=DMARC1; p={policy}; sp={policy}"]
 
 
+def test_a_host_of_ours_is_never_an_alias_of_itself() -> None:
+    records = default_domain(DEFAULT, [ours("aexy.email")], extras=sets.EXTRAS)
+
+    assert [each.name for each in records if each.record.type == "CNAME"] == []
+    assert "mta_sts" in {each.kind for each in records}
+
+
 def test_a_workspace_needs_no_records_while_the_wildcard_reaches_it() -> None:
     assert workspace_domain(DEFAULT, "acme", [ours("aexy.email")]) == ()
 

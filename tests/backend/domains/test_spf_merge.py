@@ -174,6 +174,13 @@ def test_names_that_hold_nothing_are_counted_and_named() -> None:
     assert any("x1.example, x2.example, x3.example" in note for note in result.notes)
 
 
+def test_a_record_that_outgrows_one_answer_is_said_and_a_short_one_is_not() -> None:
+    terms = " ".join(f"ip6:2001:db8:{number:x}::/48" for number in range(1, 25))
+
+    assert any("450" in note for note in merged(f"v=spf1 {terms} ~all").notes)
+    assert merged("v=spf1 mx ~all", more={DOMAIN: {"MX": ["5 mx.example"]}}).notes == ()
+
+
 def test_an_address_of_one_family_is_not_void() -> None:
     more: Zone = {"h.example": {"A": ["192.0.2.1"]}}
 

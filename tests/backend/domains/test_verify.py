@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.domains.record import DomainRecord, Place
-from backend.domains.records import custom_domain
+from backend.domains.records import custom_domain, workspace_domain
 from backend.domains.verify import Verdict, verify
 from backend.domains.views import Evidence, Needs
 from mailagent.dns_answers import Answer, Question
+from mailagent.identity import DnsRecord
 from mailagent.resolver import Resolver
 from tests.backend.domains import sets
 from tests.backend.domains.sets import DOMAIN, HOST, RSA, named
@@ -184,6 +185,7 @@ def test_a_dmarc_policy_above_that_covers_the_domain_is_enough() -> None:
         "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 ~all",
         f"v=spf1 a:{HOST} ~all",
         "v=spf1 mx ~all",
+        "v=spf1 -ip4:203.0.113.9 ?a:old.example include:mine.example -all",
         "v=spf1 +ip4:192.0.2.25 +ip6:2001:DB8::25 ?all",
     ],
 )
@@ -311,6 +313,38 @@ def test_where_our_packets_do_not_reach_the_zones_servers_what_receivers_see_cou
     verdict = world.judge(records)
 
     assert verdict.failure is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "code"),
+    [
+        (["site=1"], None),
+        (["other", "site=1"], None),
+        (["site=2"], "record_mismatch"),
+        ([], "record_missing"),
+    ],
+)
+def test_a_record_kept_beside_a_workspaces_set_must_stand_as_it_is(
+    texts: list[str], code: str | None
+) -> None:
+    beside = DnsRecord("TXT", "_site.acme.aexy.email", "site=1")
+    records = workspace_domain(sets.DEFAULT, "acme", [sets.ours("aexy.email")], beside=[beside])
+    world = published(records).put(beside.name, "TXT", *texts)
+
+    verdict = world.judge(records)
+
+    assert codes(verdict) == ([code] if code else [])
+    assert verdict.failure is None
+
+
+def test_a_record_kept_beside_is_unknown_where_dns_does_not_tell() -> None:
+    beside = DnsRecord("TXT", "_site.acme.aexy.email", "site=1")
+    records = workspace_domain(sets.DEFAULT, "acme", [sets.ours("aexy.email")], beside=[beside])
+    world = published(records)
+    world.resolver_fails.add(beside.name)
+    world.own_fails.add(beside.name)
+
+    assert codes(world.judge(records)) == ["dns_unknown"]
 
 
 def test_tracking_has_a_status_of_its_own() -> None:
