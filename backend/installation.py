@@ -7,25 +7,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+import structlog
 from pydantic import SecretStr
 
 from backend.outbound.accounts_environment import FromEnvironment, of_environment
 from backend.tracing import open_traces
 from mailagent import agents
 from mailagent.authentication import dkim
+from mailagent.errors import Misconfigured
 from mailagent.flow import FlowSettings, Services
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.accounts import Accounts
 from mailagent.flow.directory import StoreDirectory
+from mailagent.identity import Collects
 from mailagent.inbound import Acceptor
 from mailagent.outbound import CAPTURE, LOCAL
-from mailagent.providers import Account, SigningKey, Surroundings, fetch_stored
+from mailagent.providers import (
+    Account,
+    House,
+    SigningKey,
+    Surroundings,
+    collector,
+    fetch_stored,
+)
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.screening import Rspamd
@@ -41,6 +51,8 @@ if TYPE_CHECKING:
     from backend.traces import Traces
 
 __all__ = ["Installation", "installation", "make_signing_key", "webhook_settings"]
+
+log = structlog.get_logger()
 
 _SELECTOR = "mailagent1"
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -101,6 +113,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             fetch_stored=partial(fetch_stored, webhook_settings(settings)),
             processor=processors.named,
             screener=screener,
+            collectors=partial(_collectors, settings, accounts),
         )
         yield Installation(
             settings, services, door, wakeups, accounts, environment.conflicts, traces
@@ -117,6 +130,23 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
         store.close()
         if traces is not None:
             await asyncio.to_thread(traces.close)
+
+
+def _collectors(
+    settings: Settings, accounts: Accounts
+) -> Sequence[tuple[str, AbstractAsyncContextManager[Collects]]]:
+    url = settings.webhook_public_url or settings.public_url
+    here = House(settings.default_email_domain, url, webhook_settings(settings))
+    found = []
+    for account in accounts.set_up:
+        try:
+            opened = collector(account, here)
+        except Misconfigured as error:
+            log.info("hosts.not_asked", account=account.name, reason=str(error))
+            continue
+        if opened is not None:
+            found.append((account.name, opened))
+    return found
 
 
 def _screener(settings: Settings) -> Rspamd | None:

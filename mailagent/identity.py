@@ -7,11 +7,20 @@ may be repeated: what stands already is not made again, what is gone already is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-__all__ = ["Collects", "DnsRecord", "Identifies", "Identity", "IdentityState", "OwnKey", "Wish"]
+__all__ = [
+    "Collects",
+    "CollectsEachHost",
+    "DnsRecord",
+    "Identifies",
+    "Identity",
+    "IdentityState",
+    "OwnKey",
+    "Wish",
+]
 
 IdentityState = Literal["pending", "verified", "failed", "unknown"]
 """`failed`: the provider gave up and looks again only when it is asked to."""
@@ -40,7 +49,11 @@ class OwnKey:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How a domain is to be set up where the provider leaves a choice."""
+    """How a domain is to be set up where the provider leaves a choice; elsewhere it says nothing.
+
+    SES takes all of it, Mailgun `dkim_bits` of a new domain and `own_key`, Postmark and SendGrid
+    `mail_from` alone (SendGrid one label below the domain, chosen with a new domain).
+    """
 
     mail_from: str | None = None
     """The sub-domain for the reverse-path (`bounce.example.com`); None is the provider's own."""
@@ -72,7 +85,10 @@ class Identifies(Protocol):
     """
 
     async def identity(self, domain: str) -> Identity | None:
-        """What the provider knows now; None where it does not know the domain."""
+        """What the provider knows now; None where it does not know the domain.
+
+        The record of an `OwnKey` may be missing in it (SES): who holds the key publishes it.
+        """
         ...
 
     async def identify(self, domain: str, wish: Wish) -> Identity:
@@ -80,7 +96,11 @@ class Identifies(Protocol):
         ...
 
     async def resubmit(self, domain: str) -> Identity:
-        """Ask the provider to look again; meant for one that said `failed`."""
+        """Ask the provider to look again; meant for one that said `failed`.
+
+        PermanentFailure for a domain that it does not know, and for one whose `OwnKey` must be
+        given again: `identify` with the key does that.
+        """
         ...
 
     async def forget(self, domain: str) -> None:
@@ -93,7 +113,11 @@ class Collects(Protocol):
     """An account that must be told for which domains it takes mail in. Raises as `Identifies`."""
 
     async def collect(self, domain: str) -> tuple[DnsRecord, ...]:
-        """Bring mail for the domain to our webhook, and return what must be published for it."""
+        """Bring mail for the domain to our webhook, and return what must be published for it.
+
+        PermanentFailure where the domain already belongs to another program, and where the
+        provider wants it published first (Postmark).
+        """
         ...
 
     async def collects(self, domain: str) -> bool:
@@ -102,4 +126,13 @@ class Collects(Protocol):
 
     async def stop_collecting(self, domain: str) -> None:
         """Bring no more mail for the domain; what it does not bring anyway is no error."""
+        ...
+
+
+@runtime_checkable
+class CollectsEachHost(Collects, Protocol):
+    """A `Collects` without a wildcard: each workspace's domain is collected by itself."""
+
+    async def collected(self) -> Sequence[str]:
+        """Every domain whose mail it brings to our webhook now."""
         ...

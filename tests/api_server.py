@@ -66,6 +66,10 @@ class ApiServer:
         """What a request gets that the script says nothing of."""
         raise NotImplementedError
 
+    def now_does(self, *steps: Reply | Fault | None) -> None:
+        """Another script, for the next requests of a server that runs."""
+        self._script = list(steps)
+
     async def __aenter__(self) -> Self:
         self._script = list(self.script)
         self._end = asyncio.Event()

@@ -43,7 +43,7 @@ def setup(
     shell: Shell = context.obj
     values = webhook_settings(shell.settings)
     found = shell.read(None, provisioning.account_of_kind, kind, account, *_known(shell), values)
-    here = _house(shell, url, reached=True)
+    here = _house(shell, url)
     report = _report(found, here, "plan" if plan else "make")
     if report is None:
         raise Malformed("kind", f"{kind} has nothing to set up at a provider")
@@ -63,7 +63,7 @@ def check(
     """
     shell: Shell = context.obj
     found = shell.read(None, provisioning.accounts_to_check, name, *_known(shell))
-    here = _house(shell, url, reached=False)
+    here = _house(shell, url)
     reports = [report for one in found if (report := _report(one, here, "check"))]
     text = "\n\n".join(map(_text, reports)) or "no account has anything to check at a provider"
     shell.show(text, reports, list[SetUpOut])
@@ -75,7 +75,7 @@ def _report(account: Account, here: House, mode: Mode) -> Report | None:
     return asyncio.run(provisioning.carry_out(account, here, mode))
 
 
-def _house(shell: Shell, url: str, *, reached: bool) -> House:
+def _house(shell: Shell, url: str) -> House:
     settings = shell.settings
     return shell.read(
         None,
@@ -83,7 +83,6 @@ def _house(shell: Shell, url: str, *, reached: bool) -> House:
         settings.default_email_domain,
         url or settings.webhook_public_url or settings.public_url,
         webhook_settings(settings),
-        reached=reached,
     )
 
 
@@ -106,7 +105,7 @@ def _step(step: Result) -> Sequence[str]:
     said = step.says if step.says and step.says != step.wants else ""
     lines = [f"  {step.outcome:<18} {step.name}: {step.wants}"]
     if said:
-        lines.append(f"    now: {said}")
+        lines.append(f"    {'before' if step.outcome is Outcome.MADE else 'now'}: {said}")
     if step.outcome is Outcome.WANTED:
         lines += [f"    call: {call}" for call in step.calls]
     lines += [f"    note: {note}" for note in step.notes]

@@ -154,7 +154,6 @@ async def _carry_out(
         settings.default_email_domain,
         settings.webhook_public_url or settings.public_url,
         webhook_settings(settings),
-        reached=mode != "check",
     )
     report = await provisioning.carry_out(account, here, mode)
     if report is None:

@@ -90,12 +90,10 @@ def accounts_to_check(
     return found
 
 
-def house(
-    tx: Transaction, default_domain: str, url: str, values: WebhookSettings, *, reached: bool = True
-) -> House:
+def house(tx: Transaction, default_domain: str, url: str, values: WebhookSettings) -> House:
     """What a provider must know of us. Raises Misconfigured for an address no provider reaches."""
     parts = urlsplit(url)
-    if reached and (parts.scheme != "https" or not parts.hostname or "@" in parts.netloc):
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise Misconfigured(
             "WEBHOOK_PUBLIC_URL", "must be the https:// address at which providers reach us"
         )
@@ -107,19 +105,21 @@ def house(
 async def carry_out(account: Account, here: House, mode: Mode) -> Report | None:
     """Plan, make or check an account's set-up; None for a kind that needs none.
 
-    Raises Misconfigured for an account whose settings are not complete.
+    Raises Misconfigured for an account whose settings are not complete; a check says it.
     """
-    opened = setting_up(account, here)
-    if opened is None:
-        return None
     try:
+        opened = setting_up(account, here)
+        if opened is None:
+            return None
         async with opened as wanted:
             run = set_up if mode == "make" else examine
             done = await run(wanted.steps)
             settings, publish = wanted.settings, wanted.publish
-    except Delivery as error:
+    except (Delivery, Misconfigured) as error:
+        if isinstance(error, Misconfigured) and mode != "check":
+            raise
         reached = "the provider answers us"
-        refused = Result("account", reached, Outcome.FAILED, here.masked(error.reason))
+        refused = Result("account", reached, Outcome.FAILED, here.masked(str(error)))
         return Report(account.name, account.kind, mode, (refused,))
     shown = tuple(_masked(one, here) for one in done)
     return Report(account.name, account.kind, mode, shown, settings, publish)

@@ -17,6 +17,7 @@ from backend.caps import ALL_PRICED, Unpriced, checked_cap, demand_prices
 from backend.naming import checked_email, checked_name, checked_slug
 from backend.paging import Page, Window, page
 from mailagent.errors import Conflict, Malformed, NotFound
+from mailagent.flow import collecting
 from mailagent.flow.budgets import WINDOWS
 from mailagent.flow.directory import changed
 from mailagent.store.tables import agents, memberships, workspaces
@@ -82,6 +83,7 @@ def create(tx: Transaction, slug: str, name: str, *, owner_id: str | None = None
     if owner_id is not None:
         tx.insert(memberships, {"workspace_id": row["id"], "person_id": owner_id, "role": "owner"})
     changed(tx)
+    collecting.soon(tx)
     return _found(tx, workspaces.c.id == row["id"])
 
 

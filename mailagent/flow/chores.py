@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, true, update
 
-from mailagent.flow import digest, events, lookup, retention, unrouted
+from mailagent.flow import collecting, digest, events, lookup, retention, unrouted
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
@@ -76,6 +76,8 @@ LONG_CHORES: Mapping[str, tuple[timedelta, Callable[[Services], Awaitable[None]]
     "retention": (timedelta(hours=1), retention.keep_all),
     "digest": (timedelta(days=1), digest.tell_owners),
     "look_up_unknown": (timedelta(minutes=15), lookup.look_up_all),
+    # A new workspace makes it due at once; this often for one that is made while it runs.
+    collecting.CHORE: (timedelta(minutes=5), collecting.collect_all),
 }
 
 

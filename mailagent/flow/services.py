@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from mailagent.agents import Agent
 from mailagent.flow.directory import StoreDirectory
+from mailagent.identity import Collects
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Sends
 from mailagent.resolver import Resolver
@@ -76,3 +78,5 @@ class Services:
     while it is not there, and PermanentFailure for a place that may not be asked."""
     screener: Screens | None = None
     """The operator's spam filter, where there is one."""
+    collectors: Callable[[], Sequence[tuple[str, AbstractAsyncContextManager[Collects]]]] = tuple
+    """The accounts, by name, that must be told for which domains they bring mail."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from mailagent.errors import Misconfigured
 from mailagent.identity import Collects, Identifies
@@ -105,6 +105,16 @@ class House:
         """Where a provider tells what became of mail."""
         return self._address("webhooks/email", kind, secret=secret)
 
+    def is_ours(self, address: str, *, events: bool = False) -> bool:
+        """Whether an address leads to our host, to our webhooks of `events` or of mail, whatever
+        secret is in it: it may be an older one."""
+        try:
+            given, ours = urlsplit(address), urlsplit(self.url)
+        except ValueError:
+            return False
+        under = f"{ours.path.rstrip('/')}/{'webhooks/email/' if events else 'webhook/'}"
+        return given.hostname == ours.hostname and given.path.startswith(under)
+
     def masked(self, text: str) -> str:
         """A text for people, without our secrets."""
         for name in ("INBOUND_WEBHOOK_SECRET", "POSTMARK_WEBHOOK_PASSWORD"):
@@ -178,11 +188,6 @@ class CanCollect(Protocol):
 
     def collector(self, account: Account, house: House, /) -> AbstractAsyncContextManager[Collects]:
         """As `CanIdentify.identifier`."""
-        ...
-
-    @property
-    def collects_each_host(self) -> bool:
-        """Whether it knows no wildcard, so that each workspace's domain is collected by itself."""
         ...
 
 

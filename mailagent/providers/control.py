@@ -33,10 +33,14 @@ class Control:
         api: Api,
         *,
         mends: Mapping[int, str],
+        mask: Callable[[str], str] = str,
         now: Callable[[], datetime] = _now,
     ) -> None:
-        """`mends` says by status what a person does about a refusal."""
+        """`mends` says by status what a person does about a refusal; `mask` takes our own secrets
+        out of what the provider says of an address of ours.
+        """
         self._name, self._api, self._mends, self._now = name, api, mends, now
+        self._mask = mask
 
     async def get(
         self, path: str, query: Mapping[str, str] | None = None, *, absent: Collection[int] = (404,)
@@ -106,5 +110,5 @@ class Control:
 
     def _reason(self, answer: Answer) -> str:
         mend = self._mends.get(answer.status, "")
-        said = f"{self._name}: {answer.status} {answer.words()}".strip()
+        said = self._mask(f"{self._name}: {answer.status} {answer.words()}".strip())
         return f"{said} ({mend})" if mend else said

@@ -33,7 +33,6 @@ class Mailgun:
     """Receives, keeps mail until it is fetched, reports, sends, and can be set up."""
 
     kind: ClassVar[str] = "mailgun"
-    collects_each_host: ClassVar[bool] = False
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:
@@ -65,7 +64,7 @@ class Mailgun:
     @classmethod
     @asynccontextmanager
     async def collector(cls, account: Account, house: House) -> AsyncIterator[Collects]:
-        control = mailgun_setup.control(account)
+        control = mailgun_setup.control(account, house.masked)
         try:
             yield MailgunRoutes(control, mailgun_setup.webhook(house), access(account)[1])
         finally:

@@ -31,7 +31,6 @@ class Postmark:
     """Receives, reports, sends, and can be set up."""
 
     kind: ClassVar[str] = "postmark"
-    collects_each_host: ClassVar[bool] = False
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:
@@ -54,7 +53,7 @@ class Postmark:
     @asynccontextmanager
     async def collector(cls, account: Account, house: House) -> AsyncIterator[Collects]:
         address = hook(house, house.webhook("postmark", secret=True))
-        control = account_control(account)
+        control = account_control(account, house.masked)
         try:
             yield PostmarkServers(control, address)
         finally:

@@ -5,14 +5,15 @@ An account's token is for its domains and servers, a server's token for its hook
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+from collections.abc import Callable
+from urllib.parse import quote
 
 from mailagent.errors import Misconfigured
 from mailagent.providers.account import Account, House
-from mailagent.providers.api import TIMES, Api, Times, base_url
+from mailagent.providers.api import Api, base_url
 from mailagent.providers.control import Control
 
-__all__ = ["ACCOUNT_TOKEN", "SERVER_TOKEN", "account_control", "hook", "open_control", "same_place"]
+__all__ = ["ACCOUNT_TOKEN", "SERVER_TOKEN", "account_control", "hook", "open_control"]
 
 ACCOUNT_TOKEN = "POSTMARK_ACCOUNT_TOKEN"  # noqa: S105 - the name of a setting
 SERVER_TOKEN = "POSTMARK_SERVER_TOKEN"  # noqa: S105 - the name of a setting
@@ -20,18 +21,20 @@ _API = "https://api.postmarkapp.com"
 _USER = "mailagent"
 
 
-def open_control(account: Account, token: str, *, of_server: bool, times: Times = TIMES) -> Control:
-    """One of both APIs, by its token. Raises Misconfigured."""
+def open_control(
+    account: Account, token: str, *, of_server: bool, mask: Callable[[str], str] = str
+) -> Control:
+    """One of both APIs, by its token; `mask` as `Control`. Raises Misconfigured."""
     base = base_url("POSTMARK_BASE_URL", account.settings.get("POSTMARK_BASE_URL", ""), _API)
     header = "X-Postmark-Server-Token" if of_server else "X-Postmark-Account-Token"
-    api = Api(base, secret=token, headers={header: token}, times=times)
+    api = Api(base, secret=token, headers={header: token})
     mend = f"look at {SERVER_TOKEN if of_server else ACCOUNT_TOKEN}"
-    return Control("Postmark", api, mends={401: mend, 403: mend})
+    return Control("Postmark", api, mends={401: mend, 403: mend}, mask=mask)
 
 
-def account_control(account: Account) -> Control:
+def account_control(account: Account, mask: Callable[[str], str] = str) -> Control:
     """The API of domains and servers. Raises Misconfigured without `POSTMARK_ACCOUNT_TOKEN`."""
-    return open_control(account, account.required(ACCOUNT_TOKEN), of_server=False)
+    return open_control(account, account.required(ACCOUNT_TOKEN), of_server=False, mask=mask)
 
 
 def hook(house: House, address: str) -> str:
@@ -47,11 +50,3 @@ def hook(house: House, address: str) -> str:
     user = house.settings.value("POSTMARK_WEBHOOK_USER") or _USER
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
-
-
-def same_place(one: str, other: str) -> bool:
-    """Whether two addresses lead to the same host, whoever is named in them."""
-    try:
-        return bool(one) and urlsplit(one).hostname == urlsplit(other).hostname
-    except ValueError:
-        return False

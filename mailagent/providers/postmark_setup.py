@@ -20,7 +20,6 @@ from mailagent.providers.postmark_control import (
     account_control,
     hook,
     open_control,
-    same_place,
 )
 from mailagent.providers.postmark_domains import PostmarkDomains, listed
 from mailagent.providers.postmark_servers import mx_record
@@ -44,9 +43,9 @@ async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
     async with AsyncExitStack() as stack:
         of_account = None
         if account.settings.get(ACCOUNT_TOKEN, "").strip():
-            of_account = account_control(account)
+            of_account = account_control(account, house.masked)
             stack.push_async_callback(of_account.close)
-        server = _Server(account, of_account)
+        server = _Server(account, house, of_account)
         stack.push_async_callback(server.close)
         steps: list[Step] = []
         if of_account is not None:
@@ -56,8 +55,8 @@ async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
             steps.append(_no_token_step(domain))
         steps += [
             _server_step(server),
-            _hook_step(server, brings),
-            _webhook_step(server, stream, tells),
+            _hook_step(server, house, brings),
+            _webhook_step(server, house, stream, tells),
             # The last that is made: with it mail begins to come.
             _inbound_domain_step(server, domain),
         ]
@@ -69,8 +68,9 @@ async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
 class _Server:
     """The server of the token that is set, else the one that we made by the account's token."""
 
-    def __init__(self, account: Account, of_account: Control | None) -> None:
+    def __init__(self, account: Account, house: House, of_account: Control | None) -> None:
         self.account, self.of_account = account, of_account
+        self._mask = house.masked
         self.token = account.settings.get(SERVER_TOKEN, "").strip()
         self._control: Control | None = None
 
@@ -92,7 +92,9 @@ class _Server:
                 made = await self.found()
                 token = next(iter((made or {}).get("ApiTokens") or ()), "")
             if token:
-                self._control = open_control(self.account, str(token), of_server=True)
+                self._control = open_control(
+                    self.account, str(token), of_server=True, mask=self._mask
+                )
         return self._control
 
     async def told(self) -> Mapping[str, Any] | None:
@@ -146,7 +148,7 @@ def _server_step(server: _Server) -> Step:
     return Step("server", "a server of ours", look, make, undo, (f"POST /servers {_NAME}",))
 
 
-def _hook_step(server: _Server, address: str) -> Step:
+def _hook_step(server: _Server, house: House, address: str) -> Step:
     wanted = {"InboundHookUrl": address, "RawEmailEnabled": True}
 
     async def look() -> Laid:
@@ -157,7 +159,7 @@ def _hook_step(server: _Server, address: str) -> Step:
         if now == wanted:
             return stands("as it should be")
         url = str(now["InboundHookUrl"] or "")
-        if url and not same_place(url, address):
+        if url and not house.is_ours(url):
             mend = "take its webhook away there, or give mailagent a server of its own"
             return differs("this server brings mail to another program", mend=mend)
         if not now["RawEmailEnabled"]:
@@ -177,7 +179,7 @@ def _hook_step(server: _Server, address: str) -> Step:
     return Step("inbound webhook", wants, look, make, undo, ("PUT /server InboundHookUrl",))
 
 
-def _webhook_step(server: _Server, stream: str, address: str) -> Step:
+def _webhook_step(server: _Server, house: House, stream: str, address: str) -> Step:
     wanted: dict[str, Any] = {
         "Url": address,
         "MessageStream": stream,
@@ -191,7 +193,7 @@ def _webhook_step(server: _Server, stream: str, address: str) -> Step:
         control = await server.control()
         told = await control.get("/webhooks", {"MessageStream": stream}) if control else None
         for one in (told or {}).get("Webhooks") or []:
-            if one.get("Url") == address:
+            if house.is_ours(str(one.get("Url")), events=True):
                 found: Mapping[str, Any] = one
                 return found
         return None
@@ -212,14 +214,15 @@ def _webhook_step(server: _Server, stream: str, address: str) -> Step:
         if laid.before:
             # Postmark lets a webhook's stream never change.
             triggers = {**(laid.before.get("Triggers") or {}), **wanted["Triggers"]}
-            await server.change("PUT", f"/webhooks/{laid.before['ID']}", {"Triggers": triggers})
+            changed = {"Url": address, "Triggers": triggers}
+            await server.change("PUT", f"/webhooks/{laid.before['ID']}", changed)
         else:
             await server.change("POST", "/webhooks", wanted)
 
     async def undo(laid: Laid) -> None:
         found = await ours()
         if found is not None and laid.before:
-            before = {"Triggers": laid.before.get("Triggers") or {}}
+            before = {key: laid.before.get(key) for key in ("Url", "Triggers")}
             await server.change("PUT", f"/webhooks/{found['ID']}", before)
         elif found is not None:
             await server.change("DELETE", f"/webhooks/{found['ID']}")

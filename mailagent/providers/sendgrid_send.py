@@ -7,13 +7,12 @@ SendGrid "Mail Send" (v3), "Errors" and "Rate limits", read 2026-11-21.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from mailagent.errors import (
     Malformed,
-    Misconfigured,
     PermanentFailure,
     TransientFailure,
     UncertainDelivery,
@@ -31,16 +30,12 @@ from mailagent.outgoing import (
 )
 from mailagent.providers.account import Account
 from mailagent.providers.addressing import Addressing, addressing
-from mailagent.providers.api import TIMES, Answer, Api, Times, base_url, wait_of
+from mailagent.providers.api import TIMES, Answer, Api, Times, wait_of
+from mailagent.providers.sendgrid_access import API, access
 from mailagent.providers.sendgrid_message import message, recipient_at
 
 __all__ = ["SendGridSender"]
 
-_APIS: Mapping[str, str] = {
-    "": "https://api.sendgrid.com",
-    "global": "https://api.sendgrid.com",
-    "eu": "https://api.eu.sendgrid.com",
-}
 _MOST_BYTES = 30 * 1024 * 1024
 _MOST_RECIPIENTS = 1_000
 
@@ -53,7 +48,7 @@ class SendGridSender:
         name: str,
         key: str,
         *,
-        base: str = _APIS[""],
+        base: str = API,
         times: Times = TIMES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -65,14 +60,11 @@ class SendGridSender:
     def of(cls, account: Account) -> Self:
         """`SENDGRID_API_KEY`; `SENDGRID_REGION` (`global` or `eu`) and `SENDGRID_BASE_URL` where
         set. Raises Misconfigured."""
-        region = account.settings.get("SENDGRID_REGION", "").strip().lower()
-        if region not in _APIS:
-            raise Misconfigured("SENDGRID_REGION", "is global or eu")
-        base = account.settings.get("SENDGRID_BASE_URL", "")
+        key, base = access(account)
         return cls(
             account.name,
-            account.required("SENDGRID_API_KEY"),
-            base=base_url("SENDGRID_BASE_URL", base, _APIS[region]),
+            key,
+            base=base,
         )
 
     @property

@@ -22,7 +22,7 @@ from mailagent.errors import (
     TransientFailure,
     UncertainDelivery,
 )
-from mailagent.identity import Identifies
+from mailagent.identity import Collects, Identifies
 from mailagent.mail import Address
 from mailagent.mime import build
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused, Sent
@@ -37,6 +37,7 @@ from mailagent.providers.ses_events import SesReporter
 from mailagent.providers.ses_identity import SesIdentities
 from mailagent.providers.ses_objects import fetch_object
 from mailagent.providers.ses_receipts import SesReceiver
+from mailagent.providers.ses_rules import SesReceipts
 from mailagent.providers.steps import SetUp
 from mailagent.webhook import Fetch, Receives, Reports, WebhookSettings
 
@@ -112,6 +113,15 @@ class Ses:
         aws = Aws(ses_access(account.settings))
         try:
             yield SesIdentities(aws)
+        finally:
+            await aws.close()
+
+    @classmethod
+    @asynccontextmanager
+    async def collector(cls, account: Account, house: House) -> AsyncIterator[Collects]:
+        aws = Aws(ses_setup.receiving(ses_access(account.settings)))
+        try:
+            yield SesReceipts(aws)
         finally:
             await aws.close()
 

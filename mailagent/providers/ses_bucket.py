@@ -43,7 +43,10 @@ def bucket_step(s3: Aws, bucket: str) -> Step:
 
 
 def policy_step(s3: Aws, bucket: str, *, account_id: str, rule_arn: str) -> Step:
-    """SES may put mail into the bucket, for one receipt rule; other statements stay."""
+    """SES may put mail into the bucket, for our receipt rules; other statements stay.
+
+    `rule_arn` is that of the first; the names of the others begin like it.
+    """
     partition = rule_arn.split(":")[1]
     statement: Statement = {
         "Sid": "MailagentSesPuts",
@@ -52,10 +55,8 @@ def policy_step(s3: Aws, bucket: str, *, account_id: str, rule_arn: str) -> Step
         "Action": "s3:PutObject",
         "Resource": f"arn:{partition}:s3:::{bucket}/*",
         "Condition": {
-            "StringEquals": {
-                "AWS:SourceAccount": account_id,
-                "AWS:SourceArn": rule_arn,
-            }
+            "StringEquals": {"AWS:SourceAccount": account_id},
+            "ArnLike": {"AWS:SourceArn": f"{rule_arn}*"},
         },
     }
 

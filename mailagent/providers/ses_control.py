@@ -70,6 +70,7 @@ class Aws:
 
     def _ask(self, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         from botocore import exceptions as boto
+        from botocore.parsers import ResponseParserError
 
         unreached = (
             *(boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.SSLError),
@@ -87,7 +88,8 @@ class Aws:
         except unreached as error:
             reason = f"{self._access.service} could not be reached: {type(error).__name__}"
             raise TransientFailure(reason) from error
-        except (boto.BotoCoreError, OSError) as error:
+        except (boto.BotoCoreError, ResponseParserError, OSError) as error:
+            # Also a gateway's page in AWS's place, which is no XML.
             raise self._silent(operation, type(error).__name__) from error
         return answer
 

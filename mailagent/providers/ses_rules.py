@@ -8,14 +8,18 @@ Developer Guide, "Receipt rules", "Recipient conditions" (read 2026-11).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 from typing import Any
 
+from mailagent.errors import PermanentFailure, TransientFailure
+from mailagent.identity import DnsRecord
 from mailagent.providers.ses_control import Aws
 from mailagent.providers.steps import Laid, Step, differs, missing, stands
 
-__all__ = ["RULE", "active_set", "rule_set_step", "rule_step"]
+__all__ = ["RULE", "SesReceipts", "active_set", "rule_set_step", "rule_step"]
 
 RULE = "mailagent"
+_MOST_RECIPIENTS = 100
 SET = "mailagent"
 _EXISTS = ("AlreadyExists", "AlreadyExistsException")
 _NONE = ("RuleDoesNotExist", "RuleDoesNotExistException", "RuleSetDoesNotExist")
@@ -77,6 +81,8 @@ def rule_step(
         ours = next((one for one in rules if one["Name"] == RULE), None)
         if ours is not None:
             lacks = [key for key, value in wanted.items() if ours.get(key) != value]
+            if set(recipients) <= set(ours.get("Recipients") or []):  # and domains of customers
+                lacks = [key for key in lacks if key != "Recipients"]
             if not lacks:
                 return stands(f"{RULE} in {rule_set}", notes=notes)
             return differs(f"differs in {', '.join(lacks)}", before=ours, notes=notes)
@@ -87,7 +93,9 @@ def rule_step(
 
     async def make(laid: Laid) -> None:
         if laid.before is not None:
-            await ses.ask("update_receipt_rule", RuleSetName=rule_set, Rule=wanted)
+            added = [one for one in laid.before.get("Recipients") or [] if one not in recipients]
+            rule = {**wanted, "Recipients": [*recipients, *added]}
+            await ses.ask("update_receipt_rule", RuleSetName=rule_set, Rule=rule)
             return
         others = await _rules(ses, rule_set)
         after = {"After": others[-1]["Name"]} if others else {}
@@ -103,6 +111,72 @@ def rule_step(
 
     wants = f"a rule in {rule_set} for {domain} and .{domain}: scan, S3 {bucket}, topic {topic}"
     return Step("receipt rule", wants, look, make, undo, (f"ses:CreateReceiptRule {RULE}",))
+
+
+class SesReceipts:
+    """Domains of customers among the recipients of our rules, in the active rule set.
+
+    The first of these rules is the set-up's; when it is full another one is made like it.
+    """
+
+    def __init__(self, ses: Aws) -> None:
+        self._ses = ses
+
+    async def collect(self, domain: str) -> tuple[DnsRecord, ...]:
+        """See `identity.Collects`. PermanentFailure before the account was set up."""
+        rule_set, rules = await self._ours()
+        if not rules:
+            reason = f"the active rule set has no rule {RULE}: mailagent provider setup ses first"
+            raise PermanentFailure(reason, about="account")
+        if not any(domain in one["Recipients"] for one in rules):
+            await self._add(rule_set, rules, domain)
+            # AWS has no condition on a write: one that came between may have written over ours.
+            _, after = await self._ours()
+            if not any(domain in one["Recipients"] for one in after):
+                raise TransientFailure(f"the rule {RULE} was changed by another meanwhile")
+        region = self._ses.region
+        return (DnsRecord("MX", domain, f"inbound-smtp.{region}.amazonaws.com", 10),)
+
+    async def collects(self, domain: str) -> bool:
+        """See `identity.Collects`."""
+        _, rules = await self._ours()
+        return any(one.get("Enabled") and domain in one["Recipients"] for one in rules)
+
+    async def stop_collecting(self, domain: str) -> None:
+        """See `identity.Collects`."""
+        rule_set, rules = await self._ours()
+        for one in rules:
+            left = [other for other in one["Recipients"] if other != domain]
+            if left == one["Recipients"]:
+                continue
+            if left:
+                rule = {**one, "Recipients": left}
+                await self._ses.ask("update_receipt_rule", RuleSetName=rule_set, Rule=rule)
+            else:  # a rule without a recipient would take all mail of the account
+                call = "delete_receipt_rule"
+                name = one["Name"]
+                await self._ses.ask(call, absent=_NONE, RuleSetName=rule_set, RuleName=name)
+
+    async def _add(self, rule_set: str, rules: Sequence[Rule], domain: str) -> None:
+        for one in rules:
+            if len(one["Recipients"]) < _MOST_RECIPIENTS:
+                rule = {**one, "Recipients": [*one["Recipients"], domain]}
+                await self._ses.ask("update_receipt_rule", RuleSetName=rule_set, Rule=rule)
+                return
+        names = {one["Name"] for one in rules}
+        number = next(n for n in count(2) if f"{RULE}-{n}" not in names)
+        rule = {**rules[0], "Name": f"{RULE}-{number}", "Recipients": [domain]}
+        last = rules[-1]["Name"]
+        await self._ses.ask("create_receipt_rule", RuleSetName=rule_set, Rule=rule, After=last)
+
+    async def _ours(self) -> tuple[str, Sequence[Rule]]:
+        """The active rule set, and our rules in it that say for whom they are."""
+        rule_set = await active_set(self._ses)
+        return rule_set, [
+            one
+            for one in await _rules(self._ses, rule_set)
+            if (one["Name"] == RULE or one["Name"].startswith(f"{RULE}-")) and one.get("Recipients")
+        ]
 
 
 async def _active(ses: Aws) -> str | None:

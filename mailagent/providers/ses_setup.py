@@ -23,7 +23,7 @@ from mailagent.providers.ses_rules import RULE, active_set, rule_set_step, rule_
 from mailagent.providers.ses_topics import confirmed_step, subscription_step, topic_step
 from mailagent.providers.steps import Laid, SetUp, Step, differs, missing, observed, stands
 
-__all__ = ["setting_up"]
+__all__ = ["receiving", "setting_up"]
 
 _ATTEMPTS = 5
 _MAIL, _EVENTS = "mailagent-mail", "mailagent-events"
@@ -33,6 +33,13 @@ _NONE = ("NotFoundException",)
 _EXISTS = ("AlreadyExistsException",)
 _TELLS = ("REJECT", "BOUNCE", "COMPLAINT", "DELIVERY", "DELIVERY_DELAY", "RENDERING_FAILURE")
 """Opens and clicks are for who wants to track people."""
+
+
+def receiving(ses: Access) -> Access:
+    """Version 1 of the API, which alone has receipt rules. `SES_BASE_URL` is an address of version
+    2; the others have AWS's own, or that of boto3's settings.
+    """
+    return replace(ses, service="ses", base_url=None, attempts=_ATTEMPTS)
 
 
 @asynccontextmanager
@@ -47,8 +54,7 @@ async def setting_up(account: Account, house: House) -> AsyncIterator[SetUp]:
 
         ses = ses_access(account.settings)
         v2 = opened(ses)
-        # SES_BASE_URL is an address of version 2; the others have AWS's own, or boto3's settings.
-        v1 = opened(replace(ses, service="ses", base_url=None))
+        v1 = opened(receiving(ses))
         sns = opened(replace(ses, service="sns", base_url=None))
         sts = opened(replace(ses, service="sts", base_url=None))
         s3 = opened(s3_access({**house.settings.values, **account.settings}))

@@ -90,6 +90,8 @@ class Step:
     undo: Act
     calls: tuple[str, ...] = ()
     """What `make` asks of the provider, in its own words."""
+    only_looks: bool = False
+    """Nothing is ever made of it; that it cannot be looked at undoes nothing."""
 
 
 async def _nothing(_: Laid) -> None:
@@ -98,7 +100,7 @@ async def _nothing(_: Laid) -> None:
 
 def observed(name: str, wants: str, look: Look) -> Step:
     """What only a person can mend: `look` gives what does not stand a `mend`."""
-    return Step(name, wants, look, _nothing, _nothing)
+    return Step(name, wants, look, _nothing, _nothing, only_looks=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One step after a run. `says` is what is there now, or why it failed."""
+    """One step after a run. `says` is what is there, of MADE what was before, or why it failed."""
 
     name: str
     wants: str
@@ -158,7 +160,10 @@ async def examine(steps: Sequence[Step]) -> tuple[Result, ...]:
 
 
 async def set_up(steps: Sequence[Step]) -> tuple[Result, ...]:
-    """Make what is missing or differs, in order; at the first failure take back what was made."""
+    """Make what is missing or differs, in order; at the first failure take back what was made.
+
+    Only `only_looks` steps may fail without that.
+    """
     results: list[Result] = []
     made: list[tuple[int, Step, Laid]] = []
     for step in steps:
@@ -172,13 +177,15 @@ async def set_up(steps: Sequence[Step]) -> tuple[Result, ...]:
         except Delivery as error:
             said = f"{laid.says}; then: {error.reason}" if laid else error.reason
             results.append(_result(step, Outcome.FAILED, said, calls=step.calls if laid else ()))
+            if step.only_looks:
+                continue
             if laid is not None and await _changed(step, laid):
                 made.append((len(results) - 1, step, laid))
             await _take_back(made, results)
             results += [_result(left, Outcome.UNTRIED, "") for left in steps[len(results) :]]
             return tuple(results)
         made.append((len(results), step, laid))
-        done = f"was: {laid.says}" if laid.found is Found.DIFFERS else step.wants
+        done = laid.says if laid.found is Found.DIFFERS else step.wants
         results.append(_result(step, Outcome.MADE, done, laid.notes, calls=step.calls))
     return tuple(results)
 

@@ -33,10 +33,11 @@ async def session(mailroom: Mailroom, email: str) -> str:
 
 @asynccontextmanager
 async def open_api(
-    mailroom: Mailroom, secret: str | None = None
+    mailroom: Mailroom, secret: str | None = None, **settings: str
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client below `/api/v1`; `secret` is its key."""
-    app = create_api(mailroom.services, Settings(mailagent_data=Path("unused")), mailroom.acceptor)
+    used = Settings.model_validate({"mailagent_data": Path("unused"), **settings})
+    app = create_api(mailroom.services, used, mailroom.acceptor)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     async with httpx.AsyncClient(

@@ -14,15 +14,30 @@ from backend.simulating import Mail, Post
 from backend.simulating.post import multipart
 from backend.simulating.sendgrid import fields
 from mailagent.mail import EventKind
+from mailagent.providers.api import Api
+from mailagent.providers.control import Control
 from mailagent.providers.fetch import https_get
+from mailagent.providers.sendgrid_domains import SendGridDomains
 from mailagent.providers.sendgrid_send import SendGridSender
 from tests.api_server import Fault, Reply
-from tests.contract.cases import NOW, About, AtWork, Failure, Named, Seen, changed_byte, damaged
-from tests.contract.far_side import FAULTS, HURRIED, script, unused_address
+from tests.contract.cases import (
+    NOW,
+    About,
+    AtWork,
+    Failure,
+    Knowing,
+    Named,
+    Published,
+    Seen,
+    changed_byte,
+    damaged,
+)
+from tests.contract.far_side import FAULTS, HURRIED, later, script, unused_address
+from tests.sendgrid_control import SendGridControlServer
 from tests.sendgrid_server import KEY, SendGridServer, errors
 from tests.sendgrid_signer import PUBLIC_KEY, signed
 
-__all__ = ["RECEIVES", "REPORTS", "SENDS"]
+__all__ = ["IDENTIFIES", "RECEIVES", "REPORTS", "SENDS"]
 
 _DATA = Path(__file__).parent.parent / "data" / "sendgrid"
 _AT = int(NOW.timestamp())
@@ -185,6 +200,32 @@ def _seen(mail: Mapping[str, Any]) -> Seen:
     )
 
 
+class _Identifies:
+    secrets = (KEY,)
+    gives_up = False
+    mail_from = "em.shop.example"
+
+    @asynccontextmanager
+    async def at_work(
+        self, failure: Failure | None = None, *, at_change: bool = False
+    ) -> AsyncIterator[Knowing]:
+        told = later(_STEPS, failure, at_change=at_change)
+        async with SendGridControlServer(told) as server:
+            base = unused_address() if failure is Failure.UNREACHABLE else server.url
+            headers = {"Authorization": f"Bearer {KEY}"}
+            api = Api(base, secret=KEY, headers=headers, times=HURRIED)
+            control = Control("SendGrid", api, mends={}, now=lambda: NOW)
+
+            def publish(domain: str, what: Published) -> None:
+                server.dns[domain] = what
+
+            try:
+                yield Knowing(SendGridDomains(control), publish, lambda: server.changes)
+            finally:
+                await control.close()
+
+
 RECEIVES = _Receives("/webhook/sendgrid")
 REPORTS = _Reports("/webhooks/email/sendgrid")
 SENDS = _Sends()
+IDENTIFIES = _Identifies()

@@ -38,8 +38,9 @@ AROUND = Surroundings("mail.acme.example", Closed(), unsigned)
 
 def test_the_package_offers_these_names() -> None:
     assert set(providers.__all__) == {
-        *("KINDS", "Account", "SigningKey", "SigningKeys", "Surroundings"),
+        *("KINDS", "Account", "House", "SigningKey", "SigningKeys", "Surroundings"),
         *("close_accounts", "fetch_stored", "open_account", "receivers", "reporters"),
+        *("collector", "identifier", "setting_up"),
     }
     assert {kind.kind for kind in KINDS} == {
         *("capture", "inbound", "local", "mailgun", "postmark", "sendgrid", "ses", "smtp"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from backend.outbound.provisioning import Mode, Report, carry_out
 from mailagent.identity import OwnKey, Wish
@@ -128,6 +129,21 @@ async def test_a_failure_within_a_step_takes_its_half_back_too() -> None:
         report = by_name(await run(account, here, "make"))
     assert report["webhooks"].outcome is Outcome.FAILED
     assert server.webhooks == {"complained": ["https://other.example/hook"]}
+
+
+async def test_a_new_secret_replaces_the_old_one_which_is_shown_nowhere() -> None:
+    async with mailgun() as (server, account, here):
+        await run(account, here, "make")
+        values = WebhookSettings({"INBOUND_WEBHOOK_SECRET": "new"})
+        moved = replace(here, settings=values)
+        checked = await run(account, moved, "check")
+        assert by_name(checked)["route"].says == "it has other actions or another priority"
+        assert "a%20secret" not in repr(checked)
+        report = await run(account, moved, "make")
+        assert not report.failed, report
+    (route,) = server.routes.values()
+    assert route["actions"][0].endswith('/webhook/mailgun/new/mime")')
+    assert set(map(tuple, server.webhooks.values())) == {(f"{EVENTS.rpartition('/')[0]}/new",)}
 
 
 async def test_addresses_that_are_full_are_a_persons_to_mend() -> None:

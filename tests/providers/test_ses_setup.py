@@ -10,13 +10,17 @@ from typing import Any
 import httpx
 import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.responses import EmptyResult
 from moto.server import ThreadedMotoServer
 from moto.ses.exceptions import RuleDoesNotExist
 from moto.ses.models import SESBackend
+from moto.ses.responses import EmailResponse
 from moto.sns.responses import SNSResponse
 
 from backend.outbound.provisioning import Mode, Report, carry_out
-from mailagent.providers import Account, House
+from mailagent.errors import PermanentFailure
+from mailagent.identity import Collects
+from mailagent.providers import Account, House, collector
 from mailagent.providers.ses_access import Access
 from mailagent.providers.steps import Outcome, Result
 from mailagent.webhook import WebhookSettings
@@ -49,11 +53,19 @@ def _told_whole(answer: SNSResponse) -> Any:
     return told
 
 
+def _delete_rule(answer: EmailResponse) -> EmptyResult:
+    """What moto has not."""
+    rules = answer.backend.receipt_rule_set[answer._get_param("RuleSetName")].rules
+    rules[:] = [one for one in rules if one["Name"] != answer._get_param("RuleName")]
+    return EmptyResult()
+
+
 @pytest.fixture
 def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """AWS without anything in it; boto3 is led to it as it documents."""
     httpx.post(f"{moto}/moto-api/reset").raise_for_status()
     monkeypatch.setattr(SNSResponse, "get_topic_attributes", _told_whole)
+    monkeypatch.setattr(EmailResponse, "delete_receipt_rule", _delete_rule, raising=False)
     for service in ("SES", "SNS", "STS"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", moto)
     return moto
@@ -114,10 +126,12 @@ async def test_everything_of_the_guide_is_made_once(aws: str) -> None:
     assert only["ScanEnabled"]
     assert only["Actions"] == [{"S3Action": {"BucketName": BUCKET, "TopicArn": MAIL}}]
     (statement,) = json.loads(policy)["Statement"]
-    assert statement["Condition"]["StringEquals"] == {
-        "AWS:SourceAccount": DEFAULT_ACCOUNT_ID,
-        "AWS:SourceArn": f"arn:aws:ses:{REGION}:{DEFAULT_ACCOUNT_ID}:"
-        "receipt-rule-set/mailagent:receipt-rule/mailagent",
+    assert statement["Condition"] == {
+        "StringEquals": {"AWS:SourceAccount": DEFAULT_ACCOUNT_ID},
+        "ArnLike": {
+            "AWS:SourceArn": f"arn:aws:ses:{REGION}:{DEFAULT_ACCOUNT_ID}:"
+            "receipt-rule-set/mailagent:receipt-rule/mailagent*"
+        },
     }
     sns = client(aws, "sns")
     assert sns.get_topic_attributes(TopicArn=MAIL)["Attributes"]["SignatureVersion"] == "2"
@@ -178,8 +192,6 @@ async def test_a_failure_takes_back_what_the_run_made_and_leaves_what_was_there(
         raise RuleDoesNotExist("refused for the test")
 
     monkeypatch.setattr(SESBackend, "create_receipt_rule", refuse)
-    # moto has no call to delete a rule; that there is none to delete is what it should say.
-    monkeypatch.setattr(SESBackend, "delete_receipt_rule", refuse, raising=False)
     s3 = client(aws, "s3")
     s3.create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": REGION})
     theirs = {
@@ -264,3 +276,72 @@ async def test_keys_that_may_not_say_who_they_are_fail_before_anything_is_made(a
     assert only.outcome is Outcome.FAILED
     assert "sts:GetCallerIdentity" in only.says
     assert "docs/providers/ses.md" in only.says
+
+
+def recipients(aws: str) -> dict[str, list[str]]:
+    rules = client(aws, "ses").describe_active_receipt_rule_set()["Rules"]
+    return {one["Name"]: one["Recipients"] for one in rules}
+
+
+@asynccontextmanager
+async def collecting(account: Account, here: House) -> AsyncIterator[Collects]:
+    opened = collector(account, here)
+    assert opened is not None
+    async with opened as collects:
+        yield collects
+
+
+async def test_mail_for_one_more_domain_is_brought_and_brought_no_more(aws: str) -> None:
+    async with ses(aws) as (_, account, here):
+        await run(account, here, "make")
+        async with collecting(account, here) as collects:
+            assert not await collects.collects("shop.example")
+            (record,) = await collects.collect("shop.example")
+            assert await collects.collect("shop.example") == (record,)
+            assert recipients(aws) == {"mailagent": [DOMAIN, f".{DOMAIN}", "shop.example"]}
+            assert await collects.collects("shop.example")
+
+            checked = by_name(await run(account, here, "check"))
+            assert checked["receipt rule"].outcome is Outcome.STANDS
+
+            await collects.stop_collecting("shop.example")
+            await collects.stop_collecting("shop.example")
+            assert not await collects.collects("shop.example")
+    assert recipients(aws) == {"mailagent": [DOMAIN, f".{DOMAIN}"]}
+    assert (record.type, record.name, record.priority) == ("MX", "shop.example", 10)
+    assert record.value == f"inbound-smtp.{REGION}.amazonaws.com"
+
+
+async def test_a_full_rule_is_followed_by_another_which_is_never_left_without_a_recipient(
+    aws: str,
+) -> None:
+    async with ses(aws) as (_, account, here):
+        await run(account, here, "make")
+        boto = client(aws, "ses")
+        (rule,) = boto.describe_active_receipt_rule_set()["Rules"]
+        full = [*rule["Recipients"], *(f"d{n}.example" for n in range(98))]
+        boto.update_receipt_rule(RuleSetName="mailagent", Rule={**rule, "Recipients": full})
+        async with collecting(account, here) as collects:
+            await collects.collect("shop.example")
+            assert recipients(aws) == {"mailagent": full, "mailagent-2": ["shop.example"]}
+            assert await collects.collects("shop.example")
+            await collects.stop_collecting("shop.example")
+            assert not await collects.collects("shop.example")
+    assert recipients(aws) == {"mailagent": full}
+
+
+async def test_a_page_in_awss_place_is_a_failure_of_the_tree(
+    aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ses(aws) as (_, account, here), SesControlServer() as gateway:
+        gateway.now_does(*[Reply(502, b"<!doctype html><p>Bad Gateway")] * 9)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", gateway.url)
+        report = await run(account, here, "check")
+    (only,) = report.steps
+    assert only.outcome is Outcome.FAILED
+
+
+async def test_a_domain_of_an_account_that_is_not_set_up_is_refused_with_the_mend(aws: str) -> None:
+    async with ses(aws) as (_, account, here), collecting(account, here) as collects:
+        with pytest.raises(PermanentFailure, match="mailagent provider setup ses first"):
+            await collects.collect("shop.example")

@@ -157,6 +157,17 @@ async def test_what_only_a_person_can_mend_waits_and_stops_nothing() -> None:
     assert not results[0].well
 
 
+async def test_an_observation_that_fails_takes_nothing_back() -> None:
+    async def look() -> Laid:
+        raise REFUSED
+
+    place = Place()
+    steps = [place.step("a"), observed("statistics", "told", look), place.step("b")]
+    results = await set_up(steps)
+    assert [one.outcome for one in results] == [Outcome.MADE, Outcome.FAILED, Outcome.MADE]
+    assert place.there == {"a": "right", "b": "right"}
+
+
 async def test_what_cannot_be_looked_at_is_no_reason_to_look_no_further() -> None:
     place = Place(b="right")
     place.fails["look a"] = TransientFailure("away")
