@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,10 +23,14 @@ from backend.domains import (
 )
 from backend.domains.adding import Wanted
 from backend.domains.desk import Desk
+from backend.domains.instructions import DnsHost, dns_host, instructions
 from backend.domains.overview import Overview, overview, overviews
 from backend.domains.publishing import Expected, expected
+from backend.domains.record import DomainRecord
 from backend.domains.record_forms import as_json, as_text
 from backend.domains.schemas import AllowOut, DomainOut, DomainRemovalOut, ResubmittedOut
+from backend.domains.spf_merge import SpfMerge
+from backend.domains.stored import Domain
 from backend.domains.zone_text import zone_text
 from backend.workspaces.service import find as find_workspace
 from mailagent.errors import Malformed
@@ -122,15 +126,51 @@ def records(
     workspace: InWorkspace = None,
     text: Annotated[bool, typer.Option("--text", help="For a mail to whoever has DNS.")] = False,
     zone: Annotated[bool, typer.Option("--zone", help="As lines of a zone file.")] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="As your DNS host asks for them, field by field.")
+    ] = False,
 ) -> None:
-    """The records to publish: as text, as a zone file, or as JSON."""
+    """The records to publish: as text, as a zone file, as steps, or as JSON."""
     shell: Shell = context.obj
-    if text and zone:
-        raise Malformed("--zone", "and --text at once: choose one")
+    if text + zone + steps > 1:
+        raise Malformed("--text", "--zone and --steps exclude each other: choose one")
     where = shell.workspace(workspace).id
-    found = _with_desk(shell, lambda desk: _expected(desk, where, name)).records
-    shown = zone_text(found) if zone else as_text(found)
+
+    async def work(desk: Desk) -> tuple[tuple[DomainRecord, ...], tuple[str, ...]]:
+        cut = await desk.zone_servers.zone_of((await _domain(desk, where, name)).name)
+        return (await _expected(desk, where, name)).records, cut.hosts if cut else ()
+
+    found, servers = _with_desk(shell, work)
+    if steps:
+        shown = _steps(dns_host(servers), found)
+    else:
+        shown = zone_text(found) if zone else as_text(found)
     shell.show(shown.rstrip("\n"), as_json(found))
+
+
+def _steps(host: DnsHost, found: Sequence[DomainRecord]) -> str:
+    blocks = [f"At {host.title}:"]
+    for step in instructions(host, found):
+        lines = [f"{title}: {value}" for title, value in step.fields]
+        blocks.append("\n".join([*lines, *(f"({note})" for note in step.notes)]))
+    return "\n\n".join(blocks)
+
+
+@commands.command()
+def spf(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
+    """The one SPF record to publish: what stands there, with what this domain needs merged in."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> SpfMerge:
+        return await desk.merged_spf((await _expected(desk, where, name)).records)
+
+    merged = _with_desk(shell, work)
+    for note in (*merged.notes, merged.unknown):
+        if note:
+            shell.tell(note)
+    shell.tell(f"{merged.lookups} of 10 DNS lookups" if merged.changed else "it stands there")
+    shell.show(merged.record, merged, SpfMerge)
 
 
 @commands.command()
@@ -297,9 +337,13 @@ def _with_desk(shell: Shell, work: Callable[[Desk], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
+async def _domain(desk: Desk, where: str, name: str) -> Domain:
+    return await desk.store.read(where, stored.find, name)
+
+
 async def _expected(desk: Desk, where: str, name: str) -> Expected:
     installed = await desk.store.read_unscoped(desk.installed)
-    domain = await desk.store.read(where, stored.find, name)
+    domain = await _domain(desk, where, name)
     return await desk.store.read(where, expected, installed, domain)
 
 

@@ -9,12 +9,14 @@ from functools import cached_property
 
 from backend.domains.carriers import Installed
 from backend.domains.record import DomainRecord
+from backend.domains.spf_merge import SpfMerge, merge
 from backend.domains.verify import Verdict, verify
 from backend.domains.views import Evidence, Needs
 from backend.domains.zone_servers import Address, Zone, ZoneServers
 from backend.installation import webhook_settings
 from backend.outbound.accounts_environment import FromEnvironment, of_environment
 from mailagent.dns_answers import Answer, Question, Unknown
+from mailagent.errors import NotFound, TransientFailure
 from mailagent.flow import accounts as standing_of
 from mailagent.flow.accounts import describe
 from mailagent.flow.services import FlowSettings
@@ -107,6 +109,25 @@ class Desk:
                 if not was_verified and all(isinstance(one, Unknown) for one in own.values()):
                     own = None
         raise AssertionError(f"no verdict after {_ROUNDS} rounds of questions")
+
+    async def merged_spf(self, records: Sequence[DomainRecord]) -> SpfMerge:
+        """The one SPF record to publish, of what stands there and what the set asks for.
+
+        Raises NotFound for a set without SPF, TransientFailure when DNS does not tell what stands.
+        """
+        wanted = next((each for each in records if each.kind == "spf"), None)
+        if wanted is None:
+            raise NotFound("this domain asks for no SPF record")
+        terms = [term for term in wanted.record.value.split()[1:] if term[-3:].lower() != "all"]
+        answers: dict[Question, Answer] = {}
+        for _ in range(_ROUNDS):
+            told = merge(wanted.name, terms, answers)
+            if isinstance(told, SpfMerge):
+                return told
+            if isinstance(told, Unknown):
+                raise TransientFailure(f"DNS of {wanted.name} cannot be asked: {told.reason}")
+            answers.update(await self.resolver.ask_all(told.recursive))
+        raise AssertionError(f"no SPF record after {_ROUNDS} rounds of questions")
 
     async def _bogus(
         self, told: Mapping[Question, Answer], known: Mapping[str, str]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import dns.asyncquery
 import dns.exception
@@ -29,7 +30,6 @@ Address = tuple[str, int]
 """An IP address and a port."""
 
 _MOST_SERVERS = 4
-_ATTEMPT_SECONDS = 2.0
 _AT_ONCE = 20
 
 
@@ -44,14 +44,18 @@ class Zone:
 
 
 class ZoneServers:
-    """Asks the servers of any zone. `addresses_of` finds those of a host; None asks DNS."""
+    """Asks the servers of any zone. `addresses_of` finds those of a host; None asks DNS. `attempt`
+    bounds the wait for one server.
+    """
 
     def __init__(
         self,
         resolver: Resolver,
         addresses_of: Callable[[str], Awaitable[Sequence[Address]]] | None = None,
+        *,
+        attempt: timedelta = timedelta(seconds=2),
     ) -> None:
-        self._resolver = resolver
+        self._resolver, self._attempt = resolver, attempt.total_seconds()
         self._addresses_of = addresses_of or self._resolved
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -81,7 +85,7 @@ class ZoneServers:
         said: list[str] = []
         async with self._slots:
             for address in zone.addresses[:_MOST_SERVERS]:
-                answer = await _asked(address, question)
+                answer = await _asked(address, question, self._attempt)
                 if not isinstance(answer, Unknown):
                     return answer
                 said.append(answer.reason)
@@ -99,13 +103,13 @@ def _padded(found: Sequence[Sequence[Address]]) -> list[list[Address | None]]:
     return [[*each, *[None] * (longest - len(each))] for each in found]
 
 
-async def _asked(address: Address, question: Question) -> Answer:
+async def _asked(address: Address, question: Question, seconds: float) -> Answer:
     host, port = address
     query = dns.message.make_query(question.name, question.type)
     query.flags &= ~dns.flags.RD
     try:
         response, _ = await dns.asyncquery.udp_with_fallback(
-            query, host, timeout=_ATTEMPT_SECONDS, port=port
+            query, host, timeout=seconds, port=port
         )
     except dns.exception.Timeout:
         return Unknown(f"{host} did not answer in time")

@@ -132,3 +132,27 @@ def test_a_sub_domain_is_given_away(mailagent: Terminal, dns: DnsServer) -> None
     given = mailagent.ok("domain", "allow", below, "other", *shop)
     assert given == f"{below} may be verified by other"
     assert mailagent("domain", "add", below, *other).code == 0
+
+
+def test_the_records_come_as_the_fields_of_the_dns_host(
+    mailagent: Terminal, dns: DnsServer
+) -> None:
+    mailagent("domain", "add", NAME)
+    plain = mailagent.ok("domain", "records", NAME, "--steps")
+    assert plain.startswith("At your DNS host:")
+    dns.add({NAME: {"NS": ["ns-1.awsdns-01.com.", "ns-2.awsdns-02.net."]}})
+    fitted = mailagent.ok("domain", "records", NAME, "--steps")
+    assert fitted.startswith("At Amazon Route 53:")
+    assert '"aexy-verify=' in fitted, "Route 53 wants quotation marks"
+
+
+def test_what_stands_in_spf_is_merged_and_its_lookups_counted(
+    mailagent: Terminal, dns: DnsServer
+) -> None:
+    dns.add({NAME: {"TXT": ["v=spf1 include:mail.example -all"]}})
+    dns.add({"mail.example": {"TXT": ["v=spf1 ip4:192.0.2.7 -all"]}})
+    mailagent("domain", "add", NAME)
+    merged = mailagent("domain", "spf", NAME)
+    assert merged.out.split() == ["v=spf1", "include:mail.example", "ip4:192.0.2.25", "-all"]
+    assert "1 of 10 DNS lookups" in merged.err
+    assert mailagent("domain", "spf", NAME, "--json").json["lookups"] == 1

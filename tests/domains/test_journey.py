@@ -9,13 +9,17 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import select
 
 from backend.domains.stored import Domain
 from backend.domains.workers import workers
+from backend.domains.zone_servers import ZoneServers
 from backend.installation import _signing_key
+from mailagent.resolver import Resolver
 from mailagent.store import tables as t
 from mailagent.work import Wakeups
+from tests.dns_server import DnsServer
 from tests.domains.town import HOST, NAME, Town
 
 
@@ -130,14 +134,44 @@ async def test_every_look_is_in_the_history_and_the_history_is_bounded(town: Tow
     assert rows[-1].verdict["failure"]["code"] == "ownership_missing"
 
 
-async def test_dns_that_fails_for_a_day_takes_no_verified_domain_down(town: Town) -> None:
+def _servfail(dns: DnsServer) -> None:
+    dns.failing(*dns.zone)
+
+
+def _silence(dns: DnsServer) -> None:
+    dns.silent(*dns.zone)
+
+
+def _delay(dns: DnsServer) -> None:
+    for name in dns.zone:
+        dns.slow(name, 0.4)
+
+
+def _half(dns: DnsServer) -> None:
+    """What proves the domain answers, and what it needs does not."""
+    dns.failing(NAME, f"mailagent1._domainkey.{NAME}")
+    dns.silent(f"_dmarc.{NAME}")
+
+
+@pytest.mark.parametrize("trouble", [_servfail, _silence, _delay, _half])
+async def test_dns_in_trouble_for_a_day_takes_no_verified_domain_down(
+    town: Town, trouble: Callable[[DnsServer], None]
+) -> None:
     await town.add()
     await town.work()
     await town.publish()
     await town.next_look()
     assert (await town.domain()).life.state == "verified"
 
-    town.dns.failing(*town.dns.zone)
+    hurried = Resolver(
+        town.dns.address,
+        attempt=timedelta(seconds=0.1),
+        lifetime=timedelta(seconds=0.2),
+        remembered=0,
+    )
+    servers = ZoneServers(hurried, town.desk.addresses_of, attempt=timedelta(seconds=0.1))
+    vars(town.desk).update(resolver=hurried, zone_servers=servers)
+    trouble(town.dns)
     await town.cycles(4)
     domain = await town.domain()
     assert (domain.life.state, domain.life.sending, domain.life.failures) == (
@@ -147,6 +181,25 @@ async def test_dns_that_fails_for_a_day_takes_no_verified_domain_down(town: Town
     )
     assert domain.verdict is not None
     assert domain.verdict["failure"]["code"] == "dns_unknown", "the probe is shown all the same"
+    assert await town.notices() == []
+
+
+async def test_a_lame_delegation_takes_no_verified_domain_down(town: Town) -> None:
+    await town.add()
+    await town.work()
+    await town.publish()
+    await town.next_look()
+    with DnsServer() as lame:  # it serves other zones: no answer of its has authority over this
+
+        async def elsewhere(host: str) -> list[tuple[str, int]]:
+            return [("127.0.0.1", lame.port)]
+
+        lame.failing(*town.dns.zone)
+        servers = ZoneServers(town.desk.resolver, elsewhere)
+        vars(town.desk).update(zone_servers=servers)
+        town.without(NAME, "MX")
+        await town.cycles(2)
+    assert (await town.domain()).life.state == "verified"
 
 
 async def test_a_record_that_is_asked_for_later_takes_no_healthy_domain_down(town: Town) -> None:
