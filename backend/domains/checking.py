@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -50,6 +51,7 @@ from mailagent.work import Claim, finish, holds
 __all__ = ["Look", "ask", "check", "give_up", "look", "look_now"]
 
 _KEPT_CHECKS = 100
+_LOOK_TAKES = timedelta(minutes=2)
 
 log = structlog.get_logger()
 
@@ -58,6 +60,8 @@ log = structlog.get_logger()
 class Look:
     """What was found, before anything is written."""
 
+    mode: str
+    """The domain's mode when it was looked at: the verdict knows no other sides."""
     verdict: Verdict
     identities: dict[str, Identity]
     """Fresh words of the accounts by name; one that did not answer has `unknown`."""
@@ -80,13 +84,14 @@ async def look_now(desk: Desk, workspace_id: str, reference: str) -> Domain:
 
     Raises NotFound; Conflict while the domain is removed.
     """
-    domain = await desk.store.write(workspace_id, ask, reference)
+    # Not at once: only if this process dies meanwhile is it a worker's to look.
+    domain = await desk.store.write(workspace_id, ask, reference, after=_LOOK_TAKES)
     found = await look(desk, domain)
     return await desk.store.write_unscoped(_record, desk, workspace_id, domain.id, found, None)
 
 
-def ask(tx: Transaction, reference: str) -> Domain:
-    """Make a look due at once. Raises NotFound; Conflict while the domain is removed."""
+def ask(tx: Transaction, reference: str, *, after: timedelta = timedelta()) -> Domain:
+    """Make a look due. Raises NotFound; Conflict while the domain is removed."""
     domain = stored.find(tx, reference)
     if domain.removing_at is not None:
         raise Conflict(f"{domain.name} is being removed: add it again when it is gone")
@@ -94,7 +99,7 @@ def ask(tx: Transaction, reference: str) -> Domain:
     tx.execute(
         update(domains)
         .where(domains.c.id == domain.id)
-        .values(**life_columns(life), not_before=tx.now)
+        .values(**life_columns(life), not_before=tx.now + after)
     )
     tx.wake(CHECKS.name)
     return replace(domain, life=life)
@@ -117,7 +122,7 @@ async def look(desk: Desk, domain: Domain) -> Look:
     told = {words.get(account, account): one for account, one in identities.items()}
     was_verified = domain.life.state == "verified" or domain.life.failures > 0
     verdict = await desk.judged(wanted.records, zone, told, was_verified=was_verified)
-    return Look(verdict, identities, lost, name, zone.hosts if zone else ())
+    return Look(domain.mode, verdict, identities, lost, name, zone.hosts if zone else ())
 
 
 async def _words(
@@ -150,6 +155,11 @@ def _record(
     if domain.removing_at is not None or not domain.life.scheduled:
         if claim is not None:
             raise LostClaim(f"{domain.name} has left the schedule")
+        return domain
+    if domain.mode != found.mode:
+        # It was looked at for another mode: the next look, which is due, knows.
+        if claim is not None:
+            finish(inside, CHECKS, claim)
         return domain
     after, verdict = _judged(tx, desk, domain, found)
     rotates_at = rotation.advance(inside, domain, found.verdict)
@@ -197,7 +207,7 @@ def _judged(
         if reason:
             life = replace(domain.life, state="failed", receiving_since=None, sending_since=None)
             verdict["failure"] = {"code": TAKEN, "message": reason}
-            return After(life, None, ("failed",)), verdict
+            return After(life, None, ("taken",)), verdict
     return after, verdict
 
 

@@ -37,7 +37,8 @@ SendingState = Literal["pending", "warming", "active", "waiting"]
 """`waiting`: it may send, and its mail waits until it is right again. `warming` is set by whoever
 warms a domain up, and kept."""
 
-News = Literal["receiving", "sending", "verified", "broken", "failed", "slow"]
+News = Literal["receiving", "sending", "verified", "broken", "failed", "slow", "taken"]
+"""`taken` is no news of a look: another workspace was quicker to verify the name."""
 
 CYCLE = timedelta(hours=6)
 SLOW_AFTER = timedelta(hours=72)

@@ -1,8 +1,9 @@
 """What do a domain's owners hear, and what does its ledger say?
 
-Only what a person must mend is a mail: that the domain failed, and that it is pending for three
-days. Each owner gets one, from `postmaster@` of the default domain: the failing domain could not
-vouch for it. Where no account can send, it waits in the outbox and the ledger has it all the same.
+Only what a person must act on is a mail: that the domain failed or is another's, and that it is
+pending for three days. Each owner gets one, from `postmaster@` of the default domain: the failing
+domain could not vouch for it. Where no account can send, it waits in the outbox and the ledger has
+it all the same.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _WORDS: Mapping[News, str] = {
     "broken": "is pending again: a record that was right is wrong",
     "failed": "has failed: it was wrong at two regular looks in a row",
     "slow": "has been pending for three days",
+    "taken": "cannot be verified: another workspace was quicker",
 }
 _MOST_LISTED = 20
 
@@ -44,7 +46,7 @@ def tell(
         note(tx, "domain", f"{domain.name} {_WORDS[one]}", "; ".join(reasons)[:2_000])
     told: list[str] = []
     for one in news:
-        if one in ("failed", "slow"):
+        if one in ("failed", "slow", "taken"):
             told += _write(tx, flow, domain, one, reasons)
     return tuple(told)
 
@@ -65,18 +67,18 @@ def wrong_records(verdict: Mapping[str, Any]) -> list[str]:
 def _write(
     tx: Transaction, flow: FlowSettings, domain: Domain, what: News, reasons: Sequence[str]
 ) -> list[str]:
-    failed = what == "failed"
-    subject = f"{domain.name} has failed" if failed else f"{domain.name} still waits for its DNS"
+    subjects = {"failed": "has failed", "taken": "is another workspace's"}
+    subject = f"{domain.name} {subjects.get(what, 'still waits for its DNS')}"
     lines = [
         f"The domain {domain.name} {_WORDS[what]}.",
         "",
         *(f"- {reason}" for reason in reasons[:_MOST_LISTED]),
         "",
-        _consequence(domain) if failed else _PATIENCE,
+        _PATIENCE if what == "slow" else _consequence(domain),
         "",
         "The records, as they should be:",
         f"  mailagent domain records {domain.name}",
-        "and when they are right:" if failed else "and to look at once:",
+        "and to look at once:" if what == "slow" else "and when they are right:",
         f"  mailagent domain check {domain.name}",
         f"  {flow.ui_url}/domains/{domain.id}",
         "",

@@ -269,6 +269,7 @@ _OWN = select(
     )
     .label("address"),
     sender_domains.sending(workspaces.c.id, bindparam("domain")).label("sending"),
+    sender_domains.choices(workspaces.c.id, bindparam("domain")).label("domain_settings"),
 ).where(workspaces.c.id == bindparam("workspace"))
 
 
@@ -293,9 +294,12 @@ def _may_send_as(own: AnyRow, services: Services, row: AnyRow) -> bool:
 
 
 def _only(own: AnyRow, outgoing: Outgoing) -> Sequence[str] | None:
-    """The accounts that an operator chose for this mailbox, else for this domain."""
+    """The accounts that an operator chose for this mailbox, else for this domain; else those that
+    carry the domain: no other account's mail would be proven to be its own.
+    """
     chosen = (own.agent_settings or {}).get("send_by")
     chosen = chosen or own.settings.get("send_by", {}).get(outgoing.from_.domain)
+    chosen = chosen or (own.domain_settings or {}).get("carried_by")
     return tuple(chosen) if chosen else None
 
 

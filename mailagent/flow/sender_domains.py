@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, case, exists, select, update
 from mailagent.store.tables import domains, outbound_mails, outbound_recipients
 from mailagent.store.transaction import Transaction
 
-__all__ = ["Sending", "receives", "release", "sending", "why_it_waits"]
+__all__ = ["Sending", "choices", "receives", "release", "sending", "why_it_waits"]
 
 Sending = Literal["may", "waits", "not_yet", "not_yet_and_waits"]
 """`waits`: it was verified and is broken or paused now. `not_yet`: it never was, and agents answer
@@ -47,6 +47,15 @@ def sending(workspace_id: ColumnElement[Any], name: ColumnElement[Any]) -> Scala
             domains.c.name == name,
             domains.c.removing_at.is_(None),
         )
+        .scalar_subquery()
+    )
+
+
+def choices(workspace_id: ColumnElement[Any], name: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """A column with what was chosen for a domain: its `carried_by` names accounts."""
+    return (
+        select(domains.c.settings)
+        .where(domains.c.workspace_id == workspace_id, domains.c.name == name)
         .scalar_subquery()
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backend.domains import claims, stored
+from backend.domains import changing, checking, claims, stored
 from mailagent.errors import Conflict, MailagentError, Malformed
 from mailagent.store import tables as t
 from tests.domains.town import NAME, Town, serve
@@ -68,6 +68,8 @@ async def test_a_wish_excludes_nobody_and_the_first_who_verifies_has_it(town: To
     assert (lost.life.state, lost.next_look) == ("failed", None)
     assert lost.verdict is not None
     assert lost.verdict["failure"]["code"] == "domain_taken"
+    (notice,) = await town.notices(town.other)
+    assert notice.subject == f"{NAME} is another workspace's"
     assert (await town.domain()).life.state == "verified"
 
 
@@ -172,3 +174,18 @@ async def test_twenty_clients_that_add_one_name_make_one_domain(town: Town) -> N
     assert len(made) == 1
     assert len(await town.rows(select(t.domains))) == 1
     assert len(await town.rows(select(t.signing_keys).where(t.signing_keys.c.domain == NAME))) == 2
+
+
+async def test_a_look_for_another_mode_says_nothing_of_the_new_one(town: Town) -> None:
+    await town.add(mode="send_only")
+    await town.publish()
+    domain = await town.domain()
+    seen = await checking.look(town.desk, domain)
+    await town.store.write(
+        town.acme, changing.change, town.desk, NAME, {"mode": "send_receive"}, actor="person:test"
+    )
+    after = await town.store.write_unscoped(
+        checking._record, town.desk, town.acme, domain.id, seen, None
+    )
+    assert (after.life.state, after.life.sending) == ("pending", "pending")
+    assert (await town.look()).life.state == "pending", "its MX is not there"

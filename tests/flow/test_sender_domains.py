@@ -169,3 +169,15 @@ async def test_a_waiting_mail_expires_as_any_other_and_is_told(house: House) -> 
     await waits(space, row.id, f"{name} is not verified")
     await house.later(timedelta(hours=73))
     await space.sent_off(row.id, "expired")
+
+
+async def test_mail_of_a_domain_leaves_only_by_the_accounts_that_carry_it(house: House) -> None:
+    space = await house.workspace()
+    name = await custom_domain(
+        space,
+        sending_verified_at=house.store.now(),
+        sending_state="active",
+        settings={"carried_by": ["elsewhere"]},
+    )
+    row = await answered(space, f"sales@{name}")
+    await waits(space, row.id, "no account may carry it: elsewhere is not set up")
