@@ -136,9 +136,7 @@ def _add_identities() -> None:
         sa.Column("answered_at", Moment(), nullable=True),
         _of_domain("domain_identities"),
         _of_workspace("domain_identities"),
-        sa.PrimaryKeyConstraint(
-            "domain_id", "account", "side", name=op.f("pk_domain_identities")
-        ),
+        sa.PrimaryKeyConstraint("domain_id", "account", "side", name=op.f("pk_domain_identities")),
     )
     op.create_index("ix_domain_identities_account_name", "domain_identities", ["account", "name"])
     op.create_table(
