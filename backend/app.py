@@ -24,6 +24,8 @@ from starlette.types import Scope
 
 from backend.acceptors import Acceptors
 from backend.api import PREFIX, create_api
+from backend.domains.desk import Desk
+from backend.domains.workers import workers as domain_workers
 from backend.gauges import Machine
 from backend.health import Health, routes
 from backend.installation import Installation
@@ -90,6 +92,9 @@ async def serving(
     shared.wakeups.listen()
     watched = shared.traces.watched if shared.traces else unwatched
     running = workers(services, watched) if "worker" in parts else {}
+    if "worker" in parts:
+        desk = Desk(services.store, services.secrets, settings, services.settings)
+        running |= domain_workers(desk)
     certificate = make_certificate(settings) if "smtp" in parts else None
     door = _door(shared, certificate, acceptors) if certificate else None
     submission = make_submission_door(settings, services, certificate) if certificate else None

@@ -33,6 +33,7 @@ from mailagent.store.standing import of_workspace
 from mailagent.store.tables import (
     account_standings,
     deliveries,
+    domains,
     outbound_mails,
     outbound_recipients,
 )
@@ -203,6 +204,13 @@ def count(tx: Transaction) -> dict[str, dict[str, int]]:
             ),
         ),
         "provider_accounts": _accounts(tx),
+        # Whose owners may not have been told, when no account can send.
+        "domains": _by_state(
+            tx,
+            select(domains.c.state, func.count())
+            .where(domains.c.removing_at.is_(None))
+            .group_by(domains.c.state),
+        ),
         "recipients_unknown": _by_state(
             tx,
             select(outbound_recipients.c.state, func.count())

@@ -44,6 +44,7 @@ from mailagent.screening import Rspamd
 from mailagent.settings import Settings
 from mailagent.store import signing_keys
 from mailagent.store.engine import Store
+from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 from mailagent.webhook import WebhookSettings
 from mailagent.work import Wakeups
@@ -192,8 +193,7 @@ def _accounts(
     async def signing_key(domain: str) -> SigningKey | None:
         # Everything on the default domain is signed d=<default>, aligned relaxed.
         owner = default_domain if f".{domain}".endswith(f".{default_domain}") else domain
-        found = await store.read_unscoped(signing_keys.newest, secrets, owner)
-        return SigningKey(found.domain, found.selector, found.private_pem) if found else None
+        return await store.read_unscoped(_signing_key, secrets, owner)
 
     around = Surroundings(
         hostname=settings.mailagent_hostname, acceptor=acceptor, signing_key=signing_key
@@ -207,6 +207,15 @@ def _accounts(
         first=environment.first,
         default_domain=default_domain,
     )
+
+
+def _signing_key(tx: Transaction, secrets: Secrets, domain: str) -> SigningKey | None:
+    found = signing_keys.newest(tx, secrets, domain)
+    if found is None:
+        return None
+    second = signing_keys.beside(tx, secrets, domain)
+    beside = SigningKey(domain, second.selector, second.private_pem) if second else None
+    return SigningKey(domain, found.selector, found.private_pem, beside)
 
 
 async def make_signing_key(store: Store, secrets: Secrets, domain: str) -> None:

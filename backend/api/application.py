@@ -14,6 +14,9 @@ from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.documents.endpoints import router as documents
 from backend.domain_options.endpoints import router as domain_options
+from backend.domains.desk import Desk
+from backend.domains.endpoints import router as domains
+from backend.domains.infrastructure_endpoints import router as infrastructure
 from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
 from backend.inboxes.endpoints import router as inboxes
@@ -47,6 +50,8 @@ ROUTERS: Sequence[APIRouter] = (
     routes,
     rules,
     documents,
+    domains,
+    infrastructure,
     inboxes,
     outbound,
     suppressions,
@@ -84,6 +89,7 @@ def create_api(services: Services, settings: Settings, acceptor: Acceptor) -> Fa
         redirect_slashes=False,
     )
     app.state.services, app.state.settings, app.state.acceptor = services, settings, acceptor
+    app.state.domains = Desk(services.store, services.secrets, settings, services.settings)
     app.add_middleware(RequestFrame)
     problems.install(app)
     for router in ROUTERS:

@@ -53,12 +53,12 @@ def find(tx: Transaction, reference: str) -> AnyRow:
 
 def may_send(row: AnyRow) -> bool:
     """Whether the records that vouch for its senders are verified."""
-    return row.verified_at is not None
+    return row.sending_verified_at is not None
 
 
 def may_receive(row: AnyRow) -> bool:
     """Whether the records that bring its mail here are verified."""
-    return row.verified_at is not None
+    return row.receiving_verified_at is not None
 
 
 def demand_sending(row: AnyRow) -> None:

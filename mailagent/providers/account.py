@@ -67,6 +67,8 @@ class SigningKey:
     """`d=`: the From domain, or the organisational domain that signs for it."""
     selector: str
     private_key_pem: bytes = field(repr=False)
+    beside: SigningKey | None = None
+    """A second key that signs too: Ed25519, which not everybody verifies (RFC 8463 §3)."""
 
 
 SigningKeys = Callable[[str], Awaitable[SigningKey | None]]

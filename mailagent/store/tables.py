@@ -23,11 +23,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
-from mailagent.store.types import Json, Moment
+from mailagent.store.types import EPOCH, Json, Moment
 
 __all__ = ["metadata"]
 
@@ -170,6 +171,7 @@ domains = Table(
     Column("name", String(253), nullable=False),
     Column("state", String(16), nullable=False),
     Column("created_at", Moment, nullable=False),
+    # When the workspace made the name its own; NULL while the claim is only a wish.
     Column("verified_at", Moment),
     # Whose it is in the Mailgun way of working: one agent's or one group's.
     Column("agent_id", String(48)),
@@ -177,8 +179,102 @@ domains = Table(
     Column("region", String(8)),
     Column("dkim_bits", Integer),
     Column("retention_days", Integer),
+    Column("mode", String(16), nullable=False, server_default="send_receive"),
+    Column("delegation", String(8), nullable=False, server_default="records"),
+    Column("token", String(64), nullable=False, server_default=""),
+    Column("receiving_verified_at", Moment),
+    Column("sending_verified_at", Moment),
+    Column("sending_state", String(16), nullable=False, server_default="pending"),
+    # What it is carried by, and what its workspace has chosen: `backend.domains.choices`.
+    Column("settings", Json, nullable=False, server_default="{}"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("fast_checks", Integer, nullable=False, server_default="0"),
+    Column("pending_since", Moment),
+    Column("told_slow", Boolean, nullable=False, server_default=false()),
+    # The records that were right when it was verified: what is asked for later is new.
+    Column("held_records", Json, nullable=False, server_default="[]"),
+    # The last look at DNS and the providers, apart from the stored state.
+    Column("verdict", Json),
+    Column("checked_at", Moment),
+    Column("next_cycle_at", Moment),
+    Column("removing_at", Moment),
+    # The columns of `_claim`: a row that names no time is checked at once.
+    Column("not_before", Moment, nullable=False, default=EPOCH),
+    *_claim()[1:],
     # The first workspace that verifies a domain owns it; pending claims exclude nobody.
     _where("uq_domains_verified_name", "name", "verified_at IS NOT NULL", unique=True),
+    Index("uq_domains_workspace_id_name", "workspace_id", "name", unique=True),
+    _where(
+        "ix_domains_due",
+        "not_before",
+        "state IN ('pending', 'verifying', 'verified') AND removing_at IS NULL",
+    ),
+    Index("ix_domains_name", "name"),
+)
+
+domain_checks = Table(
+    "domain_checks",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("at", Moment, nullable=False),
+    # Of the six-hour cycle, which alone may take a domain down.
+    Column("regular", Boolean, nullable=False),
+    Column("before", String(16), nullable=False),
+    Column("after", String(16), nullable=False),
+    Column("verdict", Json, nullable=False),
+    Index("ix_domain_checks_domain_id_at", "domain_id", "at"),
+)
+
+domain_steps = Table(
+    "domain_steps",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(253), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    # Set just before the provider is called: until it is done, no other step of the same account
+    # and name begins.
+    Column("begun_at", Moment),
+    Column("created_at", Moment, nullable=False),
+    *_claim(),
+    UniqueConstraint("domain_id", "account", "kind"),
+    _where("ix_domain_steps_due", "not_before", "state = 'due'"),
+    Index("ix_domain_steps_account_name", "account", "name"),
+)
+
+domain_identities = Table(
+    "domain_identities",
+    metadata,
+    # Who wants a name at a provider: an identity goes when its last row has gone.
+    Column("domain_id", String(48), ForeignKey("domains.id", ondelete="CASCADE"), primary_key=True),
+    Column("account", String(64), primary_key=True),
+    Column("side", String(16), primary_key=True),
+    _workspace(),
+    Column("name", String(253), nullable=False),
+    # What the provider asked to be published, and its words; NULL before it was asked.
+    Column("answer", Json),
+    Column("answered_at", Moment),
+    Index("ix_domain_identities_account_name", "account", "name"),
+)
+
+domain_grants = Table(
+    "domain_grants",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(253), nullable=False),
+    # The workspace that may have the sub-domain.
+    Column("grantee_id", String(48), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("name", "grantee_id"),
+    Index("ix_domain_grants_domain_id", "domain_id"),
 )
 
 signing_keys = Table(
@@ -189,6 +285,10 @@ signing_keys = Table(
     Column("private_key", LargeBinary, nullable=False),
     Column("public_record", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
+    # `signing`, `published` beside it, or `retired`: published until nobody verifies by it.
+    Column("status", String(16), nullable=False, server_default="signing"),
+    # When a rotation takes its next step with this key; NULL while none is under way.
+    Column("due_at", Moment),
 )
 
 agents = Table(

@@ -17,6 +17,7 @@ from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.store.tables import domains
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
+from tests import verified_domain
 from tests.backend.conftest import DEFAULT_DOMAIN, House
 
 SUB = "mail.acme.example"
@@ -27,8 +28,15 @@ def add_domain(house: House, name: str = SUB, *, state: str = "pending") -> str:
 
     def add(tx: Transaction) -> str:
         row: dict[str, Any] = {"id": new_id("dom"), "name": name, "state": state}
-        verified = tx.now if state == "verified" else None
-        tx.insert(domains, {**row, "created_at": tx.now, "verified_at": verified})
+        at = tx.now if state == "verified" else None
+        tx.insert(
+            domains,
+            {
+                **row,
+                "created_at": tx.now,
+                **verified_domain.columns(at),
+            },
+        )
         return str(row["id"])
 
     return house.store.write_now(house.acme.id, add)
@@ -37,7 +45,15 @@ def add_domain(house: House, name: str = SUB, *, state: str = "pending") -> str:
 def verify(house: House, name: str = SUB) -> None:
     def write(tx: Transaction) -> None:
         mine = update(domains).where(domains.c.name == name)
-        tx.execute(mine.values(state="verified", verified_at=tx.now))
+        tx.execute(
+            mine.values(
+                state="verified",
+                verified_at=tx.now,
+                sending_verified_at=tx.now,
+                receiving_verified_at=tx.now,
+                sending_state="active",
+            )
+        )
 
     house.store.write_now(house.acme.id, write)
 

@@ -22,6 +22,7 @@ from mailagent.outgoing import Silence
 from mailagent.sandbox import Sandbox
 from mailagent.store import tables as t
 from mailagent.store.transaction import Transaction
+from tests import verified_domain
 from tests.backend.api_client import key, open_api, session
 from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
 
@@ -33,6 +34,13 @@ WITHOUT_KEY = {
     "/email-infrastructure/providers/{name}/test",  # sends nothing
     "/email-infrastructure/providers/{name}/check",  # changes nothing
     "/email-infrastructure/providers/{name}/setup",  # looks first, and makes nothing twice
+    "/email-infrastructure/domain/check",  # looks again
+    *(
+        f"{one}/{{domain}}/{doing}"
+        for one in ("/workspaces/{ws}/domains", "/domains")
+        # Look again, ask for the same again, or go on with what is under way.
+        for doing in ("verify", "resubmit", "pause", "rotate-dkim")
+    ),
 }
 AGENT = {"handle": "helper"}
 SUB = "mail.shop.example"
@@ -107,7 +115,7 @@ async def test_every_post_that_creates_or_sends_honours_the_key(
 ) -> None:
     async with (
         open_mailroom(sqlite_url, sandbox) as mailroom,
-        open_api(mailroom, await key(mailroom)) as api,
+        open_api(mailroom, await key(mailroom), mailagent_resolver="127.0.0.1:9") as api,
     ):
         requests = await furnished(mailroom, api)
         assert {one[0] for one in requests} == (await posts(api)).keys() - WITHOUT_KEY
@@ -163,6 +171,11 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/agents", "/workspaces/shop/agents", AGENT),
         (f"{ws}/agents/{{agent}}/aliases", f"{hello}/aliases", {"address": "sales"}),
         (f"{ws}/agent-groups", "/workspaces/shop/agent-groups", {"name": "Desk"}),
+        (f"{ws}/domains", "/workspaces/shop/domains", {"name": "one.example"}),
+        ("/domains", "/domains", {"name": "two.example"}),
+        (f"{domain}/allow", f"{own}/allow", {"name": f"a.{SUB}", "workspace": "other"}),
+        ("/domains/{domain}/allow", f"/domains/{SUB}/allow",
+         {"name": f"b.{SUB}", "workspace": "other"}),
         (f"{domain}/senders", f"{own}/senders", {"user": "orders"}),
         (f"{domain}/routes", f"{own}/routes", {"recipient": "info", "actions": ["stop()"]}),
         (f"{domain}/routes/{{route}}/signing-key", f"{own}/routes/{route}/signing-key", None),
@@ -204,7 +217,14 @@ async def sender_and_route(mailroom: Mailroom, api: httpx.AsyncClient) -> str:
 
     def plant(tx: Transaction) -> None:
         row = {"id": "dom_1", "name": SUB, "state": "verified", "created_at": tx.now}
-        tx.insert(t.domains, {**row, "verified_at": tx.now, "agent_id": mailroom.agent_id})
+        tx.insert(
+            t.domains,
+            {
+                **row,
+                **verified_domain.columns(tx.now),
+                "agent_id": mailroom.agent_id,
+            },
+        )
 
     await mailroom.do(plant)
     own = f"/workspaces/shop/domains/{SUB}"

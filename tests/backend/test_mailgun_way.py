@@ -14,6 +14,7 @@ from mailagent.sandbox import Sandbox
 from mailagent.store.engine import Store
 from mailagent.store.tables import domains
 from mailagent.store.transaction import Transaction
+from tests import verified_domain
 from tests.backend.api_client import key, open_api
 from tests.backend.mailroom import Mailroom, open_mailroom
 from tests.backend.test_cli_control import Terminal, acme, mailagent
@@ -31,7 +32,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plant(tx: Transaction, *, verified: bool = True) -> None:
     row: dict[str, Any] = {"id": "dom_1", "name": SUB, "created_at": tx.now}
-    state = {"state": "verified", "verified_at": tx.now} if verified else {"state": "pending"}
+    state = (
+        {
+            "state": "verified",
+            **verified_domain.columns(tx.now),
+        }
+        if verified
+        else {"state": "pending"}
+    )
     tx.insert(domains, {**row, **state})
 
 

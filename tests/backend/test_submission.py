@@ -42,6 +42,7 @@ from mailagent.store.tables import (
 )
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
+from tests import verified_domain
 from tests.backend.mailroom import DOMAIN, HELLO, Mailroom, mail, open_mailroom
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -369,7 +370,14 @@ async def make_sender(desk: Desk, user: str = "orders") -> str:
 
     def make(tx: Transaction) -> str:
         row = {"id": "dom_1", "name": SUB, "state": "verified", "agent_id": "agt_hello"}
-        tx.insert(domains, {**row, "created_at": tx.now, "verified_at": tx.now})
+        tx.insert(
+            domains,
+            {
+                **row,
+                "created_at": tx.now,
+                **verified_domain.columns(tx.now),
+            },
+        )
         return senders.create(tx, DOMAIN, SUB, user=user, most=10).password
 
     made: str = await desk.mailroom.do(make)
@@ -397,7 +405,7 @@ async def test_a_sender_with_a_wrong_password_and_nobody_sound_alike(desk: Desk)
 
 async def test_a_sender_whose_domain_lost_its_records_hands_nothing_in(desk: Desk) -> None:
     password = await make_sender(desk)
-    failed = update(domains).values(state="failed", verified_at=None)
+    failed = update(domains).values(state="failed", verified_at=None, sending_verified_at=None)
     await desk.mailroom.do(lambda tx: tx.execute(failed))
     with pytest.raises(smtplib.SMTPAuthenticationError):
         await desk.hand_in(written(), name=f"orders@{SUB}", password=password)
