@@ -138,6 +138,19 @@ def test_every_partial_index_is_partial_on_both_databases(database_url: str) -> 
     assert found == wanted
 
 
+def test_postgresql_does_not_compress_a_mail_while_its_sender_waits(postgres_url: str) -> None:
+    engine = create_engine(driver_url(postgres_url))
+    with engine.connect() as connection:
+        storage = connection.execute(
+            text(
+                "SELECT attstorage::text FROM pg_attribute"
+                " WHERE attrelid = 'raw_messages'::regclass AND attname = 'content'"
+            )
+        ).scalar()
+    engine.dispose()
+    assert storage == "e"  # EXTERNAL
+
+
 def _ours(_: Any, name: str | None, kind: str, reflected: bool, __: Any) -> bool:
     """Not the full-text tables of SQLite nor the expression indexes: raw SQL of the revisions."""
     if kind == "table" and reflected:
