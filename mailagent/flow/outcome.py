@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mailagent.agents.limits import Limits, due_at
-from mailagent.agents.trust import Standing
 from mailagent.errors import Malformed
 from mailagent.flow import approval_notices, approvals, drafts, outbox, people, policies, threads
 from mailagent.flow import reply as replying
@@ -26,7 +25,7 @@ from mailagent.flow.decide import (
 from mailagent.flow.ledger import note
 from mailagent.flow.limits import of_agent
 from mailagent.flow.services import Services
-from mailagent.flow.standing import judge
+from mailagent.flow.standing import judge_thread
 from mailagent.flow.states import DeliveryState
 from mailagent.mail import Address, Mail
 from mailagent.outgoing import Handoff, Outgoing, Reply, Silence
@@ -124,11 +123,9 @@ def _gated(
     because: tuple[str, ...],
 ) -> MaySend | AskFirst | LeaveToPerson:
     sender = replying.sender_of(tx, turn.agent_id)
-    judged = judge(tx, turn.last, turn.thread_id, answers=turn.answers)
-    # Whom a person let in gets what a stranger gets, and every word of it is looked at.
-    standing = Standing.STRANGER if because else judged.standing
+    judged = judge_thread(tx, turn.thread_id, turn.mails, answers=turn.answers)
     note(
-        tx, "decide", f"the writer is {standing.word}", judged.why,
+        tx, "decide", f"the writer is {judged.standing.word}", judged.why,
         delivery_id=turn.last.delivery_id,
     )  # fmt: skip
     return gate(
@@ -137,7 +134,7 @@ def _gated(
             tx, services, draft, turn.thread_id, sources=reply.sources, amount=limits.amount
         ),
         policy=policies.of_agent(tx, turn.agent_id, sender.agent.handle),
-        standing=standing,
+        standing=judged.standing,
         limits=limits,
         because=because,
     )
