@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from mailagent.mail import Address
 
 __all__ = [
+    "Assessment",
     "Committing",
     "Fault",
     "HandedOver",
@@ -28,7 +29,9 @@ __all__ = [
     "Reply",
     "Sends",
     "Sent",
+    "Sentiment",
     "Silence",
+    "Urgency",
 ]
 
 
@@ -157,15 +160,43 @@ class Sends(Protocol):
     ) -> HandedOver: ...
 
 
+Sentiment = Literal["positive", "neutral", "negative", "mixed"]
+Urgency = Literal["low", "normal", "high", "urgent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """How an agent read the mail: shown to people, and never a permission."""
+
+    intent: str = ""
+    """A few words, the agent's own: `refund request`."""
+    sentiment: Sentiment | None = None
+    urgency: Urgency | None = None
+    topics: tuple[str, ...] = ()
+    summary: str = ""
+    reasoning: str = ""
+    """Why it decided as it did; never sent."""
+    confidence: float | None = None
+    """0 to 1, how sure it is of its decision."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The agent answers. Recipients and headers are not its to choose: `flow.reply` does."""
+    """The agent answers. Headers are not its to choose, and recipients only by `to`."""
 
     text: str
     html: str | None = None
     attachments: tuple[OutgoingAttachment, ...] = ()
     sources: tuple[str, ...] = ()
     """Names of documents that the answer rests on."""
+    to: tuple[Address, ...] = ()
+    """Whom to write to instead of the mail's writer: a forward. The policy decides whether."""
+    ask: str | None = None
+    """Why a person must look before it goes out; None leaves that to the policy."""
+    confidence: float | None = None
+    """0 to 1; below the workspace's thresholds a person is asked. None: the agent has no idea of
+    it, and no threshold applies."""
+    assessment: Assessment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +204,9 @@ class Silence:
     """The agent has decided that no answer is due."""
 
     reason: str
+    wake_at: datetime | None = None
+    """Aware; when it wants to look at the thread again if nothing has come by then."""
+    assessment: Assessment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +215,4 @@ class Handoff:
 
     reason: str
     notice: str | None = None
+    assessment: Assessment | None = None

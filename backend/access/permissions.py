@@ -26,6 +26,10 @@ PERMISSIONS: Mapping[str, str] = {
     "mail.purge": "remove mail for good",
     "outbound.read": "see mail that goes out",
     "outbound.manage": "decide about mail that goes out, and about suppressions",
+    "trust.read": "see lists, policies and limits",
+    "trust.manage": "change lists, policies and limits",
+    "approval.read": "see what waits for a person's yes",
+    "approval.decide": "approve, change or reject what waits for a person's yes",
     "key.read": "see API keys (never their secrets)",
     "key.manage": "make and revoke API keys",
     "domain.read": "see domains and their records",
@@ -48,7 +52,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "owner": frozenset(PERMISSIONS),
     "manager": _READING
     | {"agent.manage", "rule.manage", "document.manage", "message.send", "outbound.manage"}
-    | {"domain.create", "domain.verify"},
+    | {"domain.create", "domain.verify", "approval.decide"},
     "viewer": _READING,
 }
 """What a member may do, by role."""

@@ -12,6 +12,7 @@ from backend.agent_groups.endpoints import router as agent_groups
 from backend.agents.endpoints import router as agents
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
+from backend.approvals.endpoints import router as approvals
 from backend.documents.endpoints import router as documents
 from backend.domain_options.endpoints import router as domain_options
 from backend.domains.desk import Desk
@@ -30,6 +31,7 @@ from backend.routes.endpoints import router as routes
 from backend.rules.endpoints import router as rules
 from backend.senders.endpoints import router as senders
 from backend.spending.endpoints import router as spending
+from backend.trust.endpoints import router as trust
 from backend.unrouted.endpoints import router as unrouted
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
@@ -55,11 +57,13 @@ ROUTERS: Sequence[APIRouter] = (
     inboxes,
     outbound,
     suppressions,
+    approvals,
     providers,
     routing,
     warm_ups,
     unrouted,
     spending,
+    trust,
     purging,
     reports,
     edges,

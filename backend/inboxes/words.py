@@ -32,6 +32,7 @@ _STATUS = {
     DeliveryState.THINKING: Status.PROCESSING,
     DeliveryState.ANSWERED: Status.RESPONDED,
     DeliveryState.SILENT: Status.RESPONDED,
+    DeliveryState.WAITING_FOR_APPROVAL: Status.ESCALATED,
     DeliveryState.HANDED_TO_A_PERSON: Status.ESCALATED,
     DeliveryState.HELD: Status.ESCALATED,
     DeliveryState.QUARANTINED: Status.ESCALATED,
@@ -44,6 +45,7 @@ MEANINGS = {
     DeliveryState.READ: "it has been read and looks for its agent",
     DeliveryState.ROUTED: "it waits for the agent's next turn",
     DeliveryState.THINKING: "the agent is working on the answer",
+    DeliveryState.WAITING_FOR_APPROVAL: "an answer is written and waits for a person's yes",
     DeliveryState.HANDED_TO_A_PERSON: "a person must answer it",
     DeliveryState.HELD: "it is kept without an answer",
     DeliveryState.ANSWERED: "an answer was written",
@@ -51,7 +53,7 @@ MEANINGS = {
     DeliveryState.SILENT: "it was read, and no answer is due",
     DeliveryState.MERGED: "the same mail reached this agent by another address and counts once",
     DeliveryState.DUPLICATE: "the same mail came before; this copy is kept and not answered",
-    DeliveryState.REJECTED: "a rule turned it away; the sender was not told",
+    DeliveryState.REJECTED: "a rule, a list or a person turned it away; the sender was not told",
     DeliveryState.QUARANTINED: "it never reached the agent; its bytes are kept as they came",
     DeliveryState.LOOPED: "it looks like two machines talking, so the conversation was stopped",
     DeliveryState.EXPIRED: "its time ran out before it could be worked on",
@@ -79,6 +81,8 @@ def next_steps(state: str, delivery_id: str) -> tuple[str, ...]:
     reply = f"answer it from the agent's address: mailagent reply {delivery_id}"
     replay = f"mend the cause, then drive it again: mailagent replay {delivery_id}"
     match DeliveryState(state):
+        case DeliveryState.WAITING_FOR_APPROVAL:
+            return ("look at the draft and decide: mailagent approvals list", reply)
         case DeliveryState.HANDED_TO_A_PERSON:
             return (reply,)
         case DeliveryState.HELD:

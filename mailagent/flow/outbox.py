@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import bindparam, func, select, update
@@ -48,9 +48,17 @@ class Envelope:
     answers_delivery_id: str | None = None
 
 
-def queue(tx: Transaction, outgoing: Outgoing, envelope: Envelope, *, expiry: timedelta) -> str:
-    """Freeze a mail and make it due for sending; returns its id. Raises Malformed."""
+def queue(
+    tx: Transaction,
+    outgoing: Outgoing,
+    envelope: Envelope,
+    *,
+    expiry: timedelta,
+    not_before: datetime | None = None,
+) -> str:
+    """Freeze a mail and make it due for sending, now or later; returns its id. Raises Malformed."""
     build.check(outgoing)
+    due = max(not_before or tx.now, tx.now)
     outbound_id = new_id("out")
     tx.insert(
         outbound_mails,
@@ -69,8 +77,8 @@ def queue(tx: Transaction, outgoing: Outgoing, envelope: Envelope, *, expiry: ti
             "state": "queued",
             "author": envelope.author,
             "created_at": tx.now,
-            "expires_at": tx.now + expiry,
-            "not_before": tx.now,
+            "expires_at": due + expiry,
+            "not_before": due,
         },
     )
     fields = (("to", outgoing.to), ("cc", outgoing.cc), ("bcc", outgoing.bcc))
@@ -78,7 +86,7 @@ def queue(tx: Transaction, outgoing: Outgoing, envelope: Envelope, *, expiry: ti
     for name, mailboxes in fields:
         for one in mailboxes:
             addresses.setdefault(one.address.lower(), (one.address, name))
-    _enter(tx, outbound_id, addresses.values())
+    _enter(tx, outbound_id, addresses.values(), due)
     if envelope.agent_id and envelope.thread_id:
         anchor(tx, envelope.agent_id, envelope.thread_id, [outgoing.message_id])
         # Whom we write to may answer in the thread; the answer itself must still be proven.
@@ -110,7 +118,7 @@ def add_recipients(
     fresh = {one.lower(): one for one in addresses if one.lower() not in known}
     if not fresh:
         return
-    _enter(tx, outbound_id, [(one, "bcc") for one in fresh.values()])
+    _enter(tx, outbound_id, [(one, "bcc") for one in fresh.values()], tx.now)
     if row.expires_at <= tx.now:
         later = update(outbound_mails).where(outbound_mails.c.id == outbound_id)
         tx.execute(later.values(expires_at=tx.now + expiry))
@@ -128,7 +136,9 @@ def _known(tx: Transaction, outbound_id: str) -> set[str]:
     return {one.address.lower() for one in tx.rows(_RECIPIENTS, {"outbound": outbound_id})}
 
 
-def _enter(tx: Transaction, outbound_id: str, addresses: Iterable[tuple[str, str]]) -> None:
+def _enter(
+    tx: Transaction, outbound_id: str, addresses: Iterable[tuple[str, str]], due: datetime
+) -> None:
     tx.insert(
         outbound_recipients,
         *(
@@ -138,7 +148,7 @@ def _enter(tx: Transaction, outbound_id: str, addresses: Iterable[tuple[str, str
                 "address": address,
                 "field": field,
                 "state": RecipientState.QUEUED,
-                "not_before": tx.now,
+                "not_before": due,
             }
             for address, field in addresses
         ),

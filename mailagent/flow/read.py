@@ -19,6 +19,8 @@ from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
 from mailagent.flow import (
     answer_by_mail,
+    approval_by_mail,
+    approvals,
     forwarding,
     octets,
     people,
@@ -28,10 +30,11 @@ from mailagent.flow import (
     threads,
     track,
 )
-from mailagent.flow.decide import AskPerson, Hold, MayAnswer, forged, proven, standing
+from mailagent.flow.decide import AskPerson, Hold, MayAnswer, addressee, forged, proven
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
 from mailagent.flow.services import Services
+from mailagent.flow.standing import blocked
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import ORIGIN, READING, form_of, to_json
 from mailagent.inbound import Origin
@@ -305,6 +308,9 @@ def _before_routing(
     if row.place == "role" and answer_by_mail.is_answer(row.recipient):
         taken = answer_by_mail.take(tx, services, mail, along)
         return _End(taken.state, taken.reason)
+    if row.place == "role" and approval_by_mail.is_decision(row.recipient):
+        taken = approval_by_mail.take(tx, services, mail)
+        return _End(taken.state, taken.reason)
     if row.place == "role":
         if mail.kind is not Kind.PERSON:
             return _End(
@@ -332,22 +338,29 @@ def _with_agent(
         joined.why,
         delivery_id=row.id,
     )
-    return joined.thread_id, _next_order(tx, services, mail, agent_id, joined.thread_id)
+    return joined.thread_id, _next_order(tx, services, mail, agent_id, joined)
 
 
 def _next_order(
-    tx: Transaction, services: Services, mail: Mail, agent_id: str, thread_id: str
+    tx: Transaction, services: Services, mail: Mail, agent_id: str, joined: threads.Joined
 ) -> _End:
+    if (entry := blocked(tx, mail, answers=not joined.new)) is not None:
+        return _End(DeliveryState.REJECTED, f"a list says: {entry}")
     if mail.kind is not Kind.PERSON:
         return _End(DeliveryState.SILENT, f"not answered: {mail.why_kind}")
-    match standing(mail):
+    if not joined.new:
+        approvals.new_message(tx, joined.thread_id, mail.delivery_id)
+    match addressee(mail):
         case Hold(reason):
+            # Whom nobody could answer, nobody needs to let in.
+            if mail.mail_from is not None and len(mail.content.from_) == 1:
+                approvals.hold(tx, mail, agent_id, joined.thread_id, reason)
             return _End(DeliveryState.HELD, reason)
         case AskPerson(reason):
             people.hand_over(tx, services, mail, agent_id, reason)
             return _End(DeliveryState.HANDED_TO_A_PERSON, reason)
         case MayAnswer(_, why):
-            threads.set_ready(tx, thread_id)
+            threads.set_ready(tx, joined.thread_id)
             return _End(DeliveryState.ROUTED, f"waits for the agent: {why}")
 
 

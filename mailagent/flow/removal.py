@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, delete, or_, select, update
 
+from mailagent.flow import approvals as approving
 from mailagent.flow.directory import ROLES, normalised, without_tag
 from mailagent.flow.ledger import note
 from mailagent.flow.octets import drop
@@ -22,11 +23,14 @@ from mailagent.store.tables import (
     addresses,
     anchors,
     answer_invitations,
+    approval_invitations,
+    approvals,
     attachments,
     deliveries,
     events,
     hand_overs,
     ledger,
+    list_entries,
     message_words,
     messages,
     outbound_mails,
@@ -63,7 +67,7 @@ COLUMNS = (deliveries.c.content_removed_at, deliveries.c.content_removed_by)
 TABLES = (
     *(raw_messages, deliveries, messages, message_words, attachments, threads, participants),
     *(anchors, turns, turn_steps, outbound_mails, outbound_recipients, hand_overs, events, ledger),
-    *(answer_invitations, suppressions),
+    *(answer_invitations, approvals, approval_invitations, suppressions, list_entries),
 )
 """All that hold something of a mail or its people."""
 
@@ -87,6 +91,7 @@ def remove_received(tx: Transaction, delivery_ids: Collection[str], by: By, *, w
     ids = [row.id for row in rows]
     thread_ids = {row.thread_id for row in rows if row.thread_id}
     turn_ids = {row.turn_id for row in rows if row.turn_id}
+    approving.forget(tx, ids, purge=by == "purge")
     read = tx.rows(select(messages).where(messages.c.delivery_id.in_(ids)))
     _drop_attachments(tx, [row.id for row in read])
     if by == "purge":

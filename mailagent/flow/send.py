@@ -24,6 +24,7 @@ from mailagent.flow.outbox import SENDING
 from mailagent.flow.recording import close_hand_overs
 from mailagent.flow.services import Services
 from mailagent.flow.settling import RECIPIENT, end, next_try, set_state, tell
+from mailagent.flow.standing import stopped_recipients
 from mailagent.flow.states import RecipientState
 from mailagent.outgoing import Recipient
 from mailagent.store.transaction import AnyRow, Transaction
@@ -109,7 +110,8 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
         _wait_for_domain(tx, row, queued, outgoing.from_.domain, own.sending)
         queued, asked = [], []
     to = [one.address for one in queued]
-    suppressed = suppression.stopped(tx, outgoing.from_.address, to)
+    from_ = outgoing.from_.address
+    suppressed = {**stopped_recipients(tx, from_, to), **suppression.stopped(tx, from_, to)}
     due: list[Recipient] = []
     for one, recipient in zip(queued, asked, strict=True):
         if reason := suppressed.get(one.address.lower()):

@@ -130,7 +130,7 @@ _CAME = (
         messages.c.thread_id == bindparam("thread"),
         messages.c.kind == "person",
         messages.c.delivery_id.not_in(bindparam("without", expanding=True)),
-        deliveries.c.state.not_in(["quarantined", "duplicate", "merged"]),
+        deliveries.c.state.not_in(["quarantined", "duplicate", "merged", "rejected"]),
     )
     .order_by(messages.c.at.desc())
     .limit(_ENTRIES)
