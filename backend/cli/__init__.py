@@ -36,6 +36,7 @@ from backend.cli import (
     secret,
     serve,
     suppressions,
+    tools,
     unrouted,
     webhooks,
     workspaces,
@@ -73,6 +74,7 @@ for _name, _commands in (
     ("retention", retention.commands),
     ("suppressions", suppressions.commands),
     ("lists", lists.commands),
+    ("tool", tools.commands),
     ("unrouted", unrouted.commands),
     ("webhook", webhooks.commands),
 ):

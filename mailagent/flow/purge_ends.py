@@ -17,9 +17,11 @@ from mailagent.flow.purge_search import Person, Whole, contains
 from mailagent.flow.suppression import is_pseudonym, pseudonym
 from mailagent.store.tables import (
     answer_invitations,
+    contact_notes,
     events,
     ledger,
     participants,
+    questions,
     suppressions,
     turns,
 )
@@ -81,12 +83,17 @@ class Others:
     invitation_ids: Sequence[str]
     thread_ids: Sequence[str]
     """Conversations that list the person as taking part."""
+    note_ids: Sequence[str]
+    """Notes of agents about the person."""
+    question_ids: Sequence[str]
+    """Threads in which an agent asked the person something."""
 
     @property
     def count(self) -> int:
         """How many rows."""
         parts = (self.event_ids, self.turn_ids, self.suppressions, self.invitation_ids)
-        return sum(map(len, parts)) + len(self.thread_ids)
+        more = (self.thread_ids, self.note_ids, self.question_ids)
+        return sum(map(len, parts)) + sum(map(len, more))
 
 
 def others(tx: Transaction, target: Whole | Person) -> Others:
@@ -102,9 +109,10 @@ def others(tx: Transaction, target: Whole | Person) -> Others:
             by_address = suppressions.c.address == who
             by_invitation = func.lower(answer_invitations.c.person) == who
             in_thread = participants.c.address == who
+            about, of_question = contact_notes.c.address == who, questions.c.person == who
         case Whole():
             by_event, by_turn = events.c.outbound_id.is_(None), turns.c.sender != ""
-            by_address = by_invitation = true()
+            by_address = by_invitation = about = of_question = true()
             in_thread = literal(1) == 0  # they went with their conversations
     columns = suppressions.c
     stopped = tx.rows(select(columns.id, columns.address, columns.from_address).where(by_address))
@@ -114,6 +122,8 @@ def others(tx: Transaction, target: Whole | Person) -> Others:
         [tuple(row) for row in stopped if not is_pseudonym(row.address)],
         [row.id for row in tx.rows(select(answer_invitations.c.id).where(by_invitation))],
         [row.thread_id for row in tx.rows(select(participants.c.thread_id).where(in_thread))],
+        [row.id for row in tx.rows(select(contact_notes.c.id).where(about))],
+        [row.thread_id for row in tx.rows(select(questions.c.thread_id).where(of_question))],
     )
 
 
@@ -122,6 +132,8 @@ def remove_others(tx: Transaction, target: Whole | Person, found: Others) -> Non
     of_event = events.c.id.in_(found.event_ids)
     tx.execute(update(events).where(of_event).values(recipient=None, detail="", raw={}))
     removal.empty_turns(tx, found.turn_ids, "purge")
+    tx.execute(delete(contact_notes).where(contact_notes.c.id.in_(found.note_ids)))
+    tx.execute(delete(questions).where(questions.c.thread_id.in_(found.question_ids)))
     tx.execute(delete(answer_invitations).where(answer_invitations.c.id.in_(found.invitation_ids)))
     if isinstance(target, Person):
         tx.execute(
