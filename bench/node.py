@@ -77,7 +77,11 @@ def furnish(url: str, *, processor: str = "builtin") -> str:
 
 def _furnish(tx: Any, processor: str) -> str:
     workspace_id, agent_id = new_id("wsp"), new_id("agt")
-    caps = {"turns_per_workspace_a_day": _NO_CAP, "turns_per_sender_a_day": _NO_CAP}
+    caps = {
+        "turns_per_workspace_a_day": _NO_CAP,
+        "turns_per_sender_a_day": _NO_CAP,
+        "limits": {"replies_per_agent_a_day": None},
+    }
     tx.insert(
         t.workspaces,
         {

@@ -183,6 +183,16 @@ class Secrets:
         raw = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
         return f"trn_{uuid.UUID(bytes=raw).hex}"
 
+    def approval_token(self, reply_key: str, approval_id: str, person: str) -> str:
+        """As `answer_token`, for one person's decision about one approval."""
+        bound_to = f"{approval_id}|{person.lower()}"
+        return self._sign("approval", reply_key, bound_to, _ANSWER_MAC_CHARS)
+
+    def read_approval_token(self, token: str, approval_id: str, person: str) -> bool:
+        """Whether the token was made for this approval and this person."""
+        bound_to = f"{approval_id}|{person.lower()}"
+        return self._read("approval", token.lower(), bound_to, _ANSWER_MAC_CHARS) is not None
+
     def verp_token(self, recipient_id: str) -> str:
         """The opaque part of `b.<token>@return.<domain>` for one envelope recipient."""
         return self._sign("verp", _base32(_uuid_of(recipient_id).bytes), "", _VERP_MAC_CHARS)
@@ -218,7 +228,7 @@ def _uuid_of(prefixed: str) -> uuid.UUID:
 
 
 def key_of_answer(token: str) -> str:
-    """The reply key that an answer token claims: where to look for what it is bound to."""
+    """The reply key that such a token claims: where to look for what it is bound to."""
     return token.lower()[1:-_ANSWER_MAC_CHARS]
 
 

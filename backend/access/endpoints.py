@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from backend.access import keys
 from backend.access.dependencies import Access, authenticated, require, services_of
 from backend.access.keys import ApiKey, NewKey
-from backend.access.principal import Principal
+from backend.access.principal import Forbidden, Principal
 from backend.access.schemas import KeyIn, KeyOut, MeOut, NewKeyOut, WorkspaceGrant
 from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
@@ -50,8 +50,17 @@ async def create_key(
 ) -> Answer[NewKey]:
     """Make a key. Its secret is in this answer only; it cannot do more than who makes it."""
     access.principal.demand_all(access.workspace_id, body.permissions)
+    own = access.principal.agent_id
+    if own is not None and body.agent != own:
+        # Else an agent would make itself a key that may judge it.
+        raise Forbidden("an agent's key makes keys for that agent alone: name it in agent")
     return await once.write(
-        access, keys.create, body.name, body.permissions, expires_at=body.expires_at
+        access,
+        keys.create,
+        body.name,
+        body.permissions,
+        expires_at=body.expires_at,
+        agent=body.agent,
     )
 
 

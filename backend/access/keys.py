@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from backend.access.permissions import checked_permissions
 from backend.naming import checked_name
 from backend.paging import Page, Window, page
 from mailagent.errors import Malformed, NotFound, Unauthentic
-from mailagent.store.tables import api_keys
+from mailagent.store.tables import agents, api_keys
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import hash_secret, new_id, new_secret
 
@@ -47,6 +47,8 @@ class ApiKey:
     prefix: str
     """The secret's first characters, by which people and the ledger tell keys apart."""
     permissions: tuple[str, ...]
+    agent_id: str | None
+    """The agent that uses it; None for a program of people."""
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -63,9 +65,17 @@ class NewKey:
 
 
 def create(
-    tx: Transaction, name: str, permissions: Iterable[str], *, expires_at: datetime | None = None
+    tx: Transaction,
+    name: str,
+    permissions: Iterable[str],
+    *,
+    expires_at: datetime | None = None,
+    agent: str | None = None,
 ) -> NewKey:
-    """Make a key of the transaction's workspace. Raises Malformed."""
+    """Make a key of the transaction's workspace; `agent` is the id or handle of whose it is.
+
+    Raises Malformed.
+    """
     if expires_at is not None and expires_at.utcoffset() is None:
         raise Malformed("expires_at", "has no time zone: end it with Z or an offset")
     if expires_at is not None and expires_at <= tx.now:
@@ -79,6 +89,7 @@ def create(
             "name": checked_name("name", name),
             "prefix": secret[:_SHOWN],
             "secret_hash": hash_secret(secret),
+            "agent_id": _agent(tx, agent),
             "permissions": list(checked_permissions(permissions)),
             "created_at": tx.now,
             "expires_at": expires_at,
@@ -132,6 +143,20 @@ def touch(tx: Transaction, key_id: str) -> None:
     tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=tx.now))
 
 
+def _agent(tx: Transaction, reference: str | None) -> str | None:
+    if reference is None:
+        return None
+    found: str | None = tx.value(
+        select(agents.c.id).where(
+            or_(agents.c.id == reference, agents.c.handle == reference),
+            agents.c.removed_at.is_(None),
+        )
+    )
+    if found is None:
+        raise Malformed("agent", f"the workspace has no agent {reference[:80]!r}")
+    return found
+
+
 def _made(row: AnyRow) -> ApiKey:
     return ApiKey(
         id=row.id,
@@ -139,6 +164,7 @@ def _made(row: AnyRow) -> ApiKey:
         name=row.name,
         prefix=row.prefix,
         permissions=tuple(row.permissions),
+        agent_id=row.agent_id,
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,

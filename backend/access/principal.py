@@ -36,6 +36,8 @@ class Principal:
     grants: Mapping[str, frozenset[str]]
     """Workspace id → single permissions there."""
     operator_workspace_id: str | None = None
+    agent_id: str | None = None
+    """The agent whose own key this is; it neither sees nor decides what waits of that one's."""
 
     def demand(self, workspace_id: str, permission: str) -> None:
         """Pass who has the permission. Raises Forbidden: what is missing, who can give it."""
@@ -72,6 +74,7 @@ def principal_of_key(tx: Transaction, key: ApiKey) -> Principal:
         actor=f"key:{key.prefix}",
         grants={key.workspace_id: expanded(key.permissions)},
         operator_workspace_id=operator_id(tx),
+        agent_id=key.agent_id,
     )
 
 

@@ -17,6 +17,10 @@ class KeyIn(BaseModel):
     name: str
     permissions: list[str] = Field(examples=[["message.read", "message.send"]])
     expires_at: datetime | None = None
+    agent: str | None = Field(
+        default=None,
+        description="Id or handle of the agent that uses it: it sees no approval of its own",
+    )
 
 
 class KeyOut(BaseModel):
@@ -26,6 +30,7 @@ class KeyOut(BaseModel):
     name: str
     prefix: str
     permissions: list[str]
+    agent_id: str | None
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None

@@ -12,6 +12,7 @@ from backend.access.endpoints import router as access
 from backend.agents.endpoints import router as agents
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
+from backend.approvals.endpoints import router as approvals
 from backend.documents.endpoints import router as documents
 from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
@@ -44,6 +45,7 @@ ROUTERS: Sequence[APIRouter] = (
     inboxes,
     outbound,
     suppressions,
+    approvals,
     providers,
     routing,
     warm_ups,

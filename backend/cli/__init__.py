@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backend.cli import (
     agents,
+    approvals,
     backup,
     demo,
     dns,
@@ -37,6 +38,7 @@ from backend.cli import (
     serve,
     suppressions,
     tools,
+    trust,
     unrouted,
     webhooks,
     workspaces,
@@ -63,6 +65,7 @@ for _name, _commands in (
     ("workspace", workspaces.commands),
     ("person", people.commands),
     ("agent", agents.commands),
+    ("approvals", approvals.commands),
     ("rule", rules.commands),
     ("document", documents.commands),
     ("key", keys.commands),
@@ -75,6 +78,8 @@ for _name, _commands in (
     ("suppressions", suppressions.commands),
     ("lists", lists.commands),
     ("tool", tools.commands),
+    ("policy", trust.policy),
+    ("limits", trust.limits),
     ("unrouted", unrouted.commands),
     ("webhook", webhooks.commands),
 ):

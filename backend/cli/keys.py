@@ -30,6 +30,9 @@ def create(
     edge: Annotated[
         bool, typer.Option("--edge", help="For a mail engine elsewhere (AEXY_API_KEY).")
     ] = False,
+    agent: Annotated[
+        str | None, typer.Option(help="The agent that uses it: it sees no approval of its own.")
+    ] = None,
     name: Annotated[str, typer.Option(help="What it is for.")] = "made at the command line",
     days: Annotated[
         int | None, typer.Option(min=1, max=3_650, help="Expires after so many days.")
@@ -42,7 +45,7 @@ def create(
     where = shell.operators() if edge else shell.workspace(workspace)
     wanted = [EDGE] if edge else permission or ["root:full"]
     expires_at = shell.store.now() + timedelta(days=days) if days is not None else None
-    made = shell.write(where.id, keys.create, name, wanted, expires_at=expires_at)
+    made = shell.write(where.id, keys.create, name, wanted, expires_at=expires_at, agent=agent)
     shell.show(made.secret, made, NewKeyOut)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import delete, func, select, update
 
 from mailagent.errors import Conflict, NotFound
+from mailagent.flow import approvals
 from mailagent.flow.answers import IN_WORK, destination
 from mailagent.flow.ledger import note
 from mailagent.flow.removal import in_words
@@ -21,6 +22,7 @@ from mailagent.store.tables import (
     participants,
     turns,
 )
+from mailagent.store.tables import approvals as waiting
 from mailagent.store.tables import threads as thread_rows
 from mailagent.store.transaction import AnyRow, Transaction
 
@@ -63,6 +65,7 @@ def replay(tx: Transaction, delivery_id: str, *, actor: str) -> None:
     """
     row = _row(tx, delivery_id)
     _may_be_replayed(tx, row)
+    approvals.withdraw(tx, row, "driven again")
     _forget_reading(tx, row)
     place, agent_id = destination(tx, row)
     moved = tx.execute(
@@ -155,7 +158,8 @@ def _leave_thread(
         used = select(func.count()).select_from(table).where(table.c.thread_id == thread_id)
         if tx.value(used):
             return
-    for table in (participants, anchors):
+    # What waited here before its agent was never thought about: it is asked anew.
+    for table in (participants, anchors, waiting):
         tx.execute(delete(table).where(table.c.thread_id == thread_id))
     tx.execute(delete(thread_rows).where(thread_rows.c.id == thread_id))
 

@@ -32,6 +32,7 @@ _STATUS = {
     DeliveryState.THINKING: Status.PROCESSING,
     DeliveryState.ANSWERED: Status.RESPONDED,
     DeliveryState.SILENT: Status.RESPONDED,
+    DeliveryState.WAITING_FOR_APPROVAL: Status.ESCALATED,
     DeliveryState.HANDED_TO_A_PERSON: Status.ESCALATED,
     DeliveryState.HELD: Status.ESCALATED,
     DeliveryState.QUARANTINED: Status.ESCALATED,
@@ -44,6 +45,7 @@ MEANINGS = {
     DeliveryState.READ: "it has been read and looks for its agent",
     DeliveryState.ROUTED: "it waits for the agent's next turn",
     DeliveryState.THINKING: "the agent is working on the answer",
+    DeliveryState.WAITING_FOR_APPROVAL: "an answer is written and waits for a person's yes",
     DeliveryState.HANDED_TO_A_PERSON: "a person must answer it",
     DeliveryState.HELD: "it is kept without an answer",
     DeliveryState.ANSWERED: "an answer was written",
@@ -79,6 +81,8 @@ def next_steps(state: str, delivery_id: str) -> tuple[str, ...]:
     reply = f"answer it from the agent's address: mailagent reply {delivery_id}"
     replay = f"mend the cause, then drive it again: mailagent replay {delivery_id}"
     match DeliveryState(state):
+        case DeliveryState.WAITING_FOR_APPROVAL:
+            return ("look at the draft and decide: mailagent approvals list", reply)
         case DeliveryState.HANDED_TO_A_PERSON:
             return (reply,)
         case DeliveryState.HELD:

@@ -142,7 +142,11 @@ def update_settings(
         kept[name] = None if value is None else _SETTINGS[name](tx, name, value)
     if any(changes.get(name) is not None for name in WINDOWS):
         demand_prices(tx, unpriced)
-    _write(tx, settings={name: value for name, value in kept.items() if value is not None})
+    stored = tx.value(select(workspaces.c.settings).where(workspaces.c.id == tx.workspace_id))
+    # What other services keep there (limits) stays.
+    others = {name: value for name, value in stored.items() if name not in kept}
+    ours = {name: value for name, value in kept.items() if value is not None}
+    _write(tx, settings=others | ours)
     changed(tx)
     return get(tx)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sqlalchemy import select, update
 
 from mailagent.errors import Conflict, Malformed, NotFound
-from mailagent.flow import outbox, threads
+from mailagent.flow import approvals, outbox, threads
 from mailagent.flow import reply as replying
 from mailagent.flow.directory import normalised, without_tag
 from mailagent.flow.ledger import note
@@ -68,6 +68,7 @@ def answer(
         raise Conflict(f"{delivery_id} could not be read: there is nothing to answer")
     if not mails[0].content.from_:
         raise Conflict(f"{delivery_id} has no From: there is nobody to answer")
+    approvals.withdraw(tx, row, f"answered by {author.removeprefix('person:')}")
     said = Reply(text, attachments=attachments)
     if row.place == "role":
         outgoing, envelope = _from_postmaster(tx, services, mails[0], said, author)
@@ -137,7 +138,9 @@ def _answered_with(tx: Transaction, row: AnyRow, reason: str) -> Sequence[str]:
     with_it = (deliveries.c.id == row.id) & (deliveries.c.state == row.state)
     if row.turn_id is not None:
         of_turn = (deliveries.c.turn_id == row.turn_id) & (
-            deliveries.c.state == DeliveryState.HANDED_TO_A_PERSON
+            deliveries.c.state.in_(
+                [DeliveryState.HANDED_TO_A_PERSON, DeliveryState.WAITING_FOR_APPROVAL]
+            )
         )
         with_it = with_it | of_turn
     moved = tx.rows(

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, true, update
 
 from mailagent.flow import (
+    approval_times,
     collecting,
     digest,
     events,
@@ -90,6 +91,7 @@ LONG_CHORES: Mapping[str, tuple[timedelta, Callable[[Services], Awaitable[None]]
     "look_up_unknown": (timedelta(minutes=15), lookup.look_up_all),
     # A new workspace makes it due at once; this often for one that is made while it runs.
     collecting.CHORE: (timedelta(minutes=5), collecting.collect_all),
+    "approvals": (timedelta(minutes=1), approval_times.pass_time),
     "judge_warm_ups": (timedelta(minutes=1), warm_ups.judge_all),
 }
 

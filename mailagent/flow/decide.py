@@ -2,16 +2,35 @@
 
 A mail's headers are written by its sender; an answer to an unproven one is backscatter, or a way to
 make us write to somebody. So an automatic answer goes only to the From address, and only when DMARC
-passed for it or SPF passed for an envelope sender that equals it.
+passed for it or SPF passed for an envelope sender that equals it. What it says is then held against
+the policy: `gate` says whether it goes, waits for a person's yes, or is left to a person.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mailagent.agents.limits import Limits
+from mailagent.agents.outbound_guard import Finding
+from mailagent.agents.trust import Action, Ask, Do, Policy, Refuse, Standing, decide
 from mailagent.mail import Address, DmarcPolicy, Mail
+from mailagent.outgoing import Reply
 
-__all__ = ["Addressee", "AskPerson", "Hold", "MayAnswer", "addressee", "forged", "proven"]
+__all__ = [
+    "Addressee",
+    "AskFirst",
+    "AskPerson",
+    "Gate",
+    "Hold",
+    "LeaveToPerson",
+    "MayAnswer",
+    "MaySend",
+    "addressee",
+    "forged",
+    "gate",
+    "proven",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +103,78 @@ def addressee(mail: Mail) -> Addressee:
     if elsewhere:
         return AskPerson(f"Reply-To ({elsewhere[0]}) is not the address that was proven")
     return MayAnswer(authors[0], evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class MaySend:
+    """The draft goes out; `rules` are the policies' cells that said so."""
+
+    rules: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskFirst:
+    """The draft waits for a person's yes."""
+
+    reasons: tuple[str, ...]
+    only_person: bool
+    """No lapse of time may stand for that yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveToPerson:
+    """The draft goes nowhere: a person answers."""
+
+    reason: str
+
+
+Gate = MaySend | AskFirst | LeaveToPerson
+
+
+def gate(
+    reply: Reply,
+    findings: Sequence[Finding],
+    *,
+    policy: Policy,
+    standing: Standing,
+    limits: Limits,
+    because: Sequence[str] = (),
+) -> Gate:
+    """What becomes of a draft: the strictest of what confidence, policy and guard say.
+
+    `because` are further reasons for a person to look. A confidence that is no number is none.
+    """
+    sure = reply.confidence
+    if sure is not None and not sure >= limits.hand_over_below:
+        reason = f"the agent is {sure:.2f} sure, and below {limits.hand_over_below:.2f}"
+        return LeaveToPerson(f"{reason} a person answers")
+    asked = list(because)
+    if sure is not None and not sure >= limits.approve_below:
+        asked.append(f"the agent is {sure:.2f} sure, below {limits.approve_below:.2f}")
+    if reply.ask is not None:
+        asked.append(f"the agent asks for it: {reply.ask}")
+    if not limits.auto_reply:
+        asked.append("automatic answers are off")
+    grave = [one.words for one in findings if one.action is None]
+    asked += grave
+    rules = []
+    for action, words in _actions(reply, findings):
+        match decide(policy, standing, Action(action)):
+            case Do(rule):
+                rules.append(rule)
+            case Ask(reason, rule):
+                asked.append(f"{words or reason} ({rule})")
+            case Refuse(reason, rule):
+                return LeaveToPerson(f"{words or reason}: refused ({rule})")
+    if asked:
+        return AskFirst(tuple(asked), only_person=bool(grave or because))
+    return MaySend("; ".join(dict.fromkeys(rules)))
+
+
+def _actions(reply: Reply, findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """The policy's actions that a draft is, each with words for a person where there are some."""
+    found = [(one.action, one.words) for one in findings if one.action is not None]
+    return [("forward" if reply.to else "reply", ""), *found]
 
 
 def _by(mail: Mail) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select, update
 
 from mailagent.agents import Endpoint, Passage, Profile, Step, Summary
 from mailagent.errors import Malformed, NotFound, SandboxFailure
-from mailagent.flow import agent_secrets
+from mailagent.flow import agent_secrets, limits
 from mailagent.flow.services import Services
 from mailagent.flow.tools import Case, Toolbox
 from mailagent.flow.values import ORIGIN, form_of
@@ -35,8 +35,9 @@ _ATTACHMENT_CHARACTERS = 100_000
 
 
 def profile(tx: Transaction, services: Services, agent: AnyRow, address: str) -> Profile:
-    """Who the agent is: `agent` has its columns, and the workspace's name."""
+    """Who the agent is: `agent` has its columns, and its workspace's name and settings."""
     settings = agent.agent_settings or {}
+    spoken = limits.merged_of(agent.workspace_settings or {}, settings)
     endpoint = None
     if url := settings.get("webhook_url"):
         secret = agent_secrets.read(tx, services.secrets, agent.agent_id, "webhook")
@@ -46,6 +47,7 @@ def profile(tx: Transaction, services: Services, agent: AnyRow, address: str) ->
         address=address,
         workspace_name=agent.workspace_name,
         instructions=agent.instructions,
+        language=next(iter(spoken.languages), "en"),
         model=settings.get("model", ""),
         price=settings.get("price", ""),
         most_questions=settings.get("most_questions"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import bindparam, func, select, update
@@ -47,9 +47,17 @@ class Envelope:
     answers_delivery_id: str | None = None
 
 
-def queue(tx: Transaction, outgoing: Outgoing, envelope: Envelope, *, expiry: timedelta) -> str:
-    """Freeze a mail and make it due for sending; returns its id. Raises Malformed."""
+def queue(
+    tx: Transaction,
+    outgoing: Outgoing,
+    envelope: Envelope,
+    *,
+    expiry: timedelta,
+    not_before: datetime | None = None,
+) -> str:
+    """Freeze a mail and make it due for sending, now or later; returns its id. Raises Malformed."""
     build.check(outgoing)
+    due = max(not_before or tx.now, tx.now)
     outbound_id = new_id("out")
     tx.insert(
         outbound_mails,
@@ -68,8 +76,8 @@ def queue(tx: Transaction, outgoing: Outgoing, envelope: Envelope, *, expiry: ti
             "state": "queued",
             "author": envelope.author,
             "created_at": tx.now,
-            "expires_at": tx.now + expiry,
-            "not_before": tx.now,
+            "expires_at": due + expiry,
+            "not_before": due,
         },
     )
     fields = (("to", outgoing.to), ("cc", outgoing.cc), ("bcc", outgoing.bcc))
@@ -86,7 +94,7 @@ def queue(tx: Transaction, outgoing: Outgoing, envelope: Envelope, *, expiry: ti
                 "address": address,
                 "field": name,
                 "state": RecipientState.QUEUED,
-                "not_before": tx.now,
+                "not_before": due,
             }
             for address, name in addresses.values()
         ),

@@ -33,7 +33,9 @@ __all__ = [
     "ABOVE_THIS",
     "ANSWERING",
     "ANSWER_TAG",
+    "domain_of",
     "hand_over",
+    "may_tell",
     "notify",
     "owners",
     "reachable",
@@ -67,7 +69,7 @@ def hand_over(
     tx: Transaction, services: Services, mail: Mail, agent_id: str | None, reason: str
 ) -> None:
     """Tell people that this mail waits for them, each in a notice that they can answer."""
-    to = reachable(tx, agent_id) if _may_tell(tx) else ()
+    to = reachable(tx, agent_id) if may_tell(tx) else ()
     told = [one for one in to if _invite(tx, services, mail, agent_id, one, reason)]
     note(
         tx,
@@ -110,7 +112,7 @@ def _invite(
             text,
             agent_id=agent_id,
             delivery_id=mail.delivery_id,
-            reply_to=Address(f"{ANSWERING}{ANSWER_TAG}{token}@{_domain(tx, settings)}"),
+            reply_to=Address(f"{ANSWERING}{ANSWER_TAG}{token}@{domain_of(tx, settings)}"),
         )
     except Malformed as error:
         _not_made(tx, error, mail.delivery_id)
@@ -144,7 +146,7 @@ def notify(
     to flood its people.
     """
     to = reachable(tx, agent_id)
-    if not to or not _may_tell(tx):
+    if not to or not may_tell(tx):
         return ()
     try:
         write(tx, settings, to, subject, text, agent_id=agent_id, delivery_id=delivery_id)
@@ -172,7 +174,7 @@ def tell(
     delivery_id: str,
 ) -> bool:
     """Queue one notice to one person, about a mail of theirs; whether it was."""
-    if not _may_tell(tx):
+    if not may_tell(tx):
         return False
     try:
         write(tx, settings, (person,), subject, text, delivery_id=delivery_id)
@@ -202,7 +204,7 @@ def write(
 
     `name` is the left part of its Message-ID. Raises Malformed.
     """
-    domain = _domain(tx, settings)
+    domain = domain_of(tx, settings)
     notice = Outgoing(
         message_id=f"<{name or new_id('ntc')}@{domain}>",
         date=tx.now,
@@ -228,12 +230,14 @@ def owners(tx: Transaction) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
-def _domain(tx: Transaction, settings: FlowSettings) -> str:
+def domain_of(tx: Transaction, settings: FlowSettings) -> str:
+    """The workspace's own domain below the default one, from which notices come."""
     slug = tx.value(select(workspaces.c.slug).where(workspaces.c.id == tx.workspace_id))
     return f"{slug}.{settings.default_domain}"
 
 
-def _may_tell(tx: Transaction) -> bool:
+def may_tell(tx: Transaction) -> bool:
+    """Whether the workspace's people have not been told too much within the hour."""
     # What several people are told of one mail is one notice.
     about = func.coalesce(outbound_mails.c.answers_delivery_id, outbound_mails.c.id)
     statement = (

@@ -17,10 +17,14 @@ from mailagent.flow.purge_search import Person, Whole, contains
 from mailagent.flow.suppression import is_pseudonym, pseudonym
 from mailagent.store.tables import (
     answer_invitations,
+    approval_invitations,
+    approvals,
     contact_notes,
     events,
     ledger,
+    list_entries,
     participants,
+    policies,
     questions,
     suppressions,
     turns,
@@ -81,6 +85,10 @@ class Others:
     suppressions: Sequence[tuple[str, str, str]]
     """Id, address, and which of ours it stops."""
     invitation_ids: Sequence[str]
+    asked_ids: Sequence[str]
+    """Invitations to decide about a draft."""
+    listed_ids: Sequence[str]
+    """Entries of lists that are a whole address."""
     thread_ids: Sequence[str]
     """Conversations that list the person as taking part."""
     note_ids: Sequence[str]
@@ -92,8 +100,8 @@ class Others:
     def count(self) -> int:
         """How many rows."""
         parts = (self.event_ids, self.turn_ids, self.suppressions, self.invitation_ids)
-        more = (self.thread_ids, self.note_ids, self.question_ids)
-        return sum(map(len, parts)) + sum(map(len, more))
+        more = (self.thread_ids, self.asked_ids, self.listed_ids, self.note_ids, self.question_ids)
+        return sum(map(len, (*parts, *more)))
 
 
 def others(tx: Transaction, target: Whole | Person) -> Others:
@@ -108,11 +116,14 @@ def others(tx: Transaction, target: Whole | Person) -> Others:
             by_turn = turns.c.sender == who
             by_address = suppressions.c.address == who
             by_invitation = func.lower(answer_invitations.c.person) == who
+            by_question = func.lower(approval_invitations.c.person) == who
+            in_list = list_entries.c.pattern == who
             in_thread = participants.c.address == who
             about, of_question = contact_notes.c.address == who, questions.c.person == who
         case Whole():
             by_event, by_turn = events.c.outbound_id.is_(None), turns.c.sender != ""
-            by_address = by_invitation = about = of_question = true()
+            by_address = by_invitation = by_question = about = of_question = true()
+            in_list = list_entries.c.pattern.like("%_@%") & ~list_entries.c.pattern.startswith("*")
             in_thread = literal(1) == 0  # they went with their conversations
     columns = suppressions.c
     stopped = tx.rows(select(columns.id, columns.address, columns.from_address).where(by_address))
@@ -121,6 +132,8 @@ def others(tx: Transaction, target: Whole | Person) -> Others:
         [row.id for row in tx.rows(select(turns.c.id).where(by_turn, turns.c.state != "running"))],
         [tuple(row) for row in stopped if not is_pseudonym(row.address)],
         [row.id for row in tx.rows(select(answer_invitations.c.id).where(by_invitation))],
+        [row.id for row in tx.rows(select(approval_invitations.c.id).where(by_question))],
+        [row.id for row in tx.rows(select(list_entries.c.id).where(in_list))],
         [row.thread_id for row in tx.rows(select(participants.c.thread_id).where(in_thread))],
         [row.id for row in tx.rows(select(contact_notes.c.id).where(about))],
         [row.thread_id for row in tx.rows(select(questions.c.thread_id).where(of_question))],
@@ -135,7 +148,11 @@ def remove_others(tx: Transaction, target: Whole | Person, found: Others) -> Non
     tx.execute(delete(contact_notes).where(contact_notes.c.id.in_(found.note_ids)))
     tx.execute(delete(questions).where(questions.c.thread_id.in_(found.question_ids)))
     tx.execute(delete(answer_invitations).where(answer_invitations.c.id.in_(found.invitation_ids)))
+    asked = approval_invitations.c.id.in_(found.asked_ids)
+    tx.execute(delete(approval_invitations).where(asked))
+    tx.execute(delete(list_entries).where(list_entries.c.id.in_(found.listed_ids)))
     if isinstance(target, Person):
+        _forget_decider(tx, target)
         tx.execute(
             delete(participants).where(
                 participants.c.thread_id.in_(found.thread_ids),
@@ -154,3 +171,11 @@ def remove_others(tx: Transaction, target: Whole | Person, found: Others) -> Non
         tx.execute(
             update(suppressions).where(suppressions.c.id == id_).values(address=form, detail="")
         )
+
+
+def _forget_decider(tx: Transaction, target: Person) -> None:
+    """Somebody decided about a draft, set a policy, listed an address: no longer who."""
+    them = f"person:{target.lower}"
+    for table, name in ((approvals, "decided_by"), (policies, "author"), (list_entries, "author")):
+        by_them = func.lower(table.c[name]) == them
+        tx.execute(update(table).where(by_them).values({name: _SOMEBODY}))

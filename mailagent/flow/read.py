@@ -17,7 +17,17 @@ from sqlalchemy import bindparam, func, select
 
 from mailagent.dns_answers import Answer, Question, Unknown
 from mailagent.errors import Malformed, SandboxFailure
-from mailagent.flow import answer_by_mail, people, reports, screening, stored, threads, track
+from mailagent.flow import (
+    answer_by_mail,
+    approval_by_mail,
+    approvals,
+    people,
+    reports,
+    screening,
+    stored,
+    threads,
+    track,
+)
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, addressee, forged, proven
 from mailagent.flow.ledger import note
 from mailagent.flow.route import route
@@ -291,6 +301,9 @@ def _before_routing(
     if row.place == "role" and answer_by_mail.is_answer(row.recipient):
         taken = answer_by_mail.take(tx, services, mail, along)
         return _End(taken.state, taken.reason)
+    if row.place == "role" and approval_by_mail.is_decision(row.recipient):
+        taken = approval_by_mail.take(tx, services, mail)
+        return _End(taken.state, taken.reason)
     if row.place == "role":
         if mail.kind is not Kind.PERSON:
             return _End(
@@ -330,8 +343,13 @@ def _next_order(
         return _End(DeliveryState.SILENT, f"not answered: {mail.why_kind}")
     if not joined.new and (case := take_answer(tx, mail, joined.thread_id)) is not None:
         return _End(DeliveryState.RECORDED, f"a colleague's answer, brought into {case}")
+    if not joined.new:
+        approvals.new_message(tx, joined.thread_id, mail.delivery_id)
     match addressee(mail):
         case Hold(reason):
+            # Whom nobody could answer, nobody needs to let in.
+            if mail.mail_from is not None and len(mail.content.from_) == 1:
+                approvals.hold(tx, mail, agent_id, joined.thread_id, reason)
             return _End(DeliveryState.HELD, reason)
         case AskPerson(reason):
             people.hand_over(tx, services, mail, agent_id, reason)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, delete, or_, select, update
 
+from mailagent.flow import approvals as approving
 from mailagent.flow.directory import ROLES, normalised, without_tag
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import settle
@@ -21,12 +22,15 @@ from mailagent.store.tables import (
     addresses,
     anchors,
     answer_invitations,
+    approval_invitations,
+    approvals,
     attachments,
     contact_notes,
     deliveries,
     events,
     hand_overs,
     ledger,
+    list_entries,
     message_words,
     messages,
     outbound_mails,
@@ -68,8 +72,8 @@ COLUMNS = (deliveries.c.content_removed_at, deliveries.c.content_removed_by)
 TABLES = (
     *(raw_messages, deliveries, messages, message_words, attachments, threads, participants),
     *(anchors, turns, turn_steps, outbound_mails, outbound_recipients, hand_overs, events, ledger),
-    *(answer_invitations, suppressions, tool_calls, turn_callbacks, thread_summaries, reminders),
-    *(contact_notes, questions),
+    *(answer_invitations, approvals, approval_invitations, suppressions, list_entries),
+    *(tool_calls, turn_callbacks, thread_summaries, reminders, contact_notes, questions),
 )
 """All that hold something of a mail or its people."""
 
@@ -93,6 +97,7 @@ def remove_received(tx: Transaction, delivery_ids: Collection[str], by: By, *, w
     ids = [row.id for row in rows]
     thread_ids = {row.thread_id for row in rows if row.thread_id}
     turn_ids = {row.turn_id for row in rows if row.turn_id}
+    approving.forget(tx, ids, purge=by == "purge")
     read = tx.rows(select(messages).where(messages.c.delivery_id.in_(ids)))
     _drop_attachments(tx, [row.id for row in read])
     if by == "purge":

@@ -5,7 +5,7 @@ The agent or person gives the text; recipients, thread headers and the reply add
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, select
 
@@ -19,7 +19,7 @@ from mailagent.store.tables import addresses, agents, threads
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
-__all__ = ["HOP_HEADER", "Sender", "answer", "new_mail", "reply_address", "sender_of"]
+__all__ = ["HOP_HEADER", "Sender", "answer", "forward", "new_mail", "reply_address", "sender_of"]
 
 HOP_HEADER = "X-Mailagent-Loop"
 """Names the installations that a mail of ours has passed."""
@@ -93,6 +93,33 @@ def answer(
         auto_submitted="auto-replied" if automatic else None,
         headers=((HOP_HEADER, services.settings.hostname),) if automatic else (),
     )
+
+
+def forward(
+    tx: Transaction,
+    services: Services,
+    mail: Mail,
+    sender: Sender,
+    thread_id: str,
+    reply: Reply,
+    *,
+    automatic: bool,
+) -> Outgoing:
+    """Freeze what hands `mail` on to whom the reply names: its words, then the mail's own text.
+
+    Files of the mail do not go along, and its HTML does not: nobody has looked at them.
+    """
+    content = mail.content
+    author = content.from_[0].address if content.from_ else "nobody"
+    quoted = (
+        f"---------- Forwarded message ----------\nFrom: {author}\n"
+        f"Date: {mail.received_at:%Y-%m-%d %H:%M} UTC\nSubject: {content.subject}\n\n"
+    )
+    to_author = Address(author)
+    words = Reply(f"{reply.text.rstrip()}\n\n{quoted}{content.text}", attachments=reply.attachments)
+    made = answer(tx, services, mail, sender, thread_id, words, to=to_author, automatic=automatic)
+    subject = f"Fwd: {content.subject}"[:_LONGEST_SUBJECT]
+    return replace(made, to=reply.to, subject=subject)
 
 
 _REPLY_KEY = select(threads.c.reply_key).where(threads.c.id == bindparam("thread"))

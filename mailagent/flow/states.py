@@ -14,6 +14,7 @@ class DeliveryState(StrEnum):
     READ = "read"
     ROUTED = "routed"
     THINKING = "thinking"
+    WAITING_FOR_APPROVAL = "waiting for approval"
     HANDED_TO_A_PERSON = "handed to a person"
     HELD = "held"
     ANSWERED = "answered"
@@ -55,6 +56,7 @@ FINAL = frozenset(DeliveryState) - {
 
 NEEDS_A_PERSON = frozenset(
     {
+        DeliveryState.WAITING_FOR_APPROVAL,
         DeliveryState.HANDED_TO_A_PERSON,
         DeliveryState.HELD,
         DeliveryState.QUARANTINED,

@@ -15,33 +15,18 @@ from typing import Any
 import structlog
 from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
-from mailagent.agents import (
-    Profile,
-    Reminder,
-    Step,
-    Summary,
-    Turn,
-    several,
-)
-from mailagent.errors import Malformed, Misconfigured, TransientFailure
-from mailagent.flow import (
-    budgets,
-    callbacks,
-    given,
-    outbox,
-    people,
-    reminding,
-    threads,
-)
+from mailagent.agents import Profile, Reminder, Step, Summary, Turn, several
+from mailagent.errors import Misconfigured, TransientFailure
+from mailagent.flow import budgets, callbacks, given, limits, people, reminding, threads
 from mailagent.flow import reply as replying
-from mailagent.flow.decide import AskPerson, Hold, MayAnswer, addressee
 from mailagent.flow.ledger import note
+from mailagent.flow.outcome import Closing, Outcome, conclude
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.tools import Case, mcp, open_case
 from mailagent.flow.values import load_mails
 from mailagent.mail import Mail
-from mailagent.outgoing import Handoff, Reply, Silence
+from mailagent.outgoing import Handoff
 from mailagent.store.standing import of_workspace
 from mailagent.store.tables import (
     agents,
@@ -64,8 +49,6 @@ THINKING = Queue("think", thread_rows, literal_column("threads.ready"))
 
 _NO_CAP = 1_000_000
 """So many turns a day are as good as no limit, and not worth counting up to at each turn."""
-
-Outcome = Reply | Silence | Handoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +291,15 @@ def _spent(
         agent_id=thread.agent_id,
         handle=thread.handle,
     )
-    return None if money is None else (DeliveryState.HELD, money.reason, money.until)
+    spent = money or limits.exhausted(
+        tx,
+        limits.merged_of(own, thread.agent_settings or {}),
+        agent_id=thread.agent_id,
+        handle=thread.handle,
+        thread_id=thread.id,
+        sender=sender,
+    )
+    return None if spent is None else (DeliveryState.HELD, spent.reason, spent.until)
 
 
 def _stop(
@@ -372,56 +363,16 @@ _TURN = update(turns).where(turns.c.id == bindparam("turn"))
 def _close(
     tx: Transaction, services: Services, claim: Claim, opened: _Opened, outcome: Outcome
 ) -> None:
-    last = opened.mails[-1]
-    match outcome:
-        case Reply():
-            state, reason = _reply(tx, services, claim, opened, outcome)
-        case Silence(why):
-            state, reason = DeliveryState.SILENT, f"the agent decided: {why}"
-        case Handoff(why, notice):
-            state, reason = DeliveryState.HANDED_TO_A_PERSON, why
-            if notice:
-                _reply(tx, services, claim, opened, Reply(notice))
-            people.hand_over(tx, services, last, opened.agent_id, why)
+    closing = Closing(
+        opened.turn_id, claim.id, opened.agent_id, opened.mails, bool(opened.thread.entries)
+    )
+    state, reason = conclude(tx, services, closing, outcome)
     tx.execute(_OF_TURN, {"turn": opened.turn_id, "state": state, "reason": reason[:500]})
     for mail in opened.mails:
         note(tx, "decide", str(state), reason, delivery_id=mail.delivery_id)
     _end_turn(tx, opened.turn_id, type(outcome).__name__.lower(), reason)
     finish(tx, THINKING, claim, ready=threads.has_waiting(tx, claim.id), not_before=tx.now)
     tx.wake("think")
-
-
-def _reply(
-    tx: Transaction, services: Services, claim: Claim, opened: _Opened, reply: Reply
-) -> tuple[DeliveryState, str]:
-    """Decide (step 5) and freeze (step 6) an answer to the newest mail of the turn."""
-    last = opened.mails[-1]
-    agent_id = opened.agent_id
-    match addressee(last):
-        case Hold(reason):
-            return DeliveryState.HELD, reason
-        case AskPerson(reason):
-            people.hand_over(tx, services, last, agent_id, reason)
-            return DeliveryState.HANDED_TO_A_PERSON, reason
-        case MayAnswer(to, why):
-            sender = replying.sender_of(tx, agent_id, written_to=last.recipient)
-            outgoing = replying.answer(
-                tx, services, last, sender, claim.id, reply, to=to, automatic=True
-            )
-            envelope = outbox.Envelope(
-                "reply",
-                f"agent:{sender.agent.handle}",
-                agent_id,
-                claim.id,
-                opened.turn_id,
-                last.delivery_id,
-            )
-            try:
-                outbox.queue(tx, outgoing, envelope, expiry=services.settings.send_expiry)
-            except Malformed as error:
-                people.hand_over(tx, services, last, agent_id, str(error))
-                return DeliveryState.HANDED_TO_A_PERSON, f"the answer cannot be sent: {error}"
-            return DeliveryState.ANSWERED, why
 
 
 def _end_turn(tx: Transaction, turn_id: str | None, outcome: str, reason: str) -> None:

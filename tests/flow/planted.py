@@ -10,12 +10,16 @@ from email.policy import SMTP
 from sqlalchemy import inspect
 
 from mailagent.agents import Step, Turn
+from mailagent.flow import policies
 from mailagent.outgoing import Handoff, OutgoingAttachment, Reply, Silence
+from mailagent.store import tables as t
 from mailagent.store.engine import Store
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import new_id
 from tests.flow.house import Space, mail
 from tests.flow.test_bounces import dsn
 
-__all__ = ["MARK", "PERSON", "found_in_columns", "holds", "plant", "quoting"]
+__all__ = ["MARK", "PERSON", "allow_files", "found_in_columns", "holds", "plant", "quoting"]
 
 MARK = "zqxmark"
 """Stands in every word that is theirs."""
@@ -30,6 +34,8 @@ async def quoting(turn: Turn) -> Reply | Silence | Handoff:
         return Handoff(f"{told.subject} is too hard", notice=f"A person looks at {told.text}")
     if "silence" in told.subject:
         return Silence(f"{told.subject} wants no answer")
+    if "approval" in told.subject:
+        return Reply(f"You wrote: {told.text}", ask=f"it is about {told.text}")
     file = OutgoingAttachment("copy.txt", "text/plain", told.text.encode())
     return Reply(f"You wrote: {told.text}", attachments=(file,))
 
@@ -37,8 +43,10 @@ async def quoting(turn: Turn) -> Reply | Silence | Handoff:
 async def plant(space: Space) -> tuple[str, ...]:
     """Have the person write, be answered, bounce and be quoted; returns their deliveries' ids.
 
-    In order: answered, handed over, silent, forged, held, bounce.
+    In order: answered, handed over, silent, forged, held, bounce, waiting for approval.
     """
+    await allow_files(space)
+    await space.write(_list)
     script = space.house.script
     tagged = f"hello+{MARK}@{space.domain}"
     answered = await space.receive(_letter(tagged), tagged, mail_from=PERSON)
@@ -51,6 +59,7 @@ async def plant(space: Space) -> tuple[str, ...]:
     held = await _wrote(
         space, "held", f"{MARK} unproven", {"From": f"{PERSON}, {MARK}@other.example"}
     )
+    waiting = await _wrote(space, "waiting for approval", f"{MARK} approval")
     await space.notices()  # they leave before the relay refuses everybody
     script["RCPT"] = f"550 5.1.1 <{PERSON}> is not known, {MARK}"
     refused = await space.send(PERSON, subject=f"{MARK} news", text=f"Dear {MARK}!\n")
@@ -64,7 +73,29 @@ async def plant(space: Space) -> tuple[str, ...]:
     report = dsn(PERSON, about=reply.message_id, note=MARK)
     bounce = await space.receive(report, path, mail_from=None)
     await space.delivery(bounce, "recorded")
-    return answered, handed, silent, forged, held, bounce
+    return answered, handed, silent, forged, held, bounce, waiting
+
+
+async def allow_files(space: Space) -> None:
+    """Let the agent send files to anybody who is proven."""
+    cells = {"stranger": {"attachment": "do"}}
+    await space.write(lambda tx: policies.save(tx, cells, author="cli"))
+
+
+def _list(tx: Transaction) -> None:
+    """The person is on a list."""
+    tx.insert(
+        t.list_entries,
+        {
+            "id": new_id("lst"),
+            "what": "send",
+            "verdict": "allow",
+            "pattern": PERSON,
+            "note": "",
+            "author": f"person:{PERSON}",
+            "created_at": tx.now,
+        },
+    )
 
 
 def _letter(to: str) -> bytes:

@@ -14,7 +14,7 @@ from mailagent.flow.purge import Named, Person, Purged, Target, Whole, purge, va
 from mailagent.outgoing import Reply
 from mailagent.store import tables as t
 from tests.flow.house import House, Space, mail
-from tests.flow.planted import MARK, PERSON, found_in_columns, holds, plant, quoting
+from tests.flow.planted import MARK, PERSON, allow_files, found_in_columns, holds, plant, quoting
 from tests.flow.test_sending import someone
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -47,8 +47,10 @@ async def test_nothing_remains_of_single_mails_in_any_column(house: House) -> No
 
     await purged(space, Named(ids, (refused,)))
 
-    # An address that bounced stays stopped, and says why: a mail is gone, not the person.
-    assert [one for one in left(house) if not one.startswith("suppressions.")] == []
+    # An address that bounced stays stopped, and says why: a mail is gone, not the person. So does
+    # what people have said of them.
+    of_person = ("suppressions.", "list_entries.")
+    assert [one for one in left(house) if not one.startswith(of_person)] == []
     await purged(space, Person(PERSON))
 
 
@@ -89,6 +91,7 @@ async def test_ids_times_states_and_hashes_stay(house: House) -> None:
 
 async def test_of_others_nothing_is_lost(house: House) -> None:
     space = await house.workspace(quoting)
+    await allow_files(space)
     other = "j" + PERSON
     theirs = await space.receive(mail("Theirs", to=space.address, sender=other), mail_from=other)
     await space.answer_to(theirs)
@@ -124,7 +127,7 @@ async def test_a_dry_run_counts_what_a_purge_removes_and_changes_nothing(house: 
 
     assert told == again
     assert (told.received, told.sent) == (done.received, done.sent)
-    assert told.received == 6
+    assert told.received == 7
     assert await purged(space, Person(PERSON)) == Purged(0, 0, 0)
 
 

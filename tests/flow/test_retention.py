@@ -10,7 +10,7 @@ from mailagent.flow import retention
 from mailagent.flow.values import load_mails
 from mailagent.store import tables as t
 from tests.flow.house import ANN, House, Space, mail
-from tests.flow.planted import quoting
+from tests.flow.planted import allow_files, quoting
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -38,6 +38,7 @@ async def words_left(space: Space) -> set[str]:
 
 async def test_what_a_mail_said_goes_and_its_story_stays(house: House) -> None:
     space = await house.workspace(quoting, retention_days=30)
+    await allow_files(space)
     id_ = await answered(space)
     assert {"raw_messages", "messages", "threads", "outbound_mails"} <= await words_left(space)
 
@@ -69,6 +70,7 @@ async def test_without_the_setting_everything_is_kept(house: House) -> None:
 
 async def test_what_waits_for_a_person_is_kept_until_it_is_put_away(house: House) -> None:
     space = await house.workspace(quoting)
+    await allow_files(space)
     raw = mail(_WORD, to=space.address, subject="hand over")
     id_ = await space.receive(raw)
     await space.delivery(id_, "handed to a person")

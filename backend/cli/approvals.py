@@ -1,0 +1,170 @@
+"""`mailagent approvals`: what waits for a person's yes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from backend.approvals import service
+from backend.approvals.schemas import ApprovalOut
+from backend.approvals.service import Approval
+from backend.cli.shell import InWorkspace, Shell, table
+from backend.cli.writing import with_services
+from backend.paging import Window
+from mailagent.errors import Malformed, NotFound
+from mailagent.flow.approvals import State
+from mailagent.flow.services import Services
+from mailagent.store import tables
+from mailagent.store.transaction import Transaction
+
+__all__ = ["commands"]
+
+_ACTOR = "cli"
+
+commands = typer.Typer(help="Drafts, and mail that came in, that wait for a person's yes.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of an approval, apr_….")]
+Digest = Annotated[
+    str | None, typer.Option(help="That of the draft you saw: another one is left alone.")
+]
+
+
+@commands.command("list")
+def list_(
+    context: typer.Context,
+    workspace: InWorkspace = None,
+    state: Annotated[State, typer.Option(help="Those in this state.")] = "waiting",
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+) -> None:
+    """What waits, newest first; --state shows what was decided."""
+    shell: Shell = context.obj
+    found = [
+        one
+        for id_ in shell.workspaces(workspace)
+        for one in shell.read(id_, service.listing, Window(limit), state=state).items
+    ]
+    rows = [
+        (
+            one.id,
+            one.direction,
+            one.agent,
+            _whom(one),
+            f"until {one.expires_at:%Y-%m-%d %H:%M} UTC",
+            "; ".join(one.reasons)[:80],
+        )
+        for one in found
+    ]
+    shown = [ApprovalOut.of(one) for one in found]
+    shell.show(table(rows, empty="nothing waits"), shown, list[ApprovalOut])
+
+
+@commands.command()
+def show(context: typer.Context, id_: Id) -> None:
+    """One of them: why it waits, the draft, the mail it answers, what was changed."""
+    shell: Shell = context.obj
+    _show(shell, shell.read(_workspace(shell, id_), service.get, id_))
+
+
+@commands.command()
+def approve(context: typer.Context, id_: Id, digest: Digest = None) -> None:
+    """Send the draft as it stands, or let the mail pass to its agent."""
+    shell: Shell = context.obj
+    where = _workspace(shell, id_)
+
+    async def decide(services: Services) -> Approval:
+        return await services.store.write(
+            where, service.approve, services, id_, actor=_ACTOR, digest=digest
+        )
+
+    _decided(shell, with_services(shell, decide))
+
+
+@commands.command()
+def reject(
+    context: typer.Context,
+    id_: Id,
+    reason: Annotated[str, typer.Option(help="Why, for whoever answers the mail.")] = "",
+) -> None:
+    """Send nothing: a person answers the mail; one that came in is turned away."""
+    shell: Shell = context.obj
+    where = _workspace(shell, id_)
+    _decided(shell, shell.write(where, service.reject, id_, actor=_ACTOR, reason=reason))
+
+
+@commands.command()
+def edit(
+    context: typer.Context,
+    id_: Id,
+    text: Annotated[str | None, typer.Option(help="The new text; - is standard input.")] = None,
+    subject: Annotated[str | None, typer.Option(help="The new subject.")] = None,
+    digest: Digest = None,
+) -> None:
+    """Change the words of a draft; it goes on waiting."""
+    shell: Shell = context.obj
+    if text is None and subject is None:
+        raise Malformed("--text", "is missing: give the new text, or --subject")
+    words = sys.stdin.read() if text == "-" else text
+    changed = shell.write(
+        _workspace(shell, id_),
+        service.edit,
+        id_,
+        actor=_ACTOR,
+        text=words,
+        subject=subject,
+        digest=digest,
+    )
+    _show(shell, changed)
+
+
+def _workspace(shell: Shell, approval_id: str) -> str:
+    return shell.read(None, _owner, approval_id)
+
+
+def _owner(tx: Transaction, approval_id: str) -> str:
+    columns = tables.approvals.c
+    found: str | None = tx.value(select(columns.workspace_id).where(columns.id == approval_id))
+    if found is None:
+        raise NotFound(f"there is no approval {approval_id[:80]!r}")
+    return found
+
+
+def _decided(shell: Shell, one: Approval) -> None:
+    sent = f": {one.outbound_id}" if one.outbound_id else ""
+    shell.show(f"{one.state} {one.id}{sent}", ApprovalOut.of(one), ApprovalOut)
+
+
+def _show(shell: Shell, one: Approval) -> None:
+    shell.show("\n".join(_lines(one)), ApprovalOut.of(one), ApprovalOut)
+
+
+def _lines(one: Approval) -> Iterator[str]:
+    yield f"{one.id}  {one.direction}  {one.state}  of {one.agent}"
+    for reason in one.reasons:
+        yield f"  {reason}"
+    if one.decided_at is not None:
+        yield f"{one.state} at {one.decided_at:%Y-%m-%d %H:%M} UTC by {one.decided_by}"
+    else:
+        yield f"until {one.expires_at:%Y-%m-%d %H:%M} UTC, then {one.at_expiry}"
+    if one.draft is not None:
+        yield f"digest {one.digest}"
+        yield f"\nTo: {_whom(one)}\nSubject: {one.draft.subject}"
+        for file in one.draft.attachments:
+            yield f"File: {file.filename} ({file.content_type}, {len(file.content):,} octets)"
+        yield f"\n{one.draft.text}"
+    if one.incoming is not None:
+        yield f"--- {one.incoming.from_address}: {one.incoming.subject} ---"
+        yield one.incoming.text
+    for edit in one.edits:
+        yield f"--- changed at {edit.at:%Y-%m-%d %H:%M} UTC by {edit.by} ---"
+        yield edit.difference
+
+
+def _whom(one: Approval) -> str:
+    if one.draft is None:
+        return one.incoming.from_address if one.incoming is not None else "(removed)"
+    mailboxes = (*one.draft.to, *one.draft.cc, *one.draft.bcc)
+    return ", ".join(mailbox.address for mailbox in mailboxes)
