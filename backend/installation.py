@@ -19,7 +19,9 @@ from pydantic import SecretStr
 from backend.outbound.accounts_environment import FromEnvironment, of_environment
 from backend.tracing import open_traces
 from mailagent import agents
+from mailagent.agents.mcp_servers import load_listing
 from mailagent.authentication import dkim
+from mailagent.egress import Egress
 from mailagent.errors import Misconfigured
 from mailagent.flow import FlowSettings, Services
 from mailagent.flow.accept import GroupAcceptor
@@ -119,6 +121,8 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             raw_store=RawStore(webhook_settings(settings).values),
             processor=processors.named,
             screener=screener,
+            egress=Egress(settings.internal_hosts),
+            mcp_listing=load_listing(settings.mailagent_mcp_servers),
             collectors=partial(_collectors, settings, accounts),
         )
         yield Installation(

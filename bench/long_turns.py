@@ -52,6 +52,19 @@ _CONNECTIONS = 4
 _LONGEST = 120.0
 
 
+_DECISION = {
+    "action": "reply",
+    "text": "From nine to five.",
+    "intent": "opening hours",
+    "sentiment": "neutral",
+    "urgency": "normal",
+    "topics": [],
+    "summary": "",
+    "confidence": 0.9,
+    "reasoning": "",
+}
+
+
 class SlowModel:
     """A service that speaks the Messages API and takes `wait` seconds for each answer."""
 
@@ -115,8 +128,10 @@ class SlowModel:
                 "type": "message",
                 "role": "assistant",
                 "model": "claude-sonnet-5-5",
-                "content": [{"type": "text", "text": "From nine to five."}],
-                "stop_reason": "end_turn",
+                "content": [
+                    {"type": "tool_use", "id": "toolu_1", "name": "decide", "input": _DECISION}
+                ],
+                "stop_reason": "tool_use",
                 "usage": {"input_tokens": 100, "output_tokens": 20},
             }
         ).encode()

@@ -27,6 +27,8 @@ __all__ = [
     "answers_from_json",
     "answers_to_json",
     "attachment",
+    "attachment_text",
+    "busy",
     "read",
     "rehearse",
     "submitted",
@@ -114,6 +116,34 @@ def rehearse(_: bytes, __: Mapping[str, Any]) -> bytes:
 def attachment(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
     """The decoded octets of one part. Raises NotFound."""
     return parse.attachment(_mime(raw, arguments), arguments["part"])
+
+
+def attachment_text(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
+    """The text of one part in UTF-8, empty when it has none. Raises NotFound."""
+    # Imported here: few mails have documents, and their libraries are not small.
+    from mailagent.mime import attached_text
+
+    mime = _mime(raw, arguments)
+    part = arguments["part"]
+    octets = parse.attachment(mime, part)
+    named = next((one for one in parse.read(mime).attachments if one.part == part), None)
+    kind, filename = (named.content_type, named.filename) if named else ("", "")
+    return (attached_text.text_of(octets, kind, filename) or "").encode("utf-8", "replace")
+
+
+def busy(feed: bytes, arguments: Mapping[str, Any]) -> bytes:
+    """When a calendar's owner is busy, between `earliest` and `latest` (ISO): JSON pairs of ISO
+    times. Raises Malformed.
+    """
+    import zoneinfo
+
+    from mailagent.mime import calendar
+
+    # The system's files of time zones are out of reach here; those of the package are not.
+    zoneinfo.reset_tzpath(())
+    window = (datetime.fromisoformat(arguments[name]) for name in ("earliest", "latest"))
+    spans = calendar.busy(feed, *window)
+    return json.dumps([[begin.isoformat(), end.isoformat()] for begin, end in spans]).encode()
 
 
 def report(raw: bytes, arguments: Mapping[str, Any]) -> bytes:

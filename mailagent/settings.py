@@ -89,6 +89,8 @@ class Settings(BaseModel):
     anthropic_base_url: str = ""
     anthropic_model: str = ""
     anthropic_price: str = ""
+    mailagent_internal_hosts: str = ""
+    mailagent_mcp_servers: str = ""
     mailagent_hostname: str = "localhost"
     mailagent_public_ips: str = ""
     mailagent_tls_cert: Path | None = None
@@ -205,6 +207,11 @@ class Settings(BaseModel):
         return tuple(_words(self.mailagent_public_ips))
 
     @property
+    def internal_hosts(self) -> frozenset[str]:
+        """Hosts inside, as `name` or `name:port`, that addresses of users may lead to."""
+        return frozenset(word.lower() for word in _words(self.mailagent_internal_hosts))
+
+    @property
     def dns_name_servers(self) -> Mapping[str, tuple[str, ...]]:
         """The public servers of the zone of our own, and their addresses where they are given."""
         servers: dict[str, tuple[str, ...]] = {}
@@ -242,6 +249,7 @@ class Settings(BaseModel):
             "ANTHROPIC_BASE_URL": self.anthropic_base_url,
             "ANTHROPIC_MODEL": self.anthropic_model,
             "ANTHROPIC_PRICE": self.anthropic_price,
+            "MAILAGENT_INTERNAL_HOSTS": self.mailagent_internal_hosts,
         }
 
     @property

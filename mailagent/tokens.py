@@ -37,6 +37,7 @@ _REPLY_MAC_CHARS = 12  # 60 bits: a guess costs a mail, and a hit proves a threa
 _VERP_MAC_CHARS = 16
 _ANSWER_MAC_CHARS = 16
 _FORM_MAC_CHARS = 52  # all 256 bits
+_CALLBACK_MAC_CHARS = 52
 
 
 def new_id(kind: str) -> str:
@@ -168,6 +169,19 @@ class Secrets:
         """Whether the token was made for this mail and this person."""
         bound_to = f"{delivery_id}|{person.lower()}"
         return self._read("answer", token.lower(), bound_to, _ANSWER_MAC_CHARS) is not None
+
+    def callback_token(self, turn_id: str) -> str:
+        """What proves that an answer to a turn comes from whom we asked."""
+        body = _base32(_uuid_of(turn_id).bytes)
+        return self._sign("callback", body, "", _CALLBACK_MAC_CHARS)
+
+    def read_callback_token(self, token: str) -> str | None:
+        """The turn's id, or None when the token is not ours."""
+        body = self._read("callback", token.lower(), "", _CALLBACK_MAC_CHARS)
+        if body is None:
+            return None
+        raw = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
+        return f"trn_{uuid.UUID(bytes=raw).hex}"
 
     def approval_token(self, reply_key: str, approval_id: str, person: str) -> str:
         """As `answer_token`, for one person's decision about one approval."""

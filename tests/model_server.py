@@ -1,7 +1,8 @@
 """A loopback HTTP server that speaks the Messages API, as far as an agent's tests need it.
 
-`async with ModelServer([text("Hello."), status(529)]) as server:` answers one request after
-another; `server.requests` holds what was asked. After the last answer it repeats the last one.
+`async with ModelServer([decide("Hello."), status(529)]) as server:` answers one request after
+another; `server.requests` holds what was asked. After the last answer it repeats the last one. Who
+asks for a stream gets the message as one, block by block, unless the server is made without.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from enum import Enum
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Answer", "Fault", "ModelServer", "message", "status", "text", "tool_use"]
+__all__ = [
+    "Answer",
+    "Fault",
+    "ModelServer",
+    "decide",
+    "message",
+    "status",
+    "stream",
+    "text",
+    "tool_use",
+    "wish",
+]
 
 
 class Fault(Enum):
@@ -22,6 +34,7 @@ class Fault(Enum):
 
     HANG = "read the request, say nothing"
     CUT = "send half an answer, then close"
+    CUT_STREAM = "begin a stream, then close within a block"
     DROP = "close without a byte"
 
 
@@ -32,6 +45,7 @@ class Answer:
     body: bytes
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    kind: str = "application/json"
 
 
 def message(
@@ -70,6 +84,93 @@ def tool_use(query: object, *, name: str = "search_documents", number: int = 1) 
     )
 
 
+def wish(name: str, given: object, *, number: int = 1) -> dict[str, Any]:
+    """A block that asks for a tool."""
+    return {"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": given}
+
+
+def decide(words: str | None = None, *, number: int = 9, **said: Any) -> Answer:
+    """A message that decides: a reply of these words, or what `said` says; None leaves out."""
+    given: dict[str, Any] = {
+        "action": "reply",
+        "text": words,
+        "intent": "question",
+        "sentiment": "neutral",
+        "urgency": "normal",
+        "topics": ["returns"],
+        "summary": "A question.",
+        "confidence": 0.9,
+        "reasoning": "A document says so.",
+        **said,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return message(wish("decide", given, number=number), stop_reason="tool_use")
+
+
+def stream(*events: dict[str, Any] | str, code: int = 200) -> Answer:
+    """A stream of these events; a text is sent as it stands."""
+    body = "".join(
+        one if isinstance(one, str) else f"event: {one['type']}\ndata: {json.dumps(one)}\n\n"
+        for one in events
+    )
+    return Answer(body.encode(), code, kind="text/event-stream")
+
+
+def _events(message: dict[str, Any]) -> list[dict[str, Any] | str]:
+    """What the service streams for a message: each block begun, filled in two pieces, ended."""
+    usage = message.get("usage")
+    head = {**message, "content": [], "stop_reason": None}
+    if isinstance(usage, dict):
+        head["usage"] = {**usage, "output_tokens": 1}
+    events: list[dict[str, Any] | str] = [
+        {"type": "message_start", "message": head},
+        {"type": "ping"},
+    ]
+    for index, block in enumerate(message["content"]):
+        begun, changes = dict(block), []
+        match block:
+            case {"type": "text", "text": str() as text}:
+                begun["text"] = ""
+                changes = [{"type": "text_delta", "text": one} for one in (text[:3], text[3:])]
+            case {"type": "thinking", "thinking": str() as text}:
+                begun |= {"thinking": "", "signature": ""}
+                changes = [
+                    {"type": "thinking_delta", "thinking": text},
+                    {"type": "signature_delta", "signature": block.get("signature")},
+                ]
+            case {"type": "tool_use", "input": given}:
+                begun["input"] = {}
+                written = json.dumps(given)
+                changes = [
+                    {"type": "input_json_delta", "partial_json": one}
+                    for one in ("", written[:5], written[5:])
+                ]
+            case _:
+                pass
+        events.append({"type": "content_block_start", "index": index, "content_block": begun})
+        events += [{"type": "content_block_delta", "index": index, "delta": one} for one in changes]
+        events.append({"type": "content_block_stop", "index": index})
+    told = usage.get("output_tokens") if isinstance(usage, dict) else None
+    ended = {"stop_reason": message.get("stop_reason"), "stop_sequence": None}
+    events.append({"type": "message_delta", "delta": ended, "usage": {"output_tokens": told}})
+    events.append({"type": "message_stop"})
+    return events
+
+
+def _streamed(answer: Answer) -> Answer:
+    """The answer as a stream, where it is a message."""
+    try:
+        message = json.loads(answer.body)
+    except ValueError:
+        return answer
+    content = message.get("content") if isinstance(message, dict) else None
+    if answer.status != 200 or not isinstance(content, list):
+        return answer
+    if not all(isinstance(block, dict) for block in content):
+        return answer
+    return stream(*_events(message))
+
+
 def status(code: int, *, kind: str = "api_error", **headers: str) -> Answer:
     """An error of the API; headers are given with `_` for `-`."""
     body = {"type": "error", "error": {"type": kind, "message": "an error for the test"}}
@@ -86,6 +187,7 @@ class ModelServer:
     paths: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     url: str = ""
+    streams: bool = True
 
     async def __aenter__(self) -> ModelServer:
         self._closing = asyncio.Event()
@@ -137,10 +239,21 @@ class ModelServer:
             case Fault.CUT:
                 writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"id": "msg')
                 await writer.drain()
+            case Fault.CUT_STREAM:
+                begun = _events(json.loads(text("Half an answer").body))[:4]
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                    b"Transfer-Encoding: chunked\r\n\r\n"
+                )
+                piece = stream(*begun).body
+                writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+                await writer.drain()
             case Answer():
+                if self.streams and self.requests[-1].get("stream"):
+                    answer = _streamed(answer)
                 lines = [
                     f"HTTP/1.1 {answer.status} Answer",
-                    "Content-Type: application/json",
+                    f"Content-Type: {answer.kind}",
                     "Connection: close",
                     f"Content-Length: {len(answer.body)}",
                     *(f"{name}: {value}" for name, value in answer.headers),

@@ -16,7 +16,7 @@ from sqlalchemy import delete, or_, select, update
 from backend.caps import ALL_PRICED, Unpriced, checked_cap, demand_prices
 from backend.naming import checked_email, checked_local_part, checked_name, checked_text
 from backend.paging import Page, Window, page
-from mailagent.agents import KINDS
+from mailagent.agents import KINDS, several
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow.budgets import WINDOWS
 from mailagent.flow.directory import changed
@@ -55,7 +55,7 @@ class Agent:
     handle: str
     name: str
     processor: str
-    """A kind of `mailagent.agents.KINDS`; empty is the installation's default."""
+    """A kind of `mailagent.agents.KINDS`, or several (`agents.several`); empty is the default."""
     instructions: str
     email_enabled: bool
     escalation_address: str | None
@@ -203,12 +203,9 @@ def _name(field: str, value: Any) -> str:
 
 
 def _processor(field: str, value: Any) -> str:
-    known = [kind.kind for kind in KINDS]
-    if value != "" and value not in known:
-        raise Malformed(
-            field, f"must be one of {', '.join(known)}, or empty for the installation's own"
-        )
-    return str(value)
+    if value == "":
+        return ""
+    return several.checked(field, _text(field, value), [kind.kind for kind in KINDS])
 
 
 def _instructions(field: str, value: Any) -> str:

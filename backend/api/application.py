@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
+from backend.abilities.endpoints import router as abilities
 from backend.access.endpoints import router as access
 from backend.agent_groups.endpoints import router as agent_groups
 from backend.agents.endpoints import router as agents
@@ -64,6 +65,7 @@ ROUTERS: Sequence[APIRouter] = (
     unrouted,
     spending,
     trust,
+    abilities,
     purging,
     reports,
     edges,

@@ -9,24 +9,37 @@ from mailagent.agents.claude import Claude
 from mailagent.agents.turn import (
     Agent,
     AgentKind,
+    AnswerLater,
+    Callback,
+    Endpoint,
+    Memory,
     Passage,
     Profile,
+    Reminder,
     Step,
     Steps,
+    Summary,
     Tools,
     Turn,
     Usage,
 )
+from mailagent.agents.webhook import Webhook
 from mailagent.errors import Misconfigured
 
 __all__ = [
     "KINDS",
     "Agent",
     "AgentKind",
+    "AnswerLater",
+    "Callback",
+    "Endpoint",
+    "Memory",
     "Passage",
     "Profile",
+    "Reminder",
     "Step",
     "Steps",
+    "Summary",
     "Tools",
     "Turn",
     "Usage",
@@ -37,6 +50,7 @@ __all__ = [
 KINDS: tuple[type[AgentKind], ...] = (
     Builtin,
     Claude,
+    Webhook,
 )
 
 

@@ -1,49 +1,40 @@
-"""How does Claude answer a mail? By Anthropic's Messages API, with one tool.
+"""How does Claude answer a mail? By Anthropic's Messages API, with the tools that the agent has.
 
 Each answer of the model and each tool's result is recorded before the turn goes on, so a turn that
-was interrupted pays for nothing twice. Source: platform.claude.com "Messages", "Tool use",
-"Handling stop reasons", "Errors" (read November 2026).
+was interrupted pays for nothing twice. It ends with the tool `decide`; a model that only writes is
+asked for that once more, and where it still does not use tools its words are the answer. Source:
+platform.claude.com "Messages", "Tool use", "Handling stop reasons" (read November 2026).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Self
 
-from mailagent.agents import prices
-from mailagent.agents.deadline import now, until
-from mailagent.agents.exchange import (
-    Exchange,
-    handoff,
-    model_step,
-    outcome,
-    read_message,
-    tool_step,
-)
+from mailagent.agents import decision, history, prices
+from mailagent.agents.claude_service import ClaudeService, RefusedRequest
+from mailagent.agents.deadline import until
+from mailagent.agents.exchange import Exchange, model_step, text_of, tool_step, unfinished
 from mailagent.agents.prompt import conversation, instructions
-from mailagent.agents.tools import SEARCH_DOCUMENTS, use
-from mailagent.agents.turn import Turn, Usage
-from mailagent.errors import Malformed, Misconfigured, TransientFailure
+from mailagent.agents.tools import Tool, ToolResult
+from mailagent.agents.turn import Summary, Turn, Usage
+from mailagent.errors import Malformed, Misconfigured
 from mailagent.outgoing import Handoff, Reply, Silence
-
-if TYPE_CHECKING:
-    import anthropic
 
 __all__ = ["Claude"]
 
 _BASE_URL = "https://api.anthropic.com"
 _MODEL = "claude-sonnet-5-5"
-_MOST_QUESTIONS = 8
-"""To the model in one turn; the last one must be an answer."""
-_RETRY_AFTER = timedelta(seconds=30)
-_LONGEST_RETRY = timedelta(hours=1)
+_MOST_QUESTIONS = 12
+"""To the model in one turn; the last one must be its decision."""
+_HISTORY_TOKENS = 30_000
+_SUMMARY_TOKENS = 2_000
+_DECIDE = str(decision.DECIDE["name"])
 
 
 class Claude:
-    """An agent that asks a Claude model."""
+    """An agent that asks a Claude model, or another one behind the same API."""
 
     kind: ClassVar[str] = "claude"
 
@@ -57,14 +48,12 @@ class Claude:
         price: prices.Price | None = None,
     ) -> None:
         """`most_tokens` bounds one answer, the model's own thinking included; `price` counts before
-        the listed ones.
+        the listed ones. An agent's profile may name another model and price.
         """
-        self._api_key = api_key
+        self._service = ClaudeService(api_key, base_url)
         self._model = model
-        self._base_url = base_url
         self._most_tokens = most_tokens
         self._price = price
-        self._client: anthropic.AsyncAnthropic | None = None
 
     @classmethod
     def open(cls, settings: Mapping[str, str]) -> Self:
@@ -87,136 +76,155 @@ class Claude:
         return model if prices.price_of(model) is None else None
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self._service.close()
 
     async def think(self, turn: Turn, *, deadline: datetime) -> Reply | Silence | Handoff:
-        """Ask until the model has answered.
+        """Ask until the model has decided.
 
         Raises TransientFailure (deadline, 408, 409, 429, 5xx, no connection, an answer that is
         none; `retry_at` as the service said) and Misconfigured (key, model or address is wrong).
         """
         async with until(deadline):
-            opening = await conversation(turn)
-            exchange = Exchange.of(turn.steps.past)
-            while True:
-                if (wish := exchange.next_wish()) is not None:
-                    result = await use(turn.tools, str(wish.get("name")), wish.get("input"))
-                    step = tool_step(wish, result)
-                    await turn.steps.record(step)
-                    exchange.add(step)
-                elif (answer := exchange.last) is not None and answer["stop_reason"] != "tool_use":
-                    return outcome(answer, exchange.documents)
-                elif exchange.questions == _MOST_QUESTIONS:
-                    reason = f"the model wanted to search more than {_MOST_QUESTIONS - 1} times"
-                    return handoff(reason)
-                else:
-                    said = await self._ask(turn, [*opening, *exchange.messages()], deadline)
-                    if isinstance(said, Handoff):
-                        return said
-                    # First what it cost: a stop in between loses an answer, never an expense.
-                    await turn.steps.record(self._usage(said).as_step())
-                    step = model_step(said)
-                    await turn.steps.record(step)
-                    exchange.add(step)
+            try:
+                return await self._think(turn, deadline)
+            except RefusedRequest as refused:
+                return decision.handed_over(str(refused))
+
+    async def _think(self, turn: Turn, deadline: datetime) -> Reply | Silence | Handoff:
+        opening: list[dict[str, Any]] | None = None
+        exchange = Exchange.of(turn.steps.past)
+        most = turn.profile.most_questions or _MOST_QUESTIONS
+        while True:
+            if (wish := exchange.next_wish()) is not None:
+                outcome = await self._grant(turn, exchange, wish)
+                if outcome is not None:
+                    return outcome
+                continue
+            if exchange.hand_over is not None:
+                return decision.handed_over(exchange.hand_over)
+            if (ended := _ended(exchange)) is not None:
+                return ended
+            if exchange.questions >= most:
+                return decision.handed_over(f"the model did not decide within {most} questions")
+            if opening is None:
+                opening = await conversation(turn, await self._history(turn, deadline))
+            said = await self._ask(
+                turn,
+                [*opening, *exchange.messages()],
+                forced=bool(exchange.words) or exchange.questions == most - 1,
+                deadline=deadline,
+            )
+            step = model_step(said)
+            await turn.steps.record(step)
+            exchange.add(step)
+
+    async def _grant(
+        self, turn: Turn, exchange: Exchange, wish: Mapping[str, Any]
+    ) -> Reply | Silence | Handoff | None:
+        """Do what the model asks for and record it; the outcome when it has decided."""
+        name = str(wish.get("name"))
+        if name != _DECIDE:
+            result = await turn.tools.use(str(wish["id"]), name, wish.get("input"))
+        elif exchange.wishes > 1:
+            result = ToolResult("Decide alone, when you have the other results.", is_error=True)
+        else:
+            try:
+                return decision.read(
+                    wish.get("input"), documents=exchange.documents, done=exchange.done
+                )
+            except Malformed as error:
+                result = ToolResult(str(error), is_error=True)
+        step = tool_step(wish, result)
+        await turn.steps.record(step)
+        exchange.add(step)
+        return None
 
     async def _ask(
-        self, turn: Turn, messages: list[dict[str, Any]], deadline: datetime
-    ) -> Mapping[str, Any] | Handoff:
-        client = await self._connected()
-        import anthropic
-
-        try:
-            response = await client.messages.with_raw_response.create(
-                model=self._model,
-                max_tokens=self._most_tokens,
-                system=instructions(turn.profile),
-                messages=messages,  # type: ignore[arg-type]
-                tools=[SEARCH_DOCUMENTS],  # type: ignore[list-item]
-                timeout=max((deadline - now()).total_seconds(), 0.001),
-            )
-            # As it came, not as the SDK's types see it: unknown blocks must go back unchanged.
-            return read_message(await response.read())
-        except anthropic.APIStatusError as error:
-            if error.status_code in {400, 413, 422}:
-                reason = f"the model's service refused the request ({error.status_code})"
-                return handoff(reason)
-            raise self._failure(error) from error
-        except anthropic.APIError as error:
-            reason = "the model's service did not answer"
-            raise TransientFailure(reason, retry_at=now() + _RETRY_AFTER) from error
-        except Malformed as error:
-            reason = "the model's service answered with something that is no message"
-            raise TransientFailure(reason, retry_at=now() + _RETRY_AFTER) from error
-
-    async def _connected(self) -> anthropic.AsyncAnthropic:
-        await asyncio.to_thread(_load)
-        import anthropic
-
-        if self._client is None:
-            # Retries belong to the work queue, which is durable and knows the deadline.
-            self._client = anthropic.AsyncAnthropic(
-                api_key=self._api_key,
-                base_url=self._base_url,
-                max_retries=0,
-                open_telemetry=False,
-            )
-        return self._client
-
-    def _failure(self, error: anthropic.APIStatusError) -> TransientFailure | Misconfigured:
-        match error.status_code:
-            case 401 | 403:
-                return Misconfigured("ANTHROPIC_API_KEY", "the service refuses this key")
-            case 402:
-                return Misconfigured("ANTHROPIC_API_KEY", "the key's account has no credit left")
-            case 404:
-                problem = f"the service knows no model {self._model!r}"
-                return Misconfigured("ANTHROPIC_MODEL", problem)
-        status = error.status_code
-        retry_at = _retry_at(error.response.headers.get("retry-after"))
-        return TransientFailure(
-            f"the model's service is busy or broken ({status})",
-            code=str(status),
-            retry_at=retry_at,
+        self,
+        turn: Turn,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        forced: bool,
+        deadline: datetime,
+    ) -> Mapping[str, Any]:
+        said = await self._service.ask(
+            model=turn.profile.model or self._model,
+            most_tokens=self._most_tokens,
+            system=instructions(turn.profile),
+            messages=messages,
+            tools=[*map(_described, turn.tools.offered), decision.DECIDE],
+            forced=_DECIDE if forced else None,
+            deadline=deadline,
         )
+        # First what it cost: a stop in between loses an answer, never an expense.
+        await turn.steps.record(self._usage(turn, said).as_step())
+        return said
 
-    def _usage(self, answer: Mapping[str, Any]) -> Usage:
-        input_tokens, output_tokens = _count(answer, "input"), _count(answer, "output")
-        model = str(answer.get("model") or self._model)
+    async def _history(self, turn: Turn, deadline: datetime) -> history.History:
+        """What is shown of the thread; what is too old for it is summed up, once, and kept."""
+        memory = turn.memory
+        known = memory.summary if memory is not None else None
+        tokens = turn.profile.history_tokens
+        tokens = _HISTORY_TOKENS if tokens is None else tokens
+        seen = history.view(turn.thread.entries, known, tokens=tokens)
+        if not seen.older or memory is None:
+            return seen
+        said = await self._service.ask(
+            model=turn.profile.model or self._model,
+            most_tokens=_SUMMARY_TOKENS,
+            system=history.SUMMARISE,
+            messages=[{"role": "user", "content": history.wish_for_summary(seen)}],
+            deadline=deadline,
+        )
+        await turn.steps.record(self._usage(turn, said).as_step())
+        text = text_of(said)
+        if not text:
+            return seen  # a model that will not: the newest mails are shown without it
+        summary = Summary(seen.older[-1].at, text)
+        await memory.keep(summary)
+        return history.History(summary, seen.entries)
+
+    def _usage(self, turn: Turn, answer: Mapping[str, Any]) -> Usage:
+        model = str(answer.get("model") or turn.profile.model or self._model)
+        asked, said = _count(answer, "input"), _count(answer, "output")
+        written, read = _count(answer, "cache_creation_input"), _count(answer, "cache_read_input")
+        given = prices.parse(turn.profile.price) or (None if turn.profile.model else self._price)
         cost = None
-        # A gateway that caches for us, or does not count, has prices that we do not know.
-        cached = _count(answer, "cache_read_input") or _count(answer, "cache_creation_input")
-        if input_tokens and output_tokens and not cached:
+        # A gateway that does not count has prices that we do not know.
+        if asked + written + read and said:
             cost = prices.cost_usd(
                 model,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                given=self._price,
+                input_tokens=asked,
+                output_tokens=said,
+                cache_written=written,
+                cache_read=read,
+                given=given,
             )
-        return Usage(input_tokens, output_tokens, model, cost)
+        return Usage(asked + written + read, said, model, cost)
 
 
-def _load() -> None:
-    """A second of work the first time: outside the loop, and only for those who use it."""
-    import anthropic  # noqa: F401
+def _ended(exchange: Exchange) -> Reply | Handoff | None:
+    """What a turn ends with whose model has written and asked for nothing; None: it goes on."""
+    answer = exchange.last
+    if answer is None or answer["stop_reason"] == "tool_use":
+        return None
+    if (failed := unfinished(answer)) is not None:
+        return failed
+    if len(exchange.words) < 2:
+        return None
+    # It does not use tools: what it wrote first is the answer, and nobody knows how sure it is.
+    return Reply(text_of(exchange.words[0]), sources=exchange.documents)
+
+
+def _described(tool: Tool) -> Mapping[str, Any]:
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "input_schema": tool.input_schema,
+    }
 
 
 def _count(answer: Mapping[str, Any], kind: str) -> int:
     usage = answer.get("usage")
     value = usage.get(f"{kind}_tokens") if isinstance(usage, Mapping) else None
     return value if isinstance(value, int) else 0
-
-
-def _retry_at(retry_after: str | None) -> datetime:
-    """When to come back (RFC 9110 §10.2.3: seconds or a date), within an hour."""
-    moment = now()
-    wait = _RETRY_AFTER
-    try:
-        if retry_after is not None and retry_after.strip().isdecimal():
-            wait = timedelta(seconds=min(int(retry_after), _LONGEST_RETRY.total_seconds()))
-        elif retry_after is not None:
-            wait = parsedate_to_datetime(retry_after) - moment
-    except (ValueError, TypeError, OverflowError):
-        wait = _RETRY_AFTER
-    return moment + max(timedelta(), min(wait, _LONGEST_RETRY))

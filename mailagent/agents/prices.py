@@ -35,6 +35,8 @@ def _price(*dollars: str) -> Price:
 
 
 _LONG_PROMPT_TOKENS = 100_000
+_CACHE_WRITE, _CACHE_READ = Decimal("1.25"), Decimal("0.1")
+"""Of the price of a question: tokens that are kept for five minutes, and those found there."""
 _PRICES = {
     "claude-fable-5": _price("10", "50"),
     "claude-fable-5-1": _price("10", "50"),
@@ -73,17 +75,24 @@ def parse(text: str) -> Price | None:
 
 
 def cost_usd(
-    model: str, *, input_tokens: int, output_tokens: int, given: Price | None = None
+    model: str,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    cache_written: int = 0,
+    cache_read: int = 0,
+    given: Price | None = None,
 ) -> Decimal | None:
     """The price of one answer; None when the model's price is not known.
 
-    `model` is the name the service gave; `given` counts before the list. Tokens that were read
-    from or written to a cache are no part of it: we ask for no cache.
+    `model` is the name the service gave; `given` counts before the list. Tokens written to or read
+    from the cache come beside `input_tokens`, as the service counts them.
     """
     price = given or price_of(model)
     if price is None:
         return None
-    long = input_tokens > _LONG_PROMPT_TOKENS
+    long = input_tokens + cache_written + cache_read > _LONG_PROMPT_TOKENS
     input_price = price.long_input if long and price.long_input else price.input
     output_price = price.long_output if long and price.long_output else price.output
-    return (input_tokens * input_price + output_tokens * output_price) / _MILLION
+    counted = input_tokens + cache_written * _CACHE_WRITE + cache_read * _CACHE_READ
+    return (counted * input_price + output_tokens * output_price) / _MILLION

@@ -7,22 +7,32 @@ provider, no database and no SMTP: it sees these values and returns `Reply`, `Si
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
+from mailagent.errors import TransientFailure
 from mailagent.mail import Mail, Thread
-from mailagent.outgoing import Handoff, Reply, Silence
+from mailagent.outgoing import Assessment, Handoff, Reply, Silence
+
+if TYPE_CHECKING:  # tools are described with the values below
+    from mailagent.agents.tools.tool import Tool, ToolResult
 
 __all__ = [
     "Agent",
     "AgentKind",
+    "AnswerLater",
+    "Callback",
+    "Endpoint",
     "JsonValue",
+    "Memory",
     "Passage",
     "Profile",
+    "Reminder",
     "Step",
     "Steps",
+    "Summary",
     "Tools",
     "Turn",
     "Usage",
@@ -47,12 +57,29 @@ class Passage:
 class Tools(Protocol):
     """What an agent may do, gated by the sender's trust at the moment of the call."""
 
+    @property
+    def offered(self) -> Sequence[Tool]:
+        """What a model may be told of: the agent's tools that are not refused to this sender."""
+        ...
+
+    async def use(self, call_id: str, name: str, wish: object) -> ToolResult:
+        """Do what was asked for, if it may be done; what may not is told in the result.
+
+        `call_id` is the agent's own for this call in this turn: the same again gives what it gave,
+        and does nothing twice. Raises TransientFailure when it must be tried again later.
+        """
+        ...
+
     async def search_documents(self, query: str, *, limit: int = 5) -> Sequence[Passage]:
         """Full-text search in the workspace's documents, best first. Any words may be given."""
         ...
 
     async def attachment_text(self, delivery_id: str, part: str) -> str | None:
         """The text of an attachment of this turn; None when it has none that can be read."""
+        ...
+
+    async def attachment_octets(self, delivery_id: str, part: str) -> bytes | None:
+        """An attachment of this turn as it was sent; None when it cannot be read."""
         ...
 
 
@@ -103,6 +130,15 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a program of the workspace's people answers its agent's mail."""
+
+    url: str
+    secret: str = field(repr=False)
+    """`whsec_` and Base64, as Standard Webhooks has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """Who the agent is, as its people set it."""
 
@@ -112,6 +148,65 @@ class Profile:
     instructions: str = ""
     language: str = "en"
     """BCP 47 tag of the language to write in when the mail does not show its own."""
+    model: str = ""
+    """Empty: the processor's own."""
+    price: str = ""
+    """US dollars a million tokens, `3/15`; empty: as the model's price is known."""
+    most_questions: int | None = None
+    """To a model in one turn; None: as the processor has it."""
+    history_tokens: int | None = None
+    """How much of the thread a model is shown; None: as the processor has it."""
+    endpoint: Endpoint | None = None
+    """For the `webhook` processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a thread's older mails said, told once by a model: foreign text, like them."""
+
+    until: datetime
+    """The newest entry that it tells of."""
+    text: str
+
+
+class Memory(Protocol):
+    """What is kept of a thread between turns."""
+
+    @property
+    def summary(self) -> Summary | None: ...
+
+    async def keep(self, summary: Summary) -> None:
+        """Durable on return; in the place of the one before."""
+        ...
+
+
+class Callback(Protocol):
+    """A way to answer a turn later, once."""
+
+    @property
+    def url(self) -> str:
+        """Where the answer is POSTed; holds a secret of this turn."""
+        ...
+
+    @property
+    def answer(self) -> JsonValue:
+        """What was posted there, None while nothing was."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """Why a thread is looked at again though nobody has written: a time came, a colleague answered.
+
+    `text` is an agent's own note or a colleague's words: data, like a mail's.
+    """
+
+    kind: str
+    """`follow_up`, `wait` or `answer`."""
+    at: datetime
+    text: str
+    author: str = ""
+    """The colleague's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +219,15 @@ class Turn:
     thread: Thread
     tools: Tools
     steps: Steps
+    memory: Memory | None = None
+    callback: Callback | None = None
+    reminders: tuple[Reminder, ...] = ()
+    assessments: tuple[Assessment, ...] = ()
+    """What processors before this one made of the mails."""
+
+
+class AnswerLater(TransientFailure):
+    """Nothing has failed: the answer will come by the turn's callback, until `retry_at`."""
 
 
 class Agent(Protocol):

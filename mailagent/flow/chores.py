@@ -21,6 +21,7 @@ from mailagent.flow import (
     lookup,
     octets,
     recovery,
+    reminding,
     reports,
     retention,
     unrouted,
@@ -78,6 +79,7 @@ def forget_idempotency_keys(tx: Transaction) -> None:
 
 CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "release_held": (timedelta(minutes=1), release_held),
+    "wake_due": (timedelta(minutes=1), reminding.wake_due),
     "forget_sign_ins": (timedelta(hours=6), forget_sign_ins),
     "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),

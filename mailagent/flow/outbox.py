@@ -29,9 +29,9 @@ __all__ = ["SENDING", "Envelope", "Purpose", "add_recipients", "load", "queue", 
 
 SENDING = Queue("send", outbound_mails, outbound_mails.c.state == "queued")
 
-Purpose = Literal["reply", "person", "new", "notice", "trial"]
-"""`reply`: an agent's; `person`: a person's in a thread; `new`: starts one; `notice`: to people;
-`trial`: to ourselves by way of an account, to see how it arrives.
+Purpose = Literal["reply", "person", "new", "tool", "notice", "trial"]
+"""`reply`: an agent's; `person`: a person's in a thread; `new`: starts one; `tool`: an agent's, by
+a tool; `notice`: to people; `trial`: to ourselves by way of an account, to see how it arrives.
 """
 
 

@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 
 from mailagent.agents.limits import Limits, due_at
 from mailagent.errors import Malformed
-from mailagent.flow import approval_notices, approvals, drafts, outbox, people, policies, threads
+from mailagent.flow import (
+    approval_notices,
+    approvals,
+    drafts,
+    outbox,
+    people,
+    policies,
+    reminding,
+    threads,
+)
 from mailagent.flow import reply as replying
 from mailagent.flow.decide import (
     AskFirst,
@@ -60,7 +69,9 @@ def conclude(
     match outcome:
         case Reply():
             return _reply(tx, services, turn, outcome)
-        case Silence(why):
+        case Silence(why, wake_at):
+            if wake_at is not None:
+                reminding.remind(tx, turn.thread_id, "wait", at=wake_at, text=why)
             return DeliveryState.SILENT, f"the agent decided: {why}"
         case Handoff(why, notice):
             if notice:

@@ -36,6 +36,7 @@ from mailagent.flow.route import route
 from mailagent.flow.services import Services
 from mailagent.flow.standing import blocked
 from mailagent.flow.states import DeliveryState
+from mailagent.flow.tools.persons import take_answer
 from mailagent.flow.values import ORIGIN, READING, form_of, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Kind, Mail
@@ -348,6 +349,8 @@ def _next_order(
         return _End(DeliveryState.REJECTED, f"a list says: {entry}")
     if mail.kind is not Kind.PERSON:
         return _End(DeliveryState.SILENT, f"not answered: {mail.why_kind}")
+    if not joined.new and (case := take_answer(tx, mail, joined.thread_id)) is not None:
+        return _End(DeliveryState.RECORDED, f"a colleague's answer, brought into {case}")
     if not joined.new:
         approvals.new_message(tx, joined.thread_id, mail.delivery_id)
     match addressee(mail):

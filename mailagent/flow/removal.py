@@ -26,6 +26,7 @@ from mailagent.store.tables import (
     approval_invitations,
     approvals,
     attachments,
+    contact_notes,
     deliveries,
     events,
     hand_overs,
@@ -36,9 +37,14 @@ from mailagent.store.tables import (
     outbound_mails,
     outbound_recipients,
     participants,
+    questions,
     raw_messages,
+    reminders,
     suppressions,
+    thread_summaries,
     threads,
+    tool_calls,
+    turn_callbacks,
     turn_steps,
     turns,
 )
@@ -68,6 +74,7 @@ TABLES = (
     *(raw_messages, deliveries, messages, message_words, attachments, threads, participants),
     *(anchors, turns, turn_steps, outbound_mails, outbound_recipients, hand_overs, events, ledger),
     *(answer_invitations, approvals, approval_invitations, suppressions, list_entries),
+    *(tool_calls, turn_callbacks, thread_summaries, reminders, contact_notes, questions),
 )
 """All that hold something of a mail or its people."""
 
@@ -211,6 +218,10 @@ def _stop_turns(tx: Transaction, turn_ids: Collection[str], delivery_ids: Collec
         tx.wake("think")
 
 
+# A call that waited for a person cannot be made any more: nobody knows what it was.
+_UNASKED = case((tool_calls.c.state == "asked", "refused"), else_=tool_calls.c.state)
+
+
 def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:
     """Drop the steps of finished turns, and the words of their outcomes: they quote the mail."""
     done = tx.rows(
@@ -218,7 +229,15 @@ def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:
             turns.c.id.in_(list(turn_ids)), turns.c.state != "running"
         )
     )
-    tx.execute(delete(turn_steps).where(turn_steps.c.turn_id.in_([row.id for row in done])))
+    ids = [row.id for row in done]
+    for table in (turn_steps, turn_callbacks):
+        tx.execute(delete(table).where(table.c.turn_id.in_(ids)))
+    # What an agent did stands in the story; what it did it with quotes the mail.
+    tx.execute(
+        update(tool_calls)
+        .where(tool_calls.c.turn_id.in_(ids))
+        .values(wish={}, result=None, why="", state=_UNASKED)
+    )
     for row in done:
         values = {"outcome": row.outcome.partition(":")[0]}
         if by == "purge":
@@ -232,6 +251,9 @@ def _leave_threads(tx: Transaction, thread_ids: Collection[str], by: By) -> None
     """
     left = set(thread_ids) - _with_content(tx, thread_ids)
     hushed = left if by == "retention" else set(thread_ids)
+    # Both tell of mails that are no longer there.
+    for table in (thread_summaries, reminders):
+        tx.execute(delete(table).where(table.c.thread_id.in_(list(thread_ids))))
     tx.execute(update(threads).where(threads.c.id.in_(list(hushed))).values(subject=""))
     if by == "purge":
         for table in (participants, anchors):

@@ -20,9 +20,10 @@ from mailagent.store.tables import addresses, agents, threads
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
-__all__ = ["Sender", "answer", "forward", "new_mail", "reply_address", "sender_of"]
+__all__ = ["HOP_HEADER", "Sender", "answer", "forward", "new_mail", "reply_address", "sender_of"]
 
-_HOP_HEADER = "X-Mailagent-Loop"
+HOP_HEADER = "X-Mailagent-Loop"
+"""Names the installations that a mail of ours has passed."""
 _LONGEST_NAME = 100
 _LONGEST_SUBJECT = 900
 
@@ -121,7 +122,7 @@ def answer(
         in_reply_to=in_reply_to,
         references=references,
         auto_submitted="auto-replied" if automatic else None,
-        headers=((_HOP_HEADER, services.settings.hostname),) if automatic else (),
+        headers=((HOP_HEADER, services.settings.hostname),) if automatic else (),
     )
 
 

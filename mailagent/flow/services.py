@@ -9,6 +9,8 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from mailagent.agents import Agent
+from mailagent.agents.mcp_servers import Program
+from mailagent.egress import Egress
 from mailagent.flow.directory import StoreDirectory
 from mailagent.identity import Collects
 from mailagent.inbound import Acceptor
@@ -88,5 +90,9 @@ class Services:
     """Where raw messages lie that the database does not hold."""
     screener: Screens | None = None
     """The operator's spam filter, where there is one."""
+    egress: Egress = field(default_factory=Egress)
+    """The one way out to addresses that users gave."""
+    mcp_listing: Mapping[str, Program] = field(default_factory=dict)
+    """The operator's MCP servers by name."""
     collectors: Callable[[], Sequence[tuple[str, AbstractAsyncContextManager[Collects]]]] = tuple
     """The accounts, by name, that must be told for which domains they bring mail."""

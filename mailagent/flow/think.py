@@ -8,39 +8,31 @@ transactions, and its outcome is decided and frozen in the second one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import structlog
 from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
-from mailagent.agents import Passage, Profile, Step, Turn
-from mailagent.errors import (
-    Delivery,
-    Malformed,
-    Misconfigured,
-    NotFound,
-    SandboxFailure,
-    TransientFailure,
-)
-from mailagent.flow import budgets, limits, octets, people, threads
+from mailagent.agents import Profile, Reminder, Step, Summary, Turn, several
+from mailagent.agents.screen import screen
+from mailagent.errors import Misconfigured, TransientFailure
+from mailagent.flow import budgets, callbacks, given, limits, people, reminding, threads
 from mailagent.flow import reply as replying
 from mailagent.flow.ledger import note
 from mailagent.flow.outcome import Closing, Outcome, conclude
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import DeliveryState
-from mailagent.flow.values import ORIGIN, form_of, load_mails
+from mailagent.flow.tools import Case, mcp, open_case
+from mailagent.flow.values import load_mails
 from mailagent.mail import Mail
-from mailagent.mime import charset
 from mailagent.outgoing import Handoff
-from mailagent.store import documents
 from mailagent.store.standing import of_workspace
 from mailagent.store.tables import (
     agents,
     deliveries,
-    raw_messages,
+    turn_callbacks,
     turn_steps,
     turns,
     workspaces,
@@ -56,7 +48,6 @@ __all__ = ["THINKING", "give_up", "think"]
 # not take that index, and every claim would read all threads there are.
 THINKING = Queue("think", thread_rows, literal_column("threads.ready"))
 
-_ATTACHMENT_CHARACTERS = 100_000
 _NO_CAP = 1_000_000
 """So many turns a day are as good as no limit, and not worth counting up to at each turn."""
 
@@ -72,6 +63,10 @@ class _Opened:
     mails: tuple[Mail, ...]
     thread: Any
     past: tuple[Step, ...]
+    case: Case
+    summary: Summary | None
+    reminders: tuple[Reminder, ...]
+    callback: callbacks.TurnCallback
 
 
 async def think(services: Services, claim: Claim) -> None:
@@ -81,19 +76,26 @@ async def think(services: Services, claim: Claim) -> None:
     if opened is None:
         return
     structlog.contextvars.bind_contextvars(mail_id=opened.mails[-1].delivery_id)
-    steps = _Steps(services, claim, opened)
+    steps = given.TurnSteps(services, THINKING, claim, opened.turn_id, opened.past)
+    case = opened.case
+    if case.settings.get("mcp_servers"):
+        others = await mcp.tools_of(services, case)
+        case = replace(case, tools={**case.tools, **others})
     turn = Turn(
         id=opened.turn_id,
         profile=opened.profile,
         mails=opened.mails,
         thread=opened.thread,
-        tools=_Tools(services, workspace_id),
+        tools=given.TurnTools(services, THINKING, claim, case),
         steps=steps,
+        memory=given.ThreadMemory(services, THINKING, claim, opened.summary),
+        callback=opened.callback,
+        reminders=opened.reminders,
     )
     deadline = store.now() + services.settings.turn_deadline
     outcome: Outcome
     try:
-        agent = services.processor(opened.processor)
+        agent = several.named(opened.processor, services.processor)
         outcome = await agent.think(turn, deadline=deadline)
     except Misconfigured as error:
         # No retry mends a rejected key, and the writer should not wait for whoever does.
@@ -159,28 +161,29 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
         finish(tx, THINKING, claim, ready=False)
         return None
     sender = replying.sender_of(tx, thread.agent_id, written_to=turn.mails[-1].recipient)
+    history = threads.history(
+        tx, claim.id, thread.subject, without=[mail.delivery_id for mail in turn.mails]
+    )
     return _Opened(
         turn_id=turn.id,
         agent_id=thread.agent_id,
         processor=turn.processor,
-        profile=Profile(
-            name=thread.name,
-            address=sender.mailbox.address,
-            workspace_name=thread.workspace_name,
-            instructions=thread.instructions,
-            language=_language(thread),
-        ),
+        profile=given.profile(tx, services, thread, sender.mailbox.address),
         mails=turn.mails,
-        thread=threads.history(
-            tx, claim.id, thread.subject, without=[mail.delivery_id for mail in turn.mails]
-        ),
+        thread=history,
         past=turn.past,
+        case=open_case(
+            tx,
+            thread,
+            turn_id=turn.id,
+            thread=thread,
+            mails=turn.mails,
+            followed=bool(history.entries),
+        ),
+        summary=given.summary_of(tx, claim.id),
+        reminders=reminding.of_turn(tx, turn.id),
+        callback=callbacks.answer_of(tx, services, turn.id),
     )
-
-
-def _language(thread: AnyRow) -> str:
-    set_ = limits.merged_of(thread.workspace_settings or {}, thread.agent_settings or {})
-    return set_.languages[0] if set_.languages else "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +243,14 @@ def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running |
             "started_at": tx.now,
         },
     )
+    reminding.give(tx, thread.id, turn_id)
     thinking = {"state": DeliveryState.THINKING, "reason": "the agent thinks", "turn_id": turn_id}
     tx.execute(_WAITED, {"delivery_ids": waiting, **thinking})
-    for delivery_id in waiting:
-        note(tx, "think", f"turn {turn_id} of {len(waiting)} mail(s)", delivery_id=delivery_id)
+    for mail in mails:
+        note(tx, "think", f"turn {turn_id} of {len(mails)} mail(s)", delivery_id=mail.delivery_id)
+        for finding in screen(mail.content):
+            # For people: neither the agent nor the policy hears of it.
+            note(tx, "hint", finding.kind, finding.words, delivery_id=mail.delivery_id)
     return _Running(turn_id, processor, mails)
 
 
@@ -342,6 +349,8 @@ def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailu
     again = tx.now + backoff(claim.attempts)
     if error.retry_at is not None:
         again = max(again, error.retry_at)
+    if tx.value(_ANSWERED_LATER, {"turn": opened.turn_id}) is not None:
+        again = tx.now  # it came before we had begun to wait for it
     # Waiting is no failure: however long the model is away, two starts are left for real ones.
     attempts = min(claim.attempts + 1, MOST_ATTEMPTS - 2)
     finish(tx, THINKING, claim, attempts=attempts, not_before=again)
@@ -351,11 +360,11 @@ def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailu
         )
 
 
+_ANSWERED_LATER = select(turn_callbacks.c.turn_id).where(
+    turn_callbacks.c.turn_id == bindparam("turn")
+)
 _OF_TURN = update(deliveries).where(deliveries.c.turn_id == bindparam("turn"))
 _TURN = update(turns).where(turns.c.id == bindparam("turn"))
-_USED = select(turn_steps.c.content).where(
-    turn_steps.c.turn_id == bindparam("turn"), turn_steps.c.kind == "usage"
-)
 
 
 def _close(
@@ -376,96 +385,7 @@ def _close(
 def _end_turn(tx: Transaction, turn_id: str | None, outcome: str, reason: str) -> None:
     if turn_id is None:
         return
-    usage = _usage(tx, turn_id)
+    used = given.usage(tx, turn_id)
     state = "failed" if outcome == "failed" else "done"
     ended = {"state": state, "outcome": f"{outcome}: {reason}"[:500], "finished_at": tx.now}
-    tx.execute(_TURN, {"turn": turn_id, **ended, **usage})
-
-
-def _usage(tx: Transaction, turn_id: str) -> dict[str, Any]:
-    rows = tx.rows(_USED, {"turn": turn_id})
-    if not rows:
-        return {}
-    used = [row.content for row in rows]
-    costs = [one.get("cost_usd") for one in used]
-    return {
-        "model": used[-1].get("model"),
-        "input_tokens": sum(one["input_tokens"] for one in used),
-        "output_tokens": sum(one["output_tokens"] for one in used),
-        "cost_usd": None if None in costs else sum(Decimal(cost) for cost in costs),
-    }
-
-
-# --- what the agent is given ------------------------------------------------------------------
-
-
-class _Steps:
-    """The steps of a turn: durable on return, fenced by the turn's claim."""
-
-    def __init__(self, services: Services, claim: Claim, opened: _Opened) -> None:
-        self._services, self._claim, self._turn_id = services, claim, opened.turn_id
-        self.past: Sequence[Step] = opened.past
-        self._next = len(opened.past)
-
-    async def record(self, step: Step) -> None:
-        """Keep one step; a resumed turn finds it in `past`."""
-        await self._services.store.write(
-            self._claim.workspace_id, _keep, self._claim, self._turn_id, self._next, step
-        )
-        self._next += 1
-
-
-def _keep(tx: Transaction, claim: Claim, turn_id: str, position: int, step: Step) -> None:
-    holds(tx, THINKING, claim)
-    tx.insert(
-        turn_steps,
-        {
-            "turn_id": turn_id,
-            "position": position,
-            "kind": step.kind,
-            "content": step.content,
-            "at": tx.now,
-        },
-    )
-    if step.kind == "usage":
-        # At once, not at the turn's end: a cap in money counts what running turns have cost.
-        tx.execute(_TURN, {"turn": turn_id, **_usage(tx, turn_id)})
-
-
-class _Tools:
-    """What an agent may look at: its own workspace's documents, the attachments it was sent."""
-
-    def __init__(self, services: Services, workspace_id: str) -> None:
-        self._services, self._workspace_id = services, workspace_id
-
-    async def search_documents(self, query: str, *, limit: int = 5) -> Sequence[Passage]:
-        """The passages that fit a query best."""
-        found = await self._services.store.read(
-            self._workspace_id, documents.search, query, limit=limit
-        )
-        return [Passage(one.document_id, one.name, one.text, one.score) for one in found]
-
-    async def attachment_text(self, delivery_id: str, part: str) -> str | None:
-        """The text of a text attachment; None when it is none or cannot be read."""
-        services = self._services
-        row = await services.store.read(self._workspace_id, _raw_of, delivery_id)
-        try:
-            raw = await octets.whole(services.raw_store, row)
-            if raw is None:
-                return None
-            arguments = {"part": part, **form_of(ORIGIN.validate_python(row.origin))}
-            content = await services.sandbox.run("mailagent.reading:attachment", raw, arguments)
-        except (Delivery, Malformed, NotFound, SandboxFailure):
-            return None
-        text, _ = charset.decode(content[: _ATTACHMENT_CHARACTERS * 4], None)
-        return charset.clean(text)[:_ATTACHMENT_CHARACTERS]
-
-
-def _raw_of(tx: Transaction, delivery_id: str) -> AnyRow:
-    row = tx.row(
-        select(*octets.COLUMNS, deliveries.c.origin)
-        .join(deliveries, deliveries.c.raw_id == raw_messages.c.id)
-        .where(deliveries.c.id == delivery_id)
-    )
-    assert row is not None
-    return row
+    tx.execute(_TURN, {"turn": turn_id, **ended, **used})

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _TOKEN_TAG = "+t."  # noqa: S105 - the mark before a token, not a token
-_ENTRIES = 50
+_ENTRIES = 200
 _ENTRY_CHARACTERS = 20_000
 
 
@@ -144,7 +144,7 @@ _WENT = (
     )
     .where(
         outbound_mails.c.thread_id == bindparam("thread"),
-        outbound_mails.c.purpose.in_(["reply", "person", "new"]),
+        outbound_mails.c.purpose.in_(["reply", "person", "new", "tool"]),
     )
     .order_by(outbound_mails.c.created_at.desc())
     .limit(_ENTRIES)
@@ -152,7 +152,7 @@ _WENT = (
 
 
 def history(tx: Transaction, thread_id: str, subject: str, *, without: Iterable[str]) -> Thread:
-    """The conversation before the mails of this turn, oldest first, at most 50 entries."""
+    """The conversation before the mails of this turn, oldest first, at most 200 entries."""
     came = tx.rows(_CAME, {"thread": thread_id, "without": list(without)})
     went = tx.rows(_WENT, {"thread": thread_id})
     entries = [ThreadEntry(r[0], False, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in came]

@@ -15,7 +15,7 @@ from mailparser_reply import EmailReplyParser
 
 from mailagent.mime import phrases
 
-__all__ = ["is_forward", "normalised", "unflowed", "written"]
+__all__ = ["is_forward", "normalised", "quoted", "unflowed", "written"]
 
 _LONGEST_LINE_READ = 500
 _ATTRIBUTION_LINES = 4
@@ -26,6 +26,7 @@ _LINES_JUDGED = 5_000
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029]")
 _QUOTED = re.compile(r"\s{0,3}>")
+_QUOTE_SIGNS = re.compile(r"^(?:\s{0,3}>){1,20} ?")
 
 
 class _Role(Enum):
@@ -121,6 +122,35 @@ def written(text: str) -> str:
     if not result and foreign.isdisjoint(roles) and not _names_a_writer(lines):
         return text.strip()
     return result
+
+
+def quoted(text: str) -> list[tuple[str, str]]:
+    """What a text quotes or passes on: the line that names its author, "" where none does, and it.
+
+    Both are words of this mail's sender, who may have made them up.
+    """
+    lines = normalised(text).strip("\n").split("\n")
+    found: list[tuple[str, str]] = []
+    attribution = ""
+    for role, start, stop in _runs(_roles(lines)):
+        match role:
+            case _Role.ATTRIBUTION:
+                attribution = " ".join(line.strip() for line in lines[start:stop]).lstrip("> ")
+            case _Role.QUOTE:
+                words = "\n".join(_QUOTE_SIGNS.sub("", line) for line in lines[start:stop])
+                found.append((attribution, words.strip()))
+                attribution = ""
+            case _Role.DIVIDER | _Role.FORWARD:
+                # All below is another's, and its own header tells whose.
+                found.append((lines[start].strip(), "\n".join(lines[stop:]).strip()))
+                break
+            case _Role.OWN:
+                if attribution:
+                    found.append((attribution, "\n".join(lines[start:stop]).strip()))
+                    attribution = ""
+            case _Role.BLANK:
+                pass
+    return [(by[:_LONGEST_LINE_READ], words) for by, words in found if words]
 
 
 def _roles(lines: Sequence[str]) -> list[_Role]:

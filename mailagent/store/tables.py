@@ -1033,6 +1033,130 @@ approval_invitations = Table(
     Index("ix_approval_invitations_approval_id", "approval_id"),
 )
 
+# --- what agents do beside answering, and what they keep -------------------------------------
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("turn_id", String(48), ForeignKey("turns.id"), nullable=False),
+    # The agent's own name for this call in the turn: the same again is the same call.
+    Column("call", String(128), nullable=False),
+    Column("thread_id", String(48), ForeignKey("threads.id"), nullable=False),
+    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
+    Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("wish", Json, nullable=False),
+    # `asked` (a person must agree), `started`, `done`, `failed`, `unknown`, `refused`.
+    Column("state", String(16), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("result", Json),
+    Column("created_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("decided_by", Text),
+    UniqueConstraint("turn_id", "call"),
+    Index("ix_tool_calls_workspace_id_created_at", "workspace_id", "created_at"),
+    _where("ix_tool_calls_asked", "workspace_id, created_at", "state = 'asked'"),
+)
+
+contact_notes = Table(
+    "contact_notes",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("address", String(320), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_contact_notes_workspace_id_address", "workspace_id", "address", "created_at"),
+)
+
+reminders = Table(
+    "reminders",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("thread_id", String(48), ForeignKey("threads.id"), nullable=False),
+    # `follow_up`, `wait` (an agent's wish), `answer` (a colleague's).
+    Column("kind", String(16), nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("author", String(320), nullable=False),
+    # Whether it stands when the writer writes before it is due.
+    Column("keep", Boolean, nullable=False),
+    # `waiting`, `due`, `used`, `cancelled`.
+    Column("state", String(16), nullable=False),
+    Column("turn_id", String(48)),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_reminders_thread_id", "thread_id"),
+    _where("ix_reminders_waiting", "due_at", "state = 'waiting'"),
+)
+
+questions = Table(
+    "questions",
+    metadata,
+    # The thread that holds the question, and the one whose case it is about.
+    Column("thread_id", String(48), ForeignKey("threads.id"), primary_key=True),
+    _workspace(),
+    Column("case_thread_id", String(48), ForeignKey("threads.id"), nullable=False),
+    Column("person", String(320), nullable=False),
+    Column("asked_at", Moment, nullable=False),
+    Index("ix_questions_case_thread_id", "case_thread_id"),
+)
+
+thread_summaries = Table(
+    "thread_summaries",
+    metadata,
+    Column("thread_id", String(48), ForeignKey("threads.id"), primary_key=True),
+    _workspace(),
+    Column("until", Moment, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+turn_callbacks = Table(
+    "turn_callbacks",
+    metadata,
+    # What a program answered later, once.
+    Column("turn_id", String(48), ForeignKey("turns.id"), primary_key=True),
+    _workspace(),
+    Column("answered_at", Moment, nullable=False),
+    Column("answer", Json, nullable=False),
+)
+
+agent_secrets = Table(
+    "agent_secrets",
+    metadata,
+    # What an agent's own addresses need: `webhook`, `tasks`, `calendars`, `mcp:<name>`.
+    Column("agent_id", String(48), ForeignKey("agents.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    _workspace(),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+http_tools = Table(
+    "http_tools",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("input_schema", Json, nullable=False),
+    Column("effect", String(8), nullable=False),
+    Column("least", String(16), nullable=False),
+    Column("method", String(8), nullable=False),
+    Column("url", Text, nullable=False),
+    # Whether the far side does the same request, with the same key, once.
+    Column("repeatable", Boolean, nullable=False),
+    # Sealed: header fields with their secrets, which no model sees.
+    Column("headers", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("agent_id", "name"),
+)
+
 # --- the house's own ------------------------------------------------------------------------
 
 schedules = Table(

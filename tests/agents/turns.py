@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mailagent.agents import Passage, Profile, Step, Turn
+from mailagent.agents import Memory, Passage, Profile, Reminder, Step, Summary, Turn
+from mailagent.agents.tools import TOOLS, Tool, ToolResult, checked, data_block
+from mailagent.errors import Malformed
 from mailagent.mail import (
     Address,
     Attachment,
@@ -69,8 +71,8 @@ def mail(written: str, **changes: Any) -> Mail:
     )
 
 
-def attachment(part: str, filename: str) -> Attachment:
-    return Attachment(part, filename, "text/plain", 10, "0" * 64)
+def attachment(part: str, filename: str, content_type: str = "text/plain") -> Attachment:
+    return Attachment(part, filename, content_type, 10, "0" * 64)
 
 
 @dataclass
@@ -80,6 +82,33 @@ class Shelf:
     passages: Sequence[Passage] = (RETURNS, OFFICE)
     texts: Mapping[tuple[str, str], str] = field(default_factory=dict)
     queries: list[str] = field(default_factory=list)
+    octets: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
+    results: Mapping[str, ToolResult] = field(default_factory=dict)
+    """What other tools give, by their name."""
+    calls: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    @property
+    def offered(self) -> Sequence[Tool]:
+        return [TOOLS["search_documents"], *(TOOLS[name] for name in self.results)]
+
+    async def use(self, call_id: str, name: str, wish: object) -> ToolResult:
+        self.calls.append((call_id, name, wish))
+        if name in self.results:
+            return self.results[name]
+        if name != "search_documents":
+            return ToolResult("There is no such tool.", is_error=True)
+        try:
+            given = checked(TOOLS[name].input_schema, wish)
+        except Malformed as error:
+            return ToolResult(str(error), is_error=True)
+        passages = await self.search_documents(given["query"])
+        if not passages:
+            return ToolResult("Nothing was found.")
+        names = tuple(dict.fromkeys(passage.document_name for passage in passages))
+        return ToolResult(data_block("passages", [one.text for one in passages]), names)
+
+    async def attachment_octets(self, delivery_id: str, part: str) -> bytes | None:
+        return self.octets.get((delivery_id, part))
 
     async def search_documents(self, query: str, *, limit: int = 5) -> Sequence[Passage]:
         self.queries.append(query)
@@ -110,12 +139,24 @@ class Notebook:
         return [step.content for step in self.past if step.kind == kind]
 
 
+@dataclass
+class Kept:
+    """The memory of a thread: what was kept stays."""
+
+    summary: Summary | None = None
+
+    async def keep(self, summary: Summary) -> None:
+        self.summary = summary
+
+
 def turn(
     *mails: Mail,
     thread: Thread | None = None,
     tools: Shelf | None = None,
     steps: Notebook | None = None,
     profile: Profile = PROFILE,
+    memory: Memory | None = None,
+    reminders: tuple[Reminder, ...] = (),
 ) -> Turn:
     return Turn(
         id="turn_1",
@@ -124,4 +165,6 @@ def turn(
         thread=thread or Thread("thr_1", "Question"),
         tools=tools or Shelf(),
         steps=steps or Notebook(),
+        memory=memory,
+        reminders=reminders,
     )

@@ -11,7 +11,7 @@ from bench.node import Node, furnish
 from tests.faults.evidence import Evidence, judge
 from tests.faults.peers import SinkProcess, aside, mail, write
 from tests.faults.report import LONG, Report
-from tests.model_server import Answer, Fault, ModelServer, status, text, tool_use
+from tests.model_server import Answer, Fault, ModelServer, decide, status, tool_use
 
 SETTLE_SECONDS = 600 if LONG else 180
 SENDER = "asks-claude@writer.example"
@@ -29,7 +29,7 @@ def test_a_turn_that_was_cut_off_goes_on_where_it_was_and_ends_with_one_reply(
 ) -> None:
     furnish(some_database_url, processor="claude")
     evidence = Evidence(some_database_url)
-    script = [tool_use("opening hours"), Fault.HANG, *TROUBLE, text("From 9 to 17.")]
+    script = [tool_use("opening hours"), Fault.HANG, *TROUBLE, decide("From 9 to 17.")]
     with (
         faults.scenario("the model fails in a turn", some_database_url.partition(":")[0]) as entry,
         aside(ModelServer(script)) as model,

@@ -23,6 +23,7 @@ from sqlalchemy import Interval, Table, literal, select, update
 from sqlalchemy.exc import OperationalError
 
 from mailagent.agents import Turn
+from mailagent.egress import Egress
 from mailagent.errors import PermanentFailure, TransientFailure
 from mailagent.flow import FlowSettings, Services, directory, outbox, workers
 from mailagent.flow.accept import GroupAcceptor
@@ -502,6 +503,7 @@ async def keep_house(
                 recovers=recovers,
                 raw_store=raw_store or RawStore({}),
                 screener=screener,
+                egress=Egress(frozenset({"127.0.0.1"})),
             )
             running, stop = workers(services), asyncio.Event()
             tasks = [

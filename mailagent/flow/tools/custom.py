@@ -1,0 +1,271 @@
+"""Tools that an agent's people describe: one HTTP request each, to an address of theirs.
+
+The description is data: a JSON Schema of what the model gives, an effect, a least standing. The
+secrets of the request stand sealed beside it and are added here, where no model sees them; what
+comes back is shown without them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+from urllib.parse import quote, urlencode
+
+from sqlalchemy import delete, select
+
+from mailagent.agents.tools import TOOLS, Tool, ToolResult, checked_schema, data_block
+from mailagent.agents.trust import EFFECTS, Effect, Standing
+from mailagent.agents.turn import JsonValue
+from mailagent.egress import Egress
+from mailagent.errors import Conflict, Malformed, NotFound, TransientFailure
+from mailagent.flow.services import Services
+from mailagent.flow.tools.case import Case, Outside, Wish
+from mailagent.store.tables import http_tools
+from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import Secrets, new_id
+
+__all__ = [
+    "PURPOSE",
+    "HttpTool",
+    "add",
+    "caller",
+    "list_tools",
+    "remove",
+    "repeatable",
+    "tools_of",
+]
+
+PURPOSE = "tool headers"
+"""What a tool's header fields are encrypted for."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_PLACE = re.compile(r"\{([A-Za-z0-9_]+)\}")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+_OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_MOST_TOOLS = 50
+_ANSWER_CHARACTERS = 20_000
+_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTool:
+    """One tool as its people see it; of its header fields the names."""
+
+    id: str
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+    effect: Effect
+    least: str
+    method: str
+    url: str
+    repeatable: bool
+    headers: tuple[str, ...]
+
+
+def add(
+    tx: Transaction,
+    secrets: Secrets,
+    egress: Egress,
+    agent_id: str,
+    *,
+    name: str,
+    description: str,
+    input_schema: object,
+    effect: str,
+    method: str,
+    url: str,
+    least: str = "stranger",
+    repeatable: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> HttpTool:
+    """Give an agent a tool. `{name}` in the URL stands for a property of the input.
+
+    Raises Malformed, naming the field; Conflict for a name that is taken, or one tool too many.
+    """
+    if not _NAME.fullmatch(name):
+        raise Malformed("name", "must be 1 to 64 of a-z, 0-9 and _, a letter first")
+    if name in TOOLS or name == "decide" or name.startswith("mcp_"):
+        raise Malformed("name", f"{name} is a tool of our own: choose another name")
+    if not 10 <= len(description) <= 2_000:
+        raise Malformed("description", "must tell the model in 10 to 2,000 characters what it does")
+    schema = checked_schema("input_schema", input_schema)
+    if schema["type"] != "object":
+        raise Malformed("input_schema.type", "must be object")
+    if effect not in EFFECTS:
+        raise Malformed("effect", f"must be one of {', '.join(EFFECTS)}")
+    if method not in _METHODS:
+        raise Malformed("method", f"must be one of {', '.join(_METHODS)}")
+    if method == "GET" and effect != "reads":
+        raise Malformed("effect", "of GET must be reads (RFC 9110 §9.2.1)")
+    standings = {one.word: one for one in Standing}
+    if least not in standings:
+        raise Malformed("least", f"must be one of {', '.join(standings)}")
+    egress.check(_PLACE.sub("x", url))
+    _check_places(url, schema)
+    for field, value in (headers or {}).items():
+        if not _HEADER.fullmatch(field) or field.lower() in _OURS:
+            raise Malformed("headers", f"{field[:80]!r} is no header field that can be set")
+        if not value.isprintable() or not value.isascii() or len(value) > 4_000:
+            raise Malformed("headers", f"the value of {field} must be printable ASCII on one line")
+    known = [one.name for one in list_tools(tx, secrets, agent_id)]
+    if name in known:
+        raise Conflict(f"the agent has a tool {name} already: remove it first")
+    if len(known) >= _MOST_TOOLS:
+        raise Conflict(f"{_MOST_TOOLS} tools of an agent are the most")
+    row = {
+        "id": new_id("tol"),
+        "agent_id": agent_id,
+        "name": name,
+        "description": description,
+        "input_schema": dict(schema),
+        "effect": effect,
+        "least": least,
+        "method": method,
+        "url": url,
+        "repeatable": repeatable or method in ("GET", "PUT", "DELETE"),
+        "headers": secrets.seal(json.dumps(dict(headers or {})).encode(), PURPOSE),
+        "created_at": tx.now,
+    }
+    tx.insert(http_tools, row)
+    return next(one for one in list_tools(tx, secrets, agent_id) if one.name == name)
+
+
+def list_tools(tx: Transaction, secrets: Secrets, agent_id: str) -> Sequence[HttpTool]:
+    """An agent's own tools by name."""
+    return [
+        HttpTool(
+            row.id,
+            row.name,
+            row.description,
+            row.input_schema,
+            row.effect,
+            row.least,
+            row.method,
+            row.url,
+            row.repeatable,
+            tuple(_headers(secrets, row)),
+        )
+        for row in _rows(tx, agent_id)
+    ]
+
+
+def remove(tx: Transaction, agent_id: str, name: str) -> None:
+    """Take a tool away. Raises NotFound."""
+    gone = tx.execute(
+        delete(http_tools).where(http_tools.c.agent_id == agent_id, http_tools.c.name == name)
+    )
+    if not gone.rowcount:
+        raise NotFound(f"the agent has no tool {name[:80]!r}")
+
+
+def tools_of(tx: Transaction, agent_id: str) -> Sequence[Tool]:
+    """An agent's own tools as a model is told of them."""
+    return [
+        Tool(
+            row.name,
+            row.description,
+            row.input_schema,
+            next(one for one in get_args(Effect) if one == row.effect),
+            Standing[row.least.upper()],
+            f"calls {row.method} {row.url}",
+        )
+        for row in _rows(tx, agent_id)
+    ]
+
+
+def repeatable(tx: Transaction, agent_id: str, name: str) -> bool:
+    """Whether the far side does the same request once (RFC 9110 §9.2.2, or as its people say)."""
+    return bool(
+        tx.value(
+            select(http_tools.c.repeatable).where(
+                http_tools.c.agent_id == agent_id, http_tools.c.name == name
+            )
+        )
+    )
+
+
+def caller(tool: Tool) -> Outside:
+    """What does this tool."""
+
+    async def call(services: Services, case: Case, key: str, wish: Wish) -> ToolResult:
+        row = await services.store.read(case.workspace_id, _row, case.agent_id, tool.name)
+        if row is None:
+            raise Malformed(tool.name, "was taken away")
+        secret = _headers(services.secrets, row)
+        url, left = _filled(row.url, wish)
+        headers = {**secret, "Idempotency-Key": key}
+        content = b""
+        if row.method == "GET":
+            url = _with_query(url, left)
+        else:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(left, ensure_ascii=False).encode()
+        answer = await services.egress.call(
+            row.method, url, content=content, headers=headers, seconds=_SECONDS
+        )
+        if answer.status in (429, 502, 503, 504):
+            raise TransientFailure(f"it answered {answer.status}")
+        said = answer.body.decode("utf-8", "replace")
+        for value in secret.values():
+            for part in (value, value.rpartition(" ")[2]):
+                # A far side that repeats our header must not tell the model its secret.
+                said = said.replace(part, "…") if len(part) >= 6 else said
+        told: JsonValue = {"status": answer.status, "body": said[:_ANSWER_CHARACTERS]}
+        return ToolResult(data_block("tool_result", told), is_error=not 200 <= answer.status < 300)
+
+    return call
+
+
+def _rows(tx: Transaction, agent_id: str) -> Sequence[AnyRow]:
+    return tx.rows(
+        select(http_tools).where(http_tools.c.agent_id == agent_id).order_by(http_tools.c.name)
+    )
+
+
+def _row(tx: Transaction, agent_id: str, name: str) -> AnyRow | None:
+    of_it = (http_tools.c.agent_id == agent_id) & (http_tools.c.name == name)
+    return tx.row(select(http_tools).where(of_it))
+
+
+def _headers(secrets: Secrets, row: AnyRow) -> Mapping[str, str]:
+    headers: Mapping[str, str] = json.loads(secrets.unseal(row.headers, PURPOSE))
+    return headers
+
+
+def _check_places(url: str, schema: Mapping[str, Any]) -> None:
+    host = url.split("/", 3)[2] if url.count("/") >= 2 else url
+    if _PLACE.search(host) or "{" in host:
+        raise Malformed("url", "may hold {properties} in its path and query only")
+    for place in _PLACE.findall(url):
+        of_it = schema.get("properties", {}).get(place)
+        if of_it is None or place not in schema.get("required", ()):
+            raise Malformed("url", f"{{{place}}} must be a required property of input_schema")
+        if of_it["type"] not in ("string", "integer"):
+            raise Malformed("url", f"{{{place}}} must be a string or an integer")
+
+
+def _filled(url: str, wish: Wish) -> tuple[str, dict[str, Any]]:
+    """The URL with its places filled, and what is left of the wish."""
+    places = _PLACE.findall(url)
+    for place in places:
+        filled = str(wish[place])
+        if filled in (".", "..", ""):
+            raise Malformed(place, "is no name that can stand in an address")
+        url = url.replace(f"{{{place}}}", quote(filled, safe=""))
+    return url, {name: value for name, value in wish.items() if name not in places}
+
+
+def _with_query(url: str, given: Mapping[str, Any]) -> str:
+    flat = [
+        (name, str(one).lower() if isinstance(one, bool) else one)
+        for name, value in given.items()
+        for one in (value if isinstance(value, list) else [value])
+        if value is not None
+    ]
+    if not flat:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(flat)}"
