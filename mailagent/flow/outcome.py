@@ -102,8 +102,7 @@ def _reply(
                 return _hand_over(tx, services, turn, reason)
             case AskFirst(reasons, only_person):
                 return _ask(tx, services, turn, reply, draft, limits, reasons, only_person)
-            case MaySend(rules):
-                note(tx, "decide", "may be sent", rules, delivery_id=turn.last.delivery_id)
+            case MaySend():
                 _queue(tx, services, turn, draft, limits)
                 return DeliveryState.ANSWERED, why
     except Malformed as error:
@@ -135,11 +134,7 @@ def _gated(
 ) -> MaySend | AskFirst | LeaveToPerson:
     sender = replying.sender_of(tx, turn.agent_id)
     judged = judge_thread(tx, turn.thread_id, turn.mails, answers=turn.answers)
-    note(
-        tx, "decide", f"the writer is {judged.standing.word}", judged.why,
-        delivery_id=turn.last.delivery_id,
-    )  # fmt: skip
-    return gate(
+    found = gate(
         reply,
         drafts.findings(
             tx, services, draft, turn.thread_id, sources=reply.sources, amount=limits.amount
@@ -149,6 +144,16 @@ def _gated(
         limits=limits,
         because=because,
     )
+    match found:
+        case MaySend(rules):
+            what, why = "may be sent", rules
+        case AskFirst(reasons):
+            what, why = "needs a person's yes", "; ".join(reasons)
+        case LeaveToPerson(reason):
+            what, why = "is left to a person", reason
+    for_whom = f"the answer {what}, for standing {judged.standing.word}"
+    note(tx, "decide", for_whom, f"{judged.why}; {why}", delivery_id=turn.last.delivery_id)
+    return found
 
 
 def _ask(

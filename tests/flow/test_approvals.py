@@ -140,7 +140,7 @@ async def test_a_policy_that_allows_lets_it_go_and_the_ledger_names_the_cell(hou
     row = await space.delivery(await space.receive(), "answered")
     story = await space.story(row.id)
     assert "default policy 1: stranger, reply; agent hello policy 1: stranger, link" in story
-    assert "the writer is stranger (DMARC passed" in story
+    assert "the answer may be sent, for standing stranger (DMARC passed" in story
 
 
 async def test_a_member_gets_what_a_stranger_does_not(house: House) -> None:
