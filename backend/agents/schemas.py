@@ -7,7 +7,19 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["AddressOut", "AgentIn", "AgentOut", "AgentPatch", "AliasIn"]
+from backend.agents.agent_file import render
+from backend.agents.catalogue import Template
+
+__all__ = [
+    "AddressOut",
+    "AgentIn",
+    "AgentOut",
+    "AgentPatch",
+    "AliasIn",
+    "ImportIn",
+    "ImportOut",
+    "TemplateOut",
+]
 
 
 class AgentIn(BaseModel):
@@ -67,3 +79,60 @@ class AliasIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     address: str
+
+
+class ImportIn(BaseModel):
+    """An agent's file, as YAML in `file` or the name of a template that comes with mailagent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str | None = None
+    template: str | None = None
+    handle: str | None = None
+    """Counts before the file's own."""
+    only_plan: bool = False
+    """Tell what it would change, and change nothing."""
+    overwrite: bool = False
+    """Bring an agent that is there into line with the file."""
+
+
+class ChangeOut(BaseModel):
+    """One field that a file changes; `difference` is unified."""
+
+    field: str
+    before: str
+    after: str
+    difference: str
+
+
+class ImportOut(BaseModel):
+    """What an import made, or (`done` false) would make; `agent` is null where none is yet."""
+
+    agent: AgentOut | None
+    created: bool
+    done: bool
+    changes: list[ChangeOut]
+
+
+class TemplateOut(BaseModel):
+    """An agent that comes with mailagent."""
+
+    name: str
+    title: str
+    description: str
+    tools: list[str]
+    examples: list[str]
+    file: str
+    """The agent's file, as YAML."""
+
+    @classmethod
+    def of(cls, template: Template) -> TemplateOut:
+        """A template in the API's words."""
+        return cls(
+            name=template.name,
+            title=template.title,
+            description=template.description,
+            tools=template.file.tools or [],
+            examples=[one.name for one in template.file.examples or ()],
+            file=render(template.file),
+        )

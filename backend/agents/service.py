@@ -31,8 +31,19 @@ from mailagent.store.tables import (
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
-__all__ = ["Agent", "AgentAddress", "create", "get", "list_agents", "remove", "update_agent"]
+__all__ = [
+    "CAPS",
+    "Agent",
+    "AgentAddress",
+    "create",
+    "get",
+    "list_agents",
+    "remove",
+    "update_agent",
+]
 
+CAPS: tuple[str, ...] = tuple(WINDOWS)
+"""What an agent may spend: the names of its caps."""
 _INSTRUCTIONS_CHARACTERS = 50_000
 
 

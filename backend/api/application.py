@@ -11,6 +11,7 @@ from backend.abilities.endpoints import router as abilities
 from backend.access.endpoints import router as access
 from backend.agent_groups.endpoints import router as agent_groups
 from backend.agents.endpoints import router as agents
+from backend.agents.transfer_endpoints import router as agent_files
 from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.approvals.endpoints import router as approvals
@@ -33,6 +34,7 @@ from backend.rules.endpoints import router as rules
 from backend.senders.endpoints import router as senders
 from backend.spending.endpoints import router as spending
 from backend.trust.endpoints import router as trust
+from backend.trying.endpoints import router as trying
 from backend.unrouted.endpoints import router as unrouted
 from backend.workspaces.endpoints import router as workspaces
 from mailagent.flow.services import Services
@@ -51,6 +53,8 @@ ROUTERS: Sequence[APIRouter] = (
     domain_options,
     senders,
     routes,
+    agent_files,
+    trying,
     rules,
     documents,
     domains,

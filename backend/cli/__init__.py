@@ -44,6 +44,7 @@ from backend.cli import (
     suppressions,
     tools,
     trust,
+    trying,
     unrouted,
     webhooks,
     workspaces,
@@ -66,6 +67,7 @@ for _command in (
     *(inbox.inbox, inbox.trace, inbox.reply, inbox.send, inbox.replay, outbound.send_test),
 ):
     app.command()(_command)
+app.command("try")(trying.try_)
 for _name, _commands in (
     ("workspace", workspaces.commands),
     ("person", people.commands),

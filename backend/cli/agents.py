@@ -1,19 +1,23 @@
-"""`mailagent agent`: make agents, give them addresses, switch their e-mail on and off."""
+"""`mailagent agent`: make agents, give them addresses, carry them as files, switch their e-mail."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from backend.agents import aliases, service
-from backend.agents.schemas import AgentOut
+from backend.agents import agent_file, aliases, catalogue, service, transfer
+from backend.agents.agent_file import AgentFile
+from backend.agents.schemas import AgentOut, ImportOut, TemplateOut
 from backend.agents.service import Agent
+from backend.agents.transfer import Imported
 from backend.caps import unpriced_by
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.paging import EVERYTHING
+from mailagent.errors import Malformed
 
-__all__ = ["commands"]
+__all__ = ["commands", "file_given"]
 
 commands = typer.Typer(help="Agents, their addresses and what is set for them.")
 
@@ -45,6 +49,114 @@ def create(
         instructions=instructions or "",
     )
     shell.show(made.address, made, AgentOut)
+
+
+Handle = Annotated[
+    str | None, typer.Option(help="What stands before the @ of its address; default: the file's.")
+]
+Plan = Annotated[bool, typer.Option("--plan", help="Show what it would change, change nothing.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Change an agent of that handle that is there.")
+]
+
+
+@commands.command()
+def add(
+    context: typer.Context,
+    template: Annotated[str, typer.Option(help="One of mailagent agent templates.")],
+    handle: Handle = None,
+    plan: Plan = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Make an agent from a template that comes with mailagent."""
+    file = catalogue.template(template).file
+    _import(context.obj, workspace, file, handle=handle, plan=plan, overwrite=False)
+
+
+@commands.command()
+def templates(context: typer.Context) -> None:
+    """List the agents that come with mailagent."""
+    shell: Shell = context.obj
+    found = list(catalogue.templates())
+    shown = [TemplateOut.of(one) for one in found]
+    rows = [(one.name, one.description) for one in found]
+    shell.show(table(rows, empty="no templates"), shown, list[TemplateOut])
+
+
+@commands.command()
+def export(context: typer.Context, agent: Named, workspace: InWorkspace = None) -> None:
+    """Print an agent as one YAML file, without a secret."""
+    shell: Shell = context.obj
+    file = shell.read(shell.workspace(workspace).id, transfer.export, agent)
+    shell.show(agent_file.render(file).rstrip(), file, AgentFile)
+
+
+@commands.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(help="An agent's file, as mailagent agent export has it.")
+    ],
+    handle: Handle = None,
+    plan: Plan = False,
+    overwrite: Overwrite = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Make an agent from a file, or bring one that is there into line with it."""
+    _import(
+        context.obj,
+        workspace,
+        file_given("FILE", file),
+        handle=handle,
+        plan=plan,
+        overwrite=overwrite,
+    )
+
+
+def file_given(argument: str, path: Path) -> AgentFile:
+    """An agent's file from the disk. Raises Malformed."""
+    try:
+        if path.stat().st_size > agent_file.LONGEST_FILE:
+            raise Malformed(argument, f"has more than {agent_file.LONGEST_FILE:,} octets")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed(argument, f"cannot be read: {error}") from error
+    return agent_file.parse(text)
+
+
+def _import(
+    shell: Shell,
+    workspace: str | None,
+    file: AgentFile,
+    *,
+    handle: str | None,
+    plan: bool,
+    overwrite: bool,
+) -> None:
+    where = shell.workspace(workspace)
+    work = shell.read if plan else shell.write
+    done = work(
+        where.id,
+        transfer.import_agent,
+        shell.settings.default_email_domain,
+        file,
+        author="cli",
+        handle=handle,
+        only_plan=plan,
+        overwrite=overwrite,
+        unpriced=unpriced_by(shell.settings),
+    )
+    shell.show(_told(done), done, ImportOut)
+
+
+def _told(done: Imported) -> str:
+    if done.done:
+        assert done.agent is not None
+        return done.agent.address
+    head = "would make an agent" if done.created else "would change"
+    if not done.changes:
+        return "nothing would change"
+    return "\n".join([head, *(f"\n{one.field}\n{one.difference}" for one in done.changes)])
 
 
 @commands.command("list")

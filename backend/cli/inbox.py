@@ -31,7 +31,7 @@ from mailagent.flow.states import DeliveryState
 from mailagent.store.tables import addresses
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["inbox", "replay", "reply", "send", "trace"]
+__all__ = ["inbox", "moment", "replay", "reply", "send", "trace"]
 
 _ACTOR = "cli"
 _AGO = re.compile(r"(\d{1,5})(min|h|d)")
@@ -53,7 +53,7 @@ def inbox(
     """The mails of one agent with their answers, newest first."""
     shell: Shell = context.obj
     row = _agent_at(shell, address)
-    earliest = _moment(since, shell.store.now()) if since else None
+    earliest = moment(since, shell.store.now()) if since else None
     which = Filter(row.agent_id, status, state, earliest)
     if search is None:
         items = shell.read(row.workspace_id, listing.listing, which, Window(limit)).items
@@ -168,7 +168,8 @@ def _at(tx: Transaction, address: str) -> AnyRow | None:
     )
 
 
-def _moment(text: str, now: datetime) -> datetime:
+def moment(text: str, now: datetime) -> datetime:
+    """A time, or an age before `now`. Raises Malformed."""
     if ago := _AGO.fullmatch(text):
         return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:

@@ -28,9 +28,19 @@ from mailagent.store.tables import (
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, Queue, holds
 
-__all__ = ["ThreadMemory", "TurnSteps", "TurnTools", "profile", "summary_of", "usage"]
+__all__ = [
+    "ATTACHMENT_CHARACTERS",
+    "ThreadMemory",
+    "TurnSteps",
+    "TurnTools",
+    "attachment",
+    "profile",
+    "summary_of",
+    "usage",
+]
 
-_ATTACHMENT_CHARACTERS = 100_000
+ATTACHMENT_CHARACTERS = 100_000
+"""Of the text of one attachment, for a model."""
 
 
 def profile(tx: Transaction, services: Services, agent: AnyRow, address: str) -> Profile:
@@ -171,26 +181,32 @@ class TurnTools(Toolbox):
 
     async def attachment_text(self, delivery_id: str, part: str) -> str | None:
         """The text of an attachment; None when it has none or cannot be read."""
-        read = await self._read("attachment_text", delivery_id, part)
-        return None if read is None else read.decode()[:_ATTACHMENT_CHARACTERS] or None
+        found = await self._read("attachment_text", delivery_id, part)
+        return None if found is None else found.decode()[:ATTACHMENT_CHARACTERS] or None
 
     async def attachment_octets(self, delivery_id: str, part: str) -> bytes | None:
         """An attachment as it was sent; None when it cannot be read."""
         return await self._read("attachment", delivery_id, part)
 
     async def _read(self, job: str, delivery_id: str, part: str) -> bytes | None:
-        services = self._services
-        row = await services.store.read(self._workspace_id, _raw_of, delivery_id)
-        if row is None:
+        return await attachment(self._services, self._workspace_id, job, delivery_id, part)
+
+
+async def attachment(
+    services: Services, workspace_id: str, job: str, delivery_id: str, part: str
+) -> bytes | None:
+    """What a job of `mailagent.reading` makes of an attachment; None when it cannot be read."""
+    row = await services.store.read(workspace_id, _raw_of, delivery_id)
+    if row is None:
+        return None
+    try:
+        raw = await octets.whole(services.raw_store, row)
+        if raw is None:
             return None
-        try:
-            raw = await octets.whole(services.raw_store, row)
-            if raw is None:
-                return None
-            arguments = {"part": part, **form_of(ORIGIN.validate_python(row.origin))}
-            return await services.sandbox.run(f"mailagent.reading:{job}", raw, arguments)
-        except (Delivery, Malformed, NotFound, SandboxFailure):
-            return None
+        arguments = {"part": part, **form_of(ORIGIN.validate_python(row.origin))}
+        return await services.sandbox.run(f"mailagent.reading:{job}", raw, arguments)
+    except (Delivery, Malformed, NotFound, SandboxFailure):
+        return None
 
 
 def _raw_of(tx: Transaction, delivery_id: str) -> AnyRow | None:

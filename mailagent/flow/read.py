@@ -50,7 +50,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import Claim, Queue, finish
 
-__all__ = ["READING_QUEUE", "give_up", "read"]
+__all__ = ["READING_QUEUE", "give_up", "next_order", "read", "write_message"]
 
 READING_QUEUE = Queue("read", deliveries, deliveries.c.state == DeliveryState.ACCEPTED)
 
@@ -261,7 +261,7 @@ def _record(
             state = DeliveryState.REJECTED if decision.action == "reject" else DeliveryState.HELD
             end = _End(state, decision.why)
     ours = {"agent_id": agent_id, "thread_id": thread_id}
-    message_id = _write_message(tx, mail, ours)
+    message_id = write_message(tx, mail, ours)
     finish(
         tx,
         READING_QUEUE,
@@ -339,12 +339,13 @@ def _with_agent(
         joined.why,
         delivery_id=row.id,
     )
-    return joined.thread_id, _next_order(tx, services, mail, agent_id, joined)
+    return joined.thread_id, next_order(tx, services, mail, agent_id, joined)
 
 
-def _next_order(
+def next_order(
     tx: Transaction, services: Services, mail: Mail, agent_id: str, joined: threads.Joined
 ) -> _End:
+    """What follows for a mail that has found its agent: wait for its turn, or why not."""
     if (entry := blocked(tx, mail, answers=not joined.new)) is not None:
         return _End(DeliveryState.REJECTED, f"a list says: {entry}")
     if mail.kind is not Kind.PERSON:
@@ -367,7 +368,8 @@ def _next_order(
             return _End(DeliveryState.ROUTED, f"waits for the agent: {why}")
 
 
-def _write_message(tx: Transaction, mail: Mail, ours: Mapping[str, str | None]) -> str:
+def write_message(tx: Transaction, mail: Mail, ours: Mapping[str, str | None]) -> str:
+    """Keep what was read of a mail; `ours` are its `agent_id` and `thread_id`."""
     content = mail.content
     author = content.from_[0] if content.from_ else None
     message_id = new_id("msg")

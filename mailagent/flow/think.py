@@ -42,7 +42,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish, holds
 
-__all__ = ["THINKING", "give_up", "think"]
+__all__ = ["SITUATION", "THINKING", "give_up", "think"]
 
 # Bare, as in its partial index: what SQLAlchemy makes of a boolean for SQLite (`ready = 1`) would
 # not take that index, and every claim would read all threads there are.
@@ -127,7 +127,7 @@ def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
 # --- opening ----------------------------------------------------------------------------------
 
 
-_SITUATION = (
+SITUATION = (
     select(
         thread_rows,
         agents.c.name,
@@ -143,6 +143,7 @@ _SITUATION = (
     .join(workspaces, workspaces.c.id == thread_rows.c.workspace_id)
     .where(thread_rows.c.id == bindparam("thread"))
 )
+"""A thread (by `thread`) with what is set for its agent and workspace."""
 _RUNNING = select(turns.c.id, turns.c.processor).where(
     turns.c.thread_id == bindparam("thread"), turns.c.state == "running"
 )
@@ -154,7 +155,7 @@ _WAITING = select(deliveries.c.id).where(
 
 def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     holds(tx, THINKING, claim)
-    thread = tx.row(_SITUATION, {"thread": claim.id})
+    thread = tx.row(SITUATION, {"thread": claim.id})
     assert thread is not None
     turn = _left_turn(tx, claim.id) or _new_turn(tx, services, thread)
     if turn is None:

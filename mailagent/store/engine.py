@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -88,6 +89,21 @@ class Store:
     ) -> T:
         """As `write`, across workspaces: claims, doors, operator commands."""
         return await self._write(None, lambda tx: work(tx, *args, **kwargs))
+
+    async def rehearse(
+        self,
+        workspace_id: str,
+        work: Callable[Concatenate[Transaction, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `work(transaction, *args)` inside one workspace and undo what it did.
+
+        It sees and may change all that `write` may; nothing of it is kept and nobody is woken. The
+        locks are those of a write: whoever waits for a far side does so between two of these.
+        """
+        return await self._run(self._undone, workspace_id, lambda tx: work(tx, *args, **kwargs))
 
     async def read(
         self,
@@ -182,6 +198,19 @@ class Store:
                 self.woken(transaction.woken)
                 return result
         return self._commit(workspace_id, work, tries=tries - 1)
+
+    def _undone(self, workspace_id: str, work: Callable[[Transaction], T]) -> T:
+        lock = self.write_lock.hold() if self.on_sqlite else nullcontext()
+        with lock, self.engine.connect() as connection:
+            if self.on_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(connection, workspace_id, self.now())
+                result = work(transaction)
+                transaction.end()
+            finally:
+                connection.rollback()
+            return result
 
     def woken(self, queues: frozenset[str]) -> None:
         """Pass on that rows of these queues are due now."""

@@ -1157,6 +1157,62 @@ http_tools = Table(
     UniqueConstraint("agent_id", "name"),
 )
 
+# --- trying before trusting ------------------------------------------------------------------
+
+evaluation_cases = Table(
+    "evaluation_cases",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
+    # `examples` came with the agent's file, `feedback` from people; others are made by name.
+    Column("set_name", String(64), nullable=False),
+    Column("name", String(200), nullable=False),
+    # A mail that came in, or one that is kept here.
+    Column("delivery_id", String(48), ForeignKey("deliveries.id")),
+    Column("message", LargeBinary),
+    Column("expected", Json, nullable=False),
+    # What a person said of the answer: 1 (wrong) to 5 (right), and why.
+    Column("rating", Integer),
+    Column("note", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("agent_id", "set_name", "name"),
+    _where("ix_evaluation_cases_delivery_id", "delivery_id", "delivery_id IS NOT NULL"),
+)
+
+evaluation_runs = Table(
+    "evaluation_runs",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
+    Column("set_name", String(64), nullable=False),
+    # What was tried in place of the agent as it is; empty for the agent itself.
+    Column("candidate", Text, nullable=False),
+    Column("cases", Integer, nullable=False),
+    Column("passed", Integer, nullable=False),
+    Column("score", Numeric(5, 4)),
+    Column("cost_usd", Numeric(12, 6)),
+    # For each case what was decided and what was missed; no word of a mail.
+    Column("results", Json, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment, nullable=False),
+    Index("ix_evaluation_runs_agent_id_started_at", "agent_id", "started_at"),
+)
+
+assessments = Table(
+    "assessments",
+    metadata,
+    # How the agent read the mails of a turn, and what it would have answered.
+    Column("turn_id", String(48), ForeignKey("turns.id"), primary_key=True),
+    _workspace(),
+    Column("fields", Json, nullable=False),
+    Column("suggested", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
 # --- the house's own ------------------------------------------------------------------------
 
 schedules = Table(

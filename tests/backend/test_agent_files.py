@@ -1,0 +1,286 @@
+"""An agent is one file: it goes out without a secret and comes in checked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.agents import agent_file, service, transfer
+from backend.agents.agent_file import AgentFile, MalformedFile
+from backend.paging import EVERYTHING
+from backend.rules import service as rules
+from backend.trust import settings as trust
+from mailagent.errors import Conflict
+from mailagent.flow import agent_secrets
+from mailagent.sandbox import Sandbox
+from mailagent.store.tables import agents
+from tests.backend.api_client import key, open_api
+from tests.backend.conftest import DEFAULT_DOMAIN, House
+from tests.backend.mailroom import Mailroom, open_mailroom
+
+WHOLE = """\
+mailagent: 1
+handle: desk
+name: The desk
+instructions: |
+  Be brief.
+  Be kind.
+processor: builtin
+model:
+  name: claude-sonnet-5-5
+  price: 3/15
+  most_questions: 6
+tools:
+- search_documents
+- hand_over
+policy:
+  stranger:
+    link: ask
+limits:
+  replies_per_agent_a_day: 7
+settings:
+  email_enabled: true
+  escalation_address: eva@acme.example
+  usd_a_day: '2.50'
+rules:
+- name: invoices
+  condition:
+    subject_contains: invoice
+  overrides: true
+  enabled: true
+examples:
+- name: hello
+  mail: |
+    From: a@b.example
+    Subject: Hello
+
+    Hello?
+  expect:
+    decision: reply
+    contains:
+    - hello
+"""
+
+
+def imported(house: House, text: str, **how: Any) -> transfer.Imported:
+    return house.store.write_now(
+        house.acme.id,
+        transfer.import_agent,
+        DEFAULT_DOMAIN,
+        agent_file.parse(text),
+        author="test",
+        **how,
+    )
+
+
+def exported(house: House, handle: str) -> str:
+    return agent_file.render(house.store.read_now(house.acme.id, transfer.export, handle))
+
+
+def test_what_was_imported_is_exported_as_the_same_file(house: House) -> None:
+    done = imported(house, WHOLE)
+    assert (done.created, done.done) == (True, True)
+    assert done.agent is not None
+    assert done.agent.address == f"desk@acme.{DEFAULT_DOMAIN}"
+    assert yaml.safe_load(exported(house, "desk")) == yaml.safe_load(WHOLE)
+
+
+def test_an_agent_that_nobody_set_anything_for_is_a_short_file(house: House) -> None:
+    assert yaml.safe_load(exported(house, "hello")) == {
+        "mailagent": 1,
+        "handle": "hello",
+        "name": "hello",
+        "instructions": "",
+        "processor": "",
+        "settings": {"email_enabled": True},
+    }
+
+
+def test_a_file_goes_from_one_workspace_to_another(house: House) -> None:
+    imported(house, WHOLE)
+    file = agent_file.parse(exported(house, "desk"))
+    house.store.write_now(
+        house.other.id, transfer.import_agent, DEFAULT_DOMAIN, file, author="test"
+    )
+    there = house.store.read_now(house.other.id, transfer.export, "desk")
+    assert there == file
+
+
+def test_an_agent_that_is_there_is_changed_only_when_that_is_said(house: House) -> None:
+    imported(house, WHOLE)
+    before = exported(house, "desk")
+    with pytest.raises(Conflict, match="--overwrite"):
+        imported(house, "handle: desk\nname: Other\n")
+    assert exported(house, "desk") == before
+
+
+def test_a_plan_shows_the_difference_and_changes_nothing(house: House) -> None:
+    imported(house, WHOLE)
+    before = exported(house, "desk")
+    text = "handle: desk\nname: The desk\ninstructions: |\n  Be brief.\n  Be clear.\n"
+    done = imported(house, text, only_plan=True)
+    assert (done.created, done.done) == (False, False)
+    (change,) = done.changes
+    assert change.field == "instructions"
+    assert "-Be kind." in change.difference
+    assert "+Be clear." in change.difference
+    assert exported(house, "desk") == before
+
+
+def test_a_plan_for_a_new_handle_makes_no_agent(house: House) -> None:
+    done = imported(house, WHOLE, handle="fresh", only_plan=True)
+    assert (done.agent, done.created, done.done) == (None, True, False)
+    listed = house.store.read_now(house.acme.id, lambda tx: tx.rows(agents.select()))
+    assert [row.handle for row in listed] == ["hello"]
+
+
+def test_what_a_file_does_not_name_stays(house: House) -> None:
+    imported(house, WHOLE)
+    imported(house, "handle: desk\nlimits: {approve_below: 0.9}\n", overwrite=True)
+    now = yaml.safe_load(exported(house, "desk"))
+    was = yaml.safe_load(WHOLE)
+    assert now["limits"] == {"replies_per_agent_a_day": 7, "approve_below": 0.9}
+    assert {**now, "limits": 0} == {**was, "limits": 0}
+
+
+def test_rules_are_a_whole_list_and_other_agents_keep_theirs(house: House) -> None:
+    imported(house, WHOLE)
+    house.store.write_now(
+        house.acme.id, rules.add, name="mine", condition={"keyword": "x"}, agent="hello"
+    )
+    imported(
+        house,
+        "handle: desk\nrules:\n- {name: orders, condition: {keyword: order}, enabled: false}\n",
+        overwrite=True,
+    )
+    found = house.store.read_now(house.acme.id, rules.list_rules, EVERYTHING).items
+    assert [(one.name, one.enabled) for one in found] == [("mine", True), ("orders", False)]
+
+
+def test_the_same_policy_again_is_no_new_version(house: House) -> None:
+    imported(house, WHOLE)
+    imported(house, WHOLE, overwrite=True)
+    found = house.store.read_now(house.acme.id, trust.policy, "desk")
+    assert (found.version, found.policy) == (1, {"stranger": {"link": "ask"}})
+
+
+def test_a_file_that_cannot_be_leaves_nothing_behind(house: House) -> None:
+    with pytest.raises(MalformedFile, match="processor"):
+        imported(house, WHOLE.replace("processor: builtin", "processor: oracle"))
+    listed = house.store.read_now(house.acme.id, lambda tx: tx.rows(agents.select()))
+    assert [row.handle for row in listed] == ["hello"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("instructons: x", "instructons: is unknown: did you mean 'instructions'?"),
+        ("name: 3", "name: must be text: put it in quotes"),
+        ("settings: {email_enabled: maybe}", "settings.email_enabled: must be true or false"),
+        ("tools: [serch_documents]", "tools[0]: 'serch_documents' is unknown: did you mean"),
+        ("policy: {stranger: {lnk: ask}}", "policy.stranger: 'lnk' is unknown: did you mean 'link"),
+        ("policy: {stranger: {link: alow}}", "policy.stranger.link: 'alow' is unknown"),
+        ("policy: {stranger: {'tool:invit': do}}", "'tool:invit' is unknown: did you mean"),
+        ("limits: {aprove_below: 0.9}", "limits.aprove_below: is no limit: did you mean"),
+        ("limits: {approve_below: 9}", "limits.approve_below: "),
+        ("rules: [{nam: x}]", "rules[0].name: is missing"),
+        ("rules: [{name: a, condition: {domin: x}}]", "rules[0].condition: unknown kind"),
+        ("model: {price: cheap}", "model.price: "),
+        (
+            "examples: [{name: a, mail: x, expect: {decision: maybe}}]",
+            "examples[0].expect.decision",
+        ),
+        ("name: a\nname: b", "line 2, column 1: 'name' stands twice"),
+        ("a: &x [1]\nb: *x", "aliases (*name) are not taken"),
+        ("- 1", "must be fields and values"),
+        ("{{{", "is no YAML of ours at line 1"),
+        ("name: !!python/object:os.system x", "is no YAML of ours"),
+        ("[" * 5_000, "is no YAML"),
+        ("mailagent: 2", "mailagent: input should be 1"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_mend(text: str, told: str) -> None:
+    with pytest.raises(MalformedFile) as refused:
+        agent_file.parse(text)
+    assert told in str(refused.value)
+
+
+def test_all_wrong_fields_are_told_at_once() -> None:
+    with pytest.raises(MalformedFile) as refused:
+        agent_file.parse("name: 3\ninstructons: x\nrules: [{nam: y}]\n")
+    assert [field for field, _ in refused.value.problems] == [
+        "name",
+        "rules[0].name",
+        "rules[0].condition",
+        "rules[0].nam",
+        "instructons",
+    ]
+
+
+def test_a_file_is_bounded() -> None:
+    with pytest.raises(MalformedFile, match="1,048,576 octets"):
+        agent_file.parse(f"instructions: {'x' * agent_file.LONGEST_FILE}")
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
+
+
+@given(words, words)
+def test_any_text_survives_the_way_through_a_file(instructions: str, name: str) -> None:
+    file = AgentFile(instructions=instructions, name=name or None)
+    assert agent_file.parse(agent_file.render(file)).instructions == instructions
+
+
+@pytest.fixture
+async def room(database_url: str) -> AsyncIterator[Mailroom]:
+    sandbox = Sandbox(workers=1)
+    async with open_mailroom(database_url, sandbox) as opened:
+        yield opened
+    await sandbox.close()
+
+
+@pytest.fixture
+async def api(room: Mailroom) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_api(room, await key(room)) as client:
+        yield client
+
+
+async def test_the_api_imports_shows_plans_and_exports(api: httpx.AsyncClient) -> None:
+    path = "workspaces/shop/agents/import"
+    planned = await api.post(path, json={"file": WHOLE, "only_plan": True})
+    made = await api.post(path, json={"file": WHOLE})
+    again = await api.post(path, json={"file": WHOLE})
+    wrong = await api.post(path, json={"file": "nme: x\nhandle: y"})
+    got = await api.get("workspaces/shop/agents/desk/export")
+
+    assert planned.status_code == 201, planned.text
+    assert (planned.json()["agent"], planned.json()["done"]) == (None, False)
+    assert made.json()["agent"]["handle"] == "desk"
+    assert again.status_code == 409
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "nme")
+    assert yaml.safe_load(got.text) == yaml.safe_load(WHOLE)
+    assert got.headers["content-type"].startswith("application/yaml")
+
+
+async def test_a_file_needs_the_right_to_change_rules_too(room: Mailroom) -> None:
+    async with open_api(room, await key(room, "agent.manage")) as client:
+        refused = await client.post("workspaces/shop/agents/import", json={"file": WHOLE})
+    assert refused.status_code == 403
+
+
+async def test_no_secret_of_an_agent_stands_in_its_file(
+    room: Mailroom, api: httpx.AsyncClient
+) -> None:
+    secret = "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
+    await room.do(agent_secrets.keep, room.services.secrets, room.agent_id, "webhook", secret)
+    got = await api.get("workspaces/shop/agents/hello/export")
+    assert got.status_code == 200
+    assert "whsec_" not in got.text
+    agent = await room.ask(service.get, "hello")
+    assert agent.id not in got.text
