@@ -24,15 +24,18 @@ from starlette.types import Scope
 
 from backend.acceptors import Acceptors
 from backend.api import PREFIX, create_api
+from backend.domains.desk import Desk
+from backend.domains.workers import workers as domain_workers
 from backend.gauges import Machine
 from backend.health import Health, routes
 from backend.installation import Installation
 from backend.listening import Server, listen, taken
-from backend.smtp import follow, make_certificate, make_door
+from backend.smtp import follow, make_certificate, make_door, make_submission_door
 from backend.web import create_web
 from backend.webhooks import webhook_door
 from mailagent.doors.smtp import SmtpDoor, listening_socket
 from mailagent.doors.smtp_tls import Certificate
+from mailagent.doors.submission import SubmissionDoor
 from mailagent.doors.webhooks import webhook_app
 from mailagent.errors import MailagentError
 from mailagent.flow import chores, unwatched, workers
@@ -61,6 +64,7 @@ class Serving:
     """What a running process listens on; None for parts that it does not run."""
 
     smtp_port: int | None
+    submission_port: int | None
     webhooks_port: int | None
     backend_port: int | None
 
@@ -88,11 +92,15 @@ async def serving(
     shared.wakeups.listen()
     watched = shared.traces.watched if shared.traces else unwatched
     running = workers(services, watched) if "worker" in parts else {}
+    if "worker" in parts:
+        desk = Desk(services.store, services.secrets, settings, services.settings)
+        running |= domain_workers(desk)
     certificate = make_certificate(settings) if "smtp" in parts else None
     door = _door(shared, certificate, acceptors) if certificate else None
+    submission = make_submission_door(settings, services, certificate) if certificate else None
     webhooks = webhook_door(shared) if "webhooks" in parts else None
     machine = Machine(services.sandbox, settings.mailagent_data)
-    health = Health(services.store, running, door, certificate, webhooks, machine)
+    health = Health(services.store, running, door, certificate, webhooks, machine, submission)
     tasks = [
         asyncio.create_task(services.directory.keep_fresh(shared.wakeups.event("directory"), stop)),
         asyncio.create_task(shared.accounts.keep_fresh(shared.wakeups.event("accounts"), stop)),
@@ -108,6 +116,11 @@ async def serving(
             await services.sandbox.warm()
         smtp_port = (
             await _open(door, host, settings.mailagent_smtp_port, acceptors) if door else None
+        )
+        submission_port = (
+            await _open_submission(submission, host, settings.mailagent_submission_port)
+            if submission
+            else None
         )
         if certificate is not None:
             tasks.append(asyncio.create_task(follow(certificate, stop)))
@@ -126,11 +139,11 @@ async def serving(
             ports["backend"] = await listen(
                 servers, api, host, settings.backend_port, "BACKEND_PORT"
             )
-        yield Serving(smtp_port, ports["webhooks"], ports["backend"])
+        yield Serving(smtp_port, submission_port, ports["webhooks"], ports["backend"])
     finally:
         stop.set()
-        if door is not None:
-            await door.stop(_GRACE)
+        doors = [one for one in (door, submission) if one is not None]
+        await asyncio.gather(*(one.stop(_GRACE) for one in doors))
         for server, _ in servers:
             server.should_exit = True
         ending = [*(task for _, task in servers), *working, *tasks]
@@ -161,6 +174,17 @@ async def _open(door: SmtpDoor | Acceptors, host: str, port: int, acceptors: int
         case Acceptors():
             await door.start(listening)
     return port
+
+
+async def _open_submission(door: SubmissionDoor, host: str, port: int) -> int:
+    """One process alone serves it: several are for the load that strangers bring."""
+    try:
+        listening = listening_socket(host, port)
+    except OSError as error:
+        raise taken("MAILAGENT_SUBMISSION_PORT", port, error) from error
+    bound: int = listening.getsockname()[1]
+    await door.start(listening)
+    return bound
 
 
 class _Pages(Mount):

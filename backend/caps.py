@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import select
 
 from mailagent.agents import unpriced
+from mailagent.agents.prices import price_of
+from mailagent.agents.several import kinds_of
 from mailagent.errors import Conflict, Malformed
 from mailagent.settings import Settings
 from mailagent.store.tables import agents
@@ -50,15 +52,20 @@ def demand_prices(tx: Transaction, unknown: Unpriced, agent_id: str | None = Non
     Raises Conflict that names the agent, its model and the mend.
     """
     statement = (
-        select(agents.c.handle, agents.c.processor)
-        .where(agents.c.removed_at.is_(None), agents.c.processor.in_(list(unknown)))
+        select(agents.c.handle, agents.c.processor, agents.c.settings)
+        .where(agents.c.removed_at.is_(None))
         .order_by(agents.c.handle)
     )
     if agent_id is not None:
         statement = statement.where(agents.c.id == agent_id)
-    row = tx.row(statement)
-    if row is not None:
-        raise Conflict(
-            f"what agent {row.handle} spends cannot be counted: the price of its model, "
-            f"{unknown[row.processor]}, is not known. Set ANTHROPIC_PRICE, such as 3/15"
-        )
+    for row in tx.rows(statement):
+        own, price = row.settings.get("model"), row.settings.get("price")
+        for kind in kinds_of(row.processor):
+            model = None if price else unknown.get(kind)
+            if model is not None and own:
+                model = own if price_of(own) is None else None
+            if model is not None:
+                raise Conflict(
+                    f"what agent {row.handle} spends cannot be counted: the price of its model, "
+                    f"{model}, is not known. Set ANTHROPIC_PRICE, such as 3/15"
+                )

@@ -66,6 +66,7 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
         yield await asyncio.to_thread(_clock, settings)
     for name, port in (
         ("SMTP door", settings.mailagent_smtp_port),
+        ("submission door", settings.mailagent_submission_port),
         ("mail engine", settings.mailagent_port),
         ("backend", settings.backend_port),
     ):
@@ -188,7 +189,7 @@ def _port(host: str, name: str, port: int) -> Check:
 def _certificate(settings: Settings) -> Check:
     if settings.mailagent_tls_cert is None:
         return Check(
-            "certificate", "not tested", "self-made: enough for MX (RFC 3207 §4.1 asks no more)",
+            "certificate", "not tested", "self-made: enough for MX, not for who hands mail in",
             "set MAILAGENT_TLS_CERT and MAILAGENT_TLS_KEY for one that is publicly trusted",
         )  # fmt: skip
     files = (settings.mailagent_tls_cert, settings.mailagent_tls_key or settings.mailagent_tls_cert)

@@ -71,7 +71,8 @@ async def serving_edge(
                 )
                 port = settings.mailagent_port
                 webhooks_port = await listen(servers, app, host, port, "MAILAGENT_PORT")
-            yield Serving(smtp_port, webhooks_port, None)
+            # Who hands mail in needs the database: an edge has no submission door.
+            yield Serving(smtp_port, None, webhooks_port, None)
         finally:
             stop.set()
             if door is not None:

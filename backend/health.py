@@ -19,8 +19,9 @@ from backend.access import keys
 from backend.access.permissions import expanded
 from backend.gauges import Machine, oldest_seconds
 from backend.workspaces.service import operator_id
-from mailagent.doors.smtp import SmtpDoor
+from mailagent.doors.smtp import ListeningDoor, SmtpDoor
 from mailagent.doors.smtp_tls import Certificate
+from mailagent.doors.submission import SubmissionDoor
 from mailagent.doors.webhook_door import WebhookDoor
 from mailagent.doors.webhooks import HealthReport
 from mailagent.errors import Unauthentic
@@ -32,6 +33,7 @@ from mailagent.store.standing import of_workspace
 from mailagent.store.tables import (
     account_standings,
     deliveries,
+    domains,
     outbound_mails,
     outbound_recipients,
 )
@@ -56,16 +58,18 @@ class Health:
         certificate: Certificate | None = None,
         webhooks: WebhookDoor | None = None,
         machine: Machine | None = None,
+        submission: SubmissionDoor | None = None,
     ) -> None:
         self._store, self._workers, self._door = store, workers, door
         self._certificate = certificate
         self._webhooks, self._machine = webhooks, machine
+        self._submission = submission
         self._counts: dict[str, dict[str, int]] = {}
         self._counted_at = 0.0
 
     async def report(self) -> HealthReport:
-        """Healthy is: the database answers, the SMTP door is open where this process has one, and
-        every worker has looked at its queue lately.
+        """Healthy is: the database answers, the SMTP doors are open where this process has them,
+        and every worker has looked at its queue lately.
         """
         database = True
         if time.monotonic() - self._counted_at > _COUNT_EVERY:
@@ -90,6 +94,9 @@ class Health:
         if self._door is not None:
             parts["smtp_acceptors"] = self._door.listening
             parts["smtp_connections"] = self._door.stats().open_connections
+        if self._submission is not None:
+            listening = listening and self._submission.listening > 0
+            parts["submission_connections"] = self._submission.stats().open_connections
         if self._webhooks is not None:
             parts["webhooks"] = self._webhooks.state()
         if self._certificate is not None:
@@ -123,7 +130,9 @@ class Health:
         for name, worker in self._workers.items():
             busy.labels(name).set(worker.busy)
         if self._door is not None:
-            _door_metrics(self._door, registry)
+            _door_metrics("smtp", self._door, registry)
+        if self._submission is not None:
+            _door_metrics("submission", self._submission, registry)
         if self._certificate is not None:
             _certificate_metrics(self._certificate, registry)
         if self._machine is not None:
@@ -195,6 +204,13 @@ def count(tx: Transaction) -> dict[str, dict[str, int]]:
             ),
         ),
         "provider_accounts": _accounts(tx),
+        # Whose owners may not have been told, when no account can send.
+        "domains": _by_state(
+            tx,
+            select(domains.c.state, func.count())
+            .where(domains.c.removing_at.is_(None))
+            .group_by(domains.c.state),
+        ),
         "recipients_unknown": _by_state(
             tx,
             select(outbound_recipients.c.state, func.count())
@@ -219,10 +235,10 @@ def _by_state(tx: Transaction, *statements: Any) -> dict[str, int]:
     return {str(row[0]): int(row[1]) for one in statements for row in tx.rows(one)}
 
 
-def _door_metrics(door: SmtpDoor | Acceptors, registry: CollectorRegistry) -> None:
+def _door_metrics(which: str, door: ListeningDoor | Acceptors, registry: CollectorRegistry) -> None:
     stats = door.stats()
     for name in ("open_connections", "held_bytes", "connections", "accepted"):
-        gauge = Gauge(f"mailagent_smtp_{name}", f"SMTP door: {name}", registry=registry)
+        gauge = Gauge(f"mailagent_{which}_{name}", f"{which} door: {name}", registry=registry)
         gauge.set(getattr(stats, name))
 
 

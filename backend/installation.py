@@ -19,7 +19,9 @@ from pydantic import SecretStr
 from backend.outbound.accounts_environment import FromEnvironment, of_environment
 from backend.tracing import open_traces
 from mailagent import agents
+from mailagent.agents.mcp_servers import load_listing
 from mailagent.authentication import dkim
+from mailagent.egress import Egress
 from mailagent.errors import Misconfigured
 from mailagent.flow import FlowSettings, Services
 from mailagent.flow.accept import GroupAcceptor
@@ -44,6 +46,7 @@ from mailagent.screening import Rspamd
 from mailagent.settings import Settings
 from mailagent.store import signing_keys
 from mailagent.store.engine import Store
+from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 from mailagent.webhook import WebhookSettings
 from mailagent.work import Wakeups
@@ -109,6 +112,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
                 default_processor=settings.processor,
                 arc_sealers=settings.arc_sealers,
                 screening_waits=settings.mailagent_rspamd_away == "wait",
+                routes_to_loopback=settings.mailagent_routes_to_loopback,
             ),
             accounts=accounts,
             account_states=accounts.states,
@@ -117,6 +121,8 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
             raw_store=RawStore(webhook_settings(settings).values),
             processor=processors.named,
             screener=screener,
+            egress=Egress(settings.internal_hosts),
+            mcp_listing=load_listing(settings.mailagent_mcp_servers),
             collectors=partial(_collectors, settings, accounts),
         )
         yield Installation(
@@ -191,8 +197,7 @@ def _accounts(
     async def signing_key(domain: str) -> SigningKey | None:
         # Everything on the default domain is signed d=<default>, aligned relaxed.
         owner = default_domain if f".{domain}".endswith(f".{default_domain}") else domain
-        found = await store.read_unscoped(signing_keys.newest, secrets, owner)
-        return SigningKey(found.domain, found.selector, found.private_pem) if found else None
+        return await store.read_unscoped(_signing_key, secrets, owner)
 
     around = Surroundings(
         hostname=settings.mailagent_hostname, acceptor=acceptor, signing_key=signing_key
@@ -206,6 +211,15 @@ def _accounts(
         first=environment.first,
         default_domain=default_domain,
     )
+
+
+def _signing_key(tx: Transaction, secrets: Secrets, domain: str) -> SigningKey | None:
+    found = signing_keys.newest(tx, secrets, domain)
+    if found is None:
+        return None
+    second = signing_keys.beside(tx, secrets, domain)
+    beside = SigningKey(domain, second.selector, second.private_pem) if second else None
+    return SigningKey(domain, found.selector, found.private_pem, beside)
 
 
 async def make_signing_key(store: Store, secrets: Secrets, domain: str) -> None:

@@ -1,19 +1,23 @@
-"""How is the SMTP door made of the settings? The same in every process that opens one."""
+"""How are the SMTP doors made of the settings? The same in every process that opens one."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
+from backend.submission.handing_in import HandingIn
+from backend.submission.logins import StoreLogins
 from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_blocklists import Blocklists
 from mailagent.doors.smtp_shared_counts import SharedCounts
 from mailagent.doors.smtp_tls import Certificate
+from mailagent.doors.submission import SubmissionDoor
+from mailagent.flow.services import Services
 from mailagent.inbound import Acceptor, Directory
 from mailagent.resolver import Resolver
 from mailagent.settings import Settings
 
-__all__ = ["follow", "make_certificate", "make_door"]
+__all__ = ["follow", "make_certificate", "make_door", "make_submission_door"]
 
 _LOOK_EVERY = 5.0
 
@@ -45,6 +49,19 @@ def make_door(
         proxy_networks=settings.proxy_networks,
         blocklists=_blocklists(settings),
         shared_counts=shared_counts,
+    )
+
+
+def make_submission_door(
+    settings: Settings, services: Services, certificate: Certificate
+) -> SubmissionDoor:
+    """The door of our own, not open yet."""
+    return SubmissionDoor(
+        StoreLogins(services.store),
+        HandingIn(services),
+        hostname=settings.mailagent_hostname,
+        tls=certificate.context,
+        proxy_networks=settings.proxy_networks,
     )
 
 

@@ -258,12 +258,13 @@ async def fate(mailroom: Mailroom, failure: Failure) -> Fate:
 
 
 def _due(tx: Transaction, workspace_id: str) -> Claim:
-    """A mail, in the hands of whoever calls."""
+    """A mail to somebody new, since a failure may suppress its address; in the caller's hands."""
+    name = new_id("new")
     outgoing = Outgoing(
-        message_id=f"<{new_id('new')}@shop.{DOMAIN}>",
+        message_id=f"<{name}@shop.{DOMAIN}>",
         date=tx.now,
         from_=Address(HELLO),
-        to=(Address("ann@customer.example"),),
+        to=(Address(f"{name}@customer.example"),),
         subject="News",
         text="We have moved.\n",
     )

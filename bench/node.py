@@ -154,6 +154,7 @@ class Node:
             "MAILAGENT_SECRET_KEY": SECRET_KEY,
             "MAILAGENT_SMTP_PORT": str(smtp_port),
             "MAILAGENT_PORT": "0",
+            "MAILAGENT_SUBMISSION_PORT": "0",
             "BACKEND_PORT": "0",
             "DATABASE_URL": database_url,
             "DEFAULT_EMAIL_DOMAIN": DOMAIN,

@@ -129,7 +129,7 @@ def main() -> None:
     found = [
         f"\n- {counts.acknowledged} mails acknowledged, {counts.answered} answered",
         f"- **{counts.lost} lost, {counts.doubled} doubled**, {counts.unknown} unknown",
-        f"- refused: {refusals or 'none'} (421 is a node that says it is about to stop)",
+        f"- told to come again: {refusals or 'none'} (421: the node stops, 451: it migrates)",
         *(f"- broken: {promise}" for promise in verdict.broken),
     ]
     print("\n".join(found))
@@ -143,7 +143,7 @@ def main() -> None:
         ]
         file = chosen.report / f"{datetime.now(UTC):%Y-%m-%d}-rolling-upgrade.md"
         file.write_text("\n".join(told) + "\n")
-    kept = not verdict.broken and set(refusals) <= {421}
+    kept = not verdict.broken and set(refusals) <= {421, 451}
     raise SystemExit(0 if kept else 1)
 
 

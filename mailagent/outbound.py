@@ -161,6 +161,8 @@ class AccountState:
     failures: int = 0
     """In a row, up to now."""
     quotas: tuple[Quota, ...] = ()
+    carries_mime: bool = True
+    """Whether it takes a mail as MIME; an API that builds its own from fields does not."""
     fingerprint: str = ""
     """Tells credentials apart; says nothing of them."""
     warm_ups: tuple[WarmUp, ...] = ()
@@ -252,12 +254,20 @@ def _never(account: AccountState, outgoing: Outgoing, default_domain: str) -> st
     warm_up = account.warming(domain, default_domain)
     if warm_up is not None and warm_up.paused:
         return f"warming up for {warm_up.domain}, which is paused: {warm_up.paused}"
+    if outgoing.raw is not None and not account.carries_mime:
+        return "takes no raw MIME, as the mail was handed in"
     if account.most_bytes is not None:
-        size = len(outgoing.text) + len(outgoing.html or "")
-        size += sum(len(attachment.content) for attachment in outgoing.attachments)
+        size = _size_bytes(outgoing)
         if size > account.most_bytes:
             return f"takes at most {account.most_bytes} bytes, the mail has {size}"
     return None
+
+
+def _size_bytes(outgoing: Outgoing) -> int:
+    if outgoing.raw is not None:
+        return len(outgoing.raw)
+    files = sum(len(attachment.content) for attachment in outgoing.attachments)
+    return len(outgoing.text) + len(outgoing.html or "") + files
 
 
 def rest(failures: int, rests: int) -> timedelta | None:

@@ -73,11 +73,17 @@ class Outgoing:
     """RFC 3834 §5; None for a mail that a person wrote."""
     headers: tuple[tuple[str, str], ...] = ()
     """Further fields, e.g. `X-Mailagent-Loop`."""
+    raw: bytes | None = None
+    """The mail itself, where it was handed in as MIME: it is sent as it stands, and the other
+    fields tell what it says. Only accounts that carry MIME may be given it."""
 
     def digest(self) -> str:
         """SHA-256 (hex) over every field: two values with one digest are the same mail."""
         fields = asdict(self)
         fields["date"] = self.date.isoformat()
+        raw = fields.pop("raw")
+        if raw is not None:
+            fields["raw"] = hashlib.sha256(raw).hexdigest()
         for attachment in fields["attachments"]:
             attachment["content"] = hashlib.sha256(attachment["content"]).hexdigest()
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -8,6 +8,7 @@ this one mail, and do nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from mailagent.authentication.judge import from_provider, judge, spf_of_provider
 from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown
 from mailagent.mail import Authentication, Complaint, Content, Kind, NonDelivery
 from mailagent.mime import automatic, bounce, parse, rebuilt
+from mailagent.mime.submitted import prepare
 
 __all__ = [
     "Reading",
@@ -29,6 +31,7 @@ __all__ = [
     "busy",
     "read",
     "rehearse",
+    "submitted",
 ]
 
 
@@ -150,6 +153,18 @@ def report(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
 
     found = domain_report.read(_mime(raw, arguments))
     return json.dumps(asdict(found), default=_jsonable).encode()
+
+
+def submitted(raw: bytes, arguments: Mapping[str, Any]) -> bytes:
+    """Prepare a mail that was handed in; see `mime.submitted.prepare`.
+
+    Arguments: `message_id`, `now` (ISO). The result is a line of JSON, the fields of a `HandedIn`
+    and `sha256` (of what was given, without Bcc), and then the mail. Raises Malformed.
+    """
+    now = datetime.fromisoformat(arguments["now"])
+    handed_in, mail, given = prepare(raw, message_id=arguments["message_id"], now=now)
+    facts = {"handed_in": asdict(handed_in), "sha256": hashlib.sha256(given).hexdigest()}
+    return json.dumps(facts, default=_jsonable).encode() + b"\n" + mail
 
 
 def _mime(raw: bytes, arguments: Mapping[str, Any]) -> bytes:

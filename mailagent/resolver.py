@@ -15,11 +15,14 @@ from datetime import timedelta
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+import dns.asyncquery
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.query
+import dns.rcode
 import dns.rdata
 import dns.rdtypes.ANY.MX
 import dns.rdtypes.nsbase
@@ -29,7 +32,7 @@ import dns.resolver
 from mailagent.dns_answers import Absent, Answer, Found, Question, Unknown, ascii_name
 from mailagent.errors import Misconfigured
 
-__all__ = ["Resolver"]
+__all__ = ["Resolver", "text_of"]
 
 _SETTING = "MAILAGENT_RESOLVER"
 # A day-old record is a surprise to whoever changed it an hour ago; a short negative answer lets
@@ -87,6 +90,35 @@ class Resolver:
         answers = await asyncio.gather(*map(self.ask, distinct))
         return dict(zip(distinct, answers, strict=True))
 
+    async def bogus(self, question: Question) -> str:
+        """Why DNSSEC makes the resolver fail on a question that it answers when it is told not to
+        check (RFC 4035 §3.2.2); empty where that is not why, or cannot be told.
+        """
+        name = ascii_name(question.name)
+        server = self._resolver.nameservers[0] if self._resolver.nameservers else None
+        if name is None or not isinstance(server, str) or server.startswith("https://"):
+            return ""
+        checked = dns.message.make_query(_wire_name(name), question.type, use_edns=0)
+        unchecked = dns.message.make_query(_wire_name(name), question.type, use_edns=0)
+        unchecked.flags |= dns.flags.CD
+        said: list[dns.message.Message] = []
+        for query in (checked, unchecked):
+            try:
+                async with self._slots:
+                    response, _ = await dns.asyncquery.udp_with_fallback(
+                        query, server, timeout=self._resolver.timeout, port=self._resolver.port
+                    )
+            except (dns.exception.DNSException, OSError, EOFError):
+                return ""
+            said.append(response)
+        failed = said[0].rcode() == dns.rcode.SERVFAIL
+        if not failed or said[1].rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            return ""
+        # RFC 8914 §4.7 to §4.13: what is wrong with the signatures.
+        told = [error for error in said[0].extended_errors() if 6 <= error.code <= 12]
+        words = [error.text or error.code.name.lower().replace("_", " ") for error in told]
+        return "; ".join(words) or "it answers only unchecked"
+
     async def _look_up(self, question: Question) -> Answer:
         name = ascii_name(question.name)
         if name is None:
@@ -115,7 +147,7 @@ class Resolver:
             return Unknown(f"DNS failed: {type(failed).__name__}"), _UNKNOWN_SECONDS
         if not got.rrset:
             return Absent(nxdomain=False), min(_ttl(got.response), _LONGEST_ABSENT_SECONDS)
-        records = tuple(_text(rdata) for rdata in got.rrset)
+        records = tuple(text_of(rdata) for rdata in got.rrset)
         return Found(records), min(_ttl(got.response), _LONGEST_FOUND_SECONDS)
 
 
@@ -177,7 +209,8 @@ def _rcode(failed: dns.resolver.NoNameservers) -> str:
     return ", ".join(sorted(said))[:200] or "no resolver answered"
 
 
-def _text(rdata: dns.rdata.Rdata) -> str:
+def text_of(rdata: dns.rdata.Rdata) -> str:
+    """A record as `Found` has it."""
     match rdata:
         case dns.rdtypes.txtbase.TXTBase(strings=strings):
             octets = b"".join(strings)

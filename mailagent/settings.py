@@ -31,6 +31,7 @@ _TSIG = re.compile(r"hmac-sha(?:256|384|512):[A-Za-z0-9_.-]{1,200}:[A-Za-z0-9+/]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Days = Annotated[int, Field(ge=0, le=36_500)]
+Most = Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Settings(BaseModel):
@@ -101,6 +102,10 @@ class Settings(BaseModel):
     mailagent_dns_tsig: SecretStr | None = None
     mailagent_resolver: str = ""
     mailagent_raw_store: str = ""
+    mailagent_domains_per_group: Most = 5
+    mailagent_senders_per_domain: Most = 10
+    mailagent_routes_per_domain: Most = 10
+    mailagent_routes_to_loopback: bool = False
     mailagent_log_level: Literal["debug", "info", "warning"] = "info"
     otel_exporter_otlp_endpoint: str = ""
     mailagent_arc_sealers: str = ""

@@ -170,16 +170,6 @@ class Secrets:
         bound_to = f"{delivery_id}|{person.lower()}"
         return self._read("answer", token.lower(), bound_to, _ANSWER_MAC_CHARS) is not None
 
-    def approval_token(self, reply_key: str, approval_id: str, person: str) -> str:
-        """As `answer_token`, for one person's decision about one approval."""
-        bound_to = f"{approval_id}|{person.lower()}"
-        return self._sign("approval", reply_key, bound_to, _ANSWER_MAC_CHARS)
-
-    def read_approval_token(self, token: str, approval_id: str, person: str) -> bool:
-        """Whether the token was made for this approval and this person."""
-        bound_to = f"{approval_id}|{person.lower()}"
-        return self._read("approval", token.lower(), bound_to, _ANSWER_MAC_CHARS) is not None
-
     def callback_token(self, turn_id: str) -> str:
         """What proves that an answer to a turn comes from whom we asked."""
         body = _base32(_uuid_of(turn_id).bytes)
@@ -192,6 +182,16 @@ class Secrets:
             return None
         raw = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
         return f"trn_{uuid.UUID(bytes=raw).hex}"
+
+    def approval_token(self, reply_key: str, approval_id: str, person: str) -> str:
+        """As `answer_token`, for one person's decision about one approval."""
+        bound_to = f"{approval_id}|{person.lower()}"
+        return self._sign("approval", reply_key, bound_to, _ANSWER_MAC_CHARS)
+
+    def read_approval_token(self, token: str, approval_id: str, person: str) -> bool:
+        """Whether the token was made for this approval and this person."""
+        bound_to = f"{approval_id}|{person.lower()}"
+        return self._read("approval", token.lower(), bound_to, _ANSWER_MAC_CHARS) is not None
 
     def verp_token(self, recipient_id: str) -> str:
         """The opaque part of `b.<token>@return.<domain>` for one envelope recipient."""

@@ -202,3 +202,18 @@ def test_all_below_the_default_domain_are_one_sender() -> None:
     assert sending_domain("aexy.example", "aexy.example") == "aexy.example"
     assert sending_domain("notaexy.example", "aexy.example") == "notaexy.example"
     assert sending_domain("shop.example", "") == "shop.example"
+
+
+def test_a_mail_that_was_handed_in_as_mime_goes_by_accounts_that_carry_mime_alone() -> None:
+    raw = replace(MAIL, raw=b"From: support@acme.example\r\n\r\n" + bytes(1000))
+    accounts = [
+        AccountState("api", carries_mime=False),
+        AccountState("small", most_bytes=1000),
+        AccountState("relay"),
+    ]
+    made = choose(raw, ALICE, accounts=accounts, local_domains=(), now=NOW)
+    assert made.accounts == ("relay",)
+    assert made.skipped == (
+        Skipped("api", "takes no raw MIME, as the mail was handed in"),
+        Skipped("small", "takes at most 1000 bytes, the mail has 1030"),
+    )

@@ -30,6 +30,7 @@ __all__ = [
     "revoke",
     "stale",
     "touch",
+    "usable",
 ]
 
 _PREFIX = "ma"
@@ -126,6 +127,18 @@ def authenticate(tx: Transaction, secret: str) -> ApiKey:
     row = tx.row(select(api_keys).where(api_keys.c.secret_hash == hash_secret(secret)))
     if row is None:
         raise Unauthentic("the API key is not known here")
+    return _usable(tx, row)
+
+
+def usable(tx: Transaction, key_id: str) -> ApiKey:
+    """A key of the workspace, by whose secret somebody logged in before. Raises Unauthentic."""
+    row = tx.row(select(api_keys).where(api_keys.c.id == key_id))
+    if row is None:
+        raise Unauthentic("the API key is not known here")
+    return _usable(tx, row)
+
+
+def _usable(tx: Transaction, row: AnyRow) -> ApiKey:
     if row.revoked_at is not None:
         raise Unauthentic("the API key was revoked: ask an owner of the workspace for another")
     if row.expires_at is not None and row.expires_at <= tx.now:

@@ -36,6 +36,7 @@ PERMISSIONS: Mapping[str, str] = {
     "domain.create": "add domains",
     "domain.verify": "have domains verified",
     "domain.delete": "remove domains",
+    "domain.manage": "give domains to agents, and set up their senders and routes",
     "provider.read": "see the accounts that carry mail (in the operator's workspace only)",
     "provider.manage": "add, change and remove those accounts (in the operator's workspace only)",
     "unrouted.read": "read mail for nobody (in the operator's workspace only)",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import delete, select
 
 from backend.agents.service import Agent, get, update_agent
+from backend.domain_options.service import demand_owned
 from backend.naming import checked_local_part
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow.directory import REPORT_ADDRESSES, changed, normalised
@@ -24,7 +25,8 @@ _MOST_TRIES = 100
 def add_alias(tx: Transaction, default_domain: str, reference: str, address: str) -> Agent:
     """Give an agent one more address: `name@domain`, or `name` on the workspace's default domain.
 
-    Raises NotFound for the agent; Malformed for a domain that is not the workspace's; Conflict.
+    Raises NotFound for the agent; Malformed for a domain that is not the workspace's; Conflict for
+    an address that is taken, and on a domain of another agent or group.
     """
     tx.lock(f"workspace {tx.workspace_id}")  # its name must not change until the address stands
     agent = get(tx, reference)
@@ -38,6 +40,7 @@ def add_alias(tx: Transaction, default_domain: str, reference: str, address: str
         raise Malformed(
             "address", f"{local}@ of a domain takes the reports about it: choose another"
         )
+    demand_owned(tx, domain, agent.id)
     row = {
         "id": new_id("adr"),
         "agent_id": agent.id,

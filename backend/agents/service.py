@@ -16,11 +16,18 @@ from sqlalchemy import delete, or_, select, update
 from backend.caps import ALL_PRICED, Unpriced, checked_cap, demand_prices
 from backend.naming import checked_email, checked_local_part, checked_name, checked_text
 from backend.paging import Page, Window, page
-from mailagent.agents import KINDS
+from mailagent.agents import KINDS, several
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow.budgets import WINDOWS
 from mailagent.flow.directory import changed
-from mailagent.store.tables import account_preferences, addresses, agents, rules, workspaces
+from mailagent.store.tables import (
+    account_preferences,
+    addresses,
+    agents,
+    domains,
+    rules,
+    workspaces,
+)
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
@@ -59,7 +66,7 @@ class Agent:
     handle: str
     name: str
     processor: str
-    """A kind of `mailagent.agents.KINDS`; empty is the installation's default."""
+    """A kind of `mailagent.agents.KINDS`, or several (`agents.several`); empty is the default."""
     instructions: str
     email_enabled: bool
     escalation_address: str | None
@@ -181,7 +188,7 @@ def update_agent(
 def remove(tx: Transaction, reference: str) -> None:
     """Take an agent away: its addresses are free, its mail and the story of it stay.
 
-    Raises NotFound; Conflict while the catch-all or a rule leads to it.
+    Raises NotFound; Conflict while the catch-all or a rule leads to it, or a domain is its own.
     """
     tx.lock(f"agents {tx.workspace_id}")
     agent = get(tx, reference)
@@ -191,6 +198,9 @@ def remove(tx: Transaction, reference: str) -> None:
     leading = tx.value(select(rules.c.name).where(rules.c.agent_id == agent.id).limit(1))
     if leading is not None:
         raise Conflict(f"the rule {leading!r} leads to {agent.handle}: change or remove it first")
+    owned = tx.value(select(domains.c.name).where(domains.c.agent_id == agent.id).limit(1))
+    if owned is not None:
+        raise Conflict(f"the domain {owned} belongs to {agent.handle}: release it first")
     tx.execute(delete(addresses).where(addresses.c.agent_id == agent.id))
     tx.execute(delete(account_preferences).filter_by(whose="agent", name=agent.id))
     tx.execute(
@@ -204,12 +214,9 @@ def _name(field: str, value: Any) -> str:
 
 
 def _processor(field: str, value: Any) -> str:
-    known = [kind.kind for kind in KINDS]
-    if value != "" and value not in known:
-        raise Malformed(
-            field, f"must be one of {', '.join(known)}, or empty for the installation's own"
-        )
-    return str(value)
+    if value == "":
+        return ""
+    return several.checked(field, _text(field, value), [kind.kind for kind in KINDS])
 
 
 def _instructions(field: str, value: Any) -> str:

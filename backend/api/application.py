@@ -7,7 +7,9 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
+from backend.abilities.endpoints import router as abilities
 from backend.access.endpoints import router as access
+from backend.agent_groups.endpoints import router as agent_groups
 from backend.agents.email_endpoints import router as agent_email
 from backend.agents.endpoints import router as agents
 from backend.agents.transfer_endpoints import router as agent_files
@@ -15,6 +17,10 @@ from backend.api import docs, problems
 from backend.api.requests import RequestFrame
 from backend.approvals.endpoints import router as approvals
 from backend.documents.endpoints import router as documents
+from backend.domain_options.endpoints import router as domain_options
+from backend.domains.desk import Desk
+from backend.domains.endpoints import router as domains
+from backend.domains.infrastructure_endpoints import router as infrastructure
 from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
 from backend.evaluations.endpoints import router as evaluations
@@ -25,7 +31,9 @@ from backend.outbound.routing_endpoints import router as routing
 from backend.outbound.suppression_endpoints import router as suppressions
 from backend.outbound.warm_up_endpoints import router as warm_ups
 from backend.purging.endpoints import router as purging
+from backend.routes.endpoints import router as routes
 from backend.rules.endpoints import router as rules
+from backend.senders.endpoints import router as senders
 from backend.spending.endpoints import router as spending
 from backend.trust.endpoints import router as trust
 from backend.trying.endpoints import router as trying
@@ -43,12 +51,18 @@ ROUTERS: Sequence[APIRouter] = (
     access,
     workspaces,
     agents,
+    agent_groups,
+    domain_options,
+    senders,
+    routes,
     agent_files,
     agent_email,
     trying,
     evaluations,
     rules,
     documents,
+    domains,
+    infrastructure,
     inboxes,
     outbound,
     suppressions,
@@ -59,6 +73,7 @@ ROUTERS: Sequence[APIRouter] = (
     unrouted,
     spending,
     trust,
+    abilities,
     purging,
     reports,
     edges,
@@ -88,6 +103,7 @@ def create_api(services: Services, settings: Settings, acceptor: Acceptor) -> Fa
         redirect_slashes=False,
     )
     app.state.services, app.state.settings, app.state.acceptor = services, settings, acceptor
+    app.state.domains = Desk(services.store, services.secrets, settings, services.settings)
     app.add_middleware(RequestFrame)
     problems.install(app)
     for router in ROUTERS:

@@ -24,6 +24,7 @@ from mailagent.store.tables import (
     participants,
     turns,
 )
+from mailagent.store.tables import approvals as waiting
 from mailagent.store.tables import threads as thread_rows
 from mailagent.store.transaction import AnyRow, Transaction
 
@@ -201,7 +202,8 @@ def _leave_thread(
         used = select(func.count()).select_from(table).where(table.c.thread_id == thread_id)
         if tx.value(used):
             return
-    for table in (participants, anchors):
+    # What waited here before its agent was never thought about: it is asked anew.
+    for table in (participants, anchors, waiting):
         tx.execute(delete(table).where(table.c.thread_id == thread_id))
     tx.execute(delete(thread_rows).where(thread_rows.c.id == thread_id))
 

@@ -21,7 +21,7 @@ from mailagent.store.tables import agents, threads, workspaces
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id, new_reply_key
 
-__all__ = ["Draft", "Queued", "mailbox", "mailboxes", "trial_mail", "write"]
+__all__ = ["Draft", "Queued", "mailbox", "mailboxes", "open_thread", "trial_mail", "write"]
 
 _MOST_RECIPIENTS = 50
 _MOST_BYTES = 10 * 1024 * 1024
@@ -79,7 +79,7 @@ def write(
     sender = replying.sender_of(tx, agent_id)
     if not sender.agent.email_enabled or sender.agent.removed_at is not None:
         raise Conflict(f"the e-mail of agent {sender.agent.handle} is off: switch it on first")
-    thread_id = _open_thread(tx, agent_id, draft.subject)
+    thread_id = open_thread(tx, agent_id, draft.subject)
     outgoing = replying.new_mail(
         tx,
         services,
@@ -151,7 +151,8 @@ def _check_size(draft: Draft) -> None:
         raise Malformed(field, f"the mail has {size:,} octets, {_MOST_BYTES:,} at most")
 
 
-def _open_thread(tx: Transaction, agent_id: str, subject: str) -> str:
+def open_thread(tx: Transaction, agent_id: str, subject: str) -> str:
+    """A new thread of the agent, without a turn; its id."""
     thread_id = new_id("thr")
     tx.insert(
         threads,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from ipaddress import ip_address
 
 from dns import reversename
 
@@ -216,15 +215,12 @@ async def _ptr(facts: Facts, resolver: Resolver) -> Line:
         return Line("PTR", "no", f"{name} is no name of the DNS", mend)
     answers = [await resolver.ask(Question(name, kind)) for kind in ("A", "AAAA")]
     addresses = [one for answer in answers if isinstance(answer, Found) for one in answer.records]
-    given = facts.settings.mailagent_public_ips.replace(",", " ").split()
+    given = facts.settings.public_ips
     if not addresses:
         if silent := next((one for one in answers if isinstance(one, Unknown)), None):
             return unknown("PTR", silent.reason)
         return Line("PTR", "no", f"{name} has no address", f"publish: {name} A <your address>")
     for address in given or addresses:
-        if not _is_address(address):
-            mend = "write it like 192.0.2.7, several between commas"
-            return Line("PTR", "no", f"MAILAGENT_PUBLIC_IPS: {address} is no address", mend)
         back = await resolver.ask(Question(reversename.from_address(address).to_text(), "PTR"))
         if isinstance(back, Unknown):
             return unknown("PTR", back.reason)
@@ -237,14 +233,6 @@ async def _ptr(facts: Facts, resolver: Resolver) -> Line:
             mend = f"publish: {name} A {address}"
             return Line("PTR", "no", f"{name} is not {address}", mend)
     return Line("PTR", "yes", f"{', '.join(given or addresses)} and {name} lead to each other")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _port_25(facts: Facts) -> Line:

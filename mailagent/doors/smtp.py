@@ -1,7 +1,7 @@
 """How does mail come in by SMTP? The door of an MX (RFC 5321), for everyone and without login.
 
 It keeps nothing and decides nothing: `Directory` says which recipients are ours, `Acceptor` makes a
-mail durable, and the 250 is given after that.
+mail durable, and the 250 is given after that. What listens and stops is the submission door's too.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import structlog
 from mailagent.doors.smtp_blocklists import Blocklists
 from mailagent.doors.smtp_census import Census, SmtpStats
 from mailagent.doors.smtp_content import BareNewlines
-from mailagent.doors.smtp_dialogue import SmtpDialogue
 from mailagent.doors.smtp_limits import SmtpLimits
-from mailagent.doors.smtp_service import SmtpService
+from mailagent.doors.smtp_mx import MxDialogue
+from mailagent.doors.smtp_service import MxService
 from mailagent.doors.smtp_shared_counts import SharedCounts
 from mailagent.inbound import Acceptor, Directory
 
-__all__ = ["SmtpDoor", "listening_socket"]
+__all__ = ["ListeningDoor", "SmtpDoor", "listening_socket"]
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +45,49 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class SmtpDoor:
+class ListeningDoor:
+    """One listening socket in one event loop, `dialogue` for each who connects to it."""
+
+    def __init__(self, census: Census, dialogue: Callable[[], asyncio.Protocol], name: str) -> None:
+        self._census, self._dialogue, self._name = census, dialogue, name
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listening: socket.socket) -> None:
+        """Serve who connects to the socket, which is the door's from now on."""
+        loop = asyncio.get_running_loop()
+        host, port = listening.getsockname()[:2]
+        self._server = await loop.create_server(self._dialogue, sock=listening, backlog=_BACKLOG)
+        _log.info(f"{self._name}_open", host=host, port=port)
+
+    async def stop(self, grace: timedelta) -> None:
+        """Listen no more, finish what is in flight for at most `grace`, then close.
+
+        Not a 421 to whoever comes: where another process listens too, or a proxy knows another,
+        the next client is served there at once.
+        """
+        if self._server is None:
+            return
+        self._server.close()
+        try:
+            async with asyncio.timeout(grace.total_seconds()):
+                await self._census.dismiss()
+        except TimeoutError:
+            _log.info(f"{self._name}_cut", connections=self.stats().open_connections)
+        await self._census.abort()
+        await self._server.wait_closed()
+        self._server = None
+
+    @property
+    def listening(self) -> int:
+        """How many acceptors take connections now: one, or none."""
+        return int(self._server is not None and not self._census.closing)
+
+    def stats(self) -> SmtpStats:
+        """Counts for the metrics."""
+        return self._census.stats()
+
+
+class SmtpDoor(ListeningDoor):
     """Serves one listening socket in one event loop.
 
     `tls` is asked at each STARTTLS. `bare_newlines` is what becomes of a bare CR or LF: refused, or
@@ -69,11 +111,11 @@ class SmtpDoor:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         limits = limits or SmtpLimits()
-        self._census = Census(limits, shared_counts)
-        self._service = SmtpService(
+        census = Census(limits, shared_counts)
+        service = MxService(
             acceptor=acceptor,
             directory=directory,
-            census=self._census,
+            census=census,
             limits=limits,
             hostname=hostname,
             tls=tls,
@@ -82,40 +124,6 @@ class SmtpDoor:
             blocklists=blocklists,
             now=now,
         )
-        self._server: asyncio.Server | None = None
-
-    async def start(self, listening: socket.socket) -> None:
-        """Serve who connects to the socket, which is the door's from now on."""
-        loop = asyncio.get_running_loop()
-        host, port = listening.getsockname()[:2]
-        self._server = await loop.create_server(
-            lambda: SmtpDialogue(self._service, loop), sock=listening, backlog=_BACKLOG
+        super().__init__(
+            census, lambda: MxDialogue(service, asyncio.get_running_loop()), "smtp_door"
         )
-        _log.info("smtp_door_open", host=host, port=port)
-
-    async def stop(self, grace: timedelta) -> None:
-        """Listen no more, finish what is in flight for at most `grace`, then close.
-
-        Not a 421 to whoever comes: where another process listens too, or a proxy knows another,
-        the next client is served there at once.
-        """
-        if self._server is None:
-            return
-        self._server.close()
-        try:
-            async with asyncio.timeout(grace.total_seconds()):
-                await self._census.dismiss()
-        except TimeoutError:
-            _log.info("smtp_door_cut", connections=self.stats().open_connections)
-        await self._census.abort()
-        await self._server.wait_closed()
-        self._server = None
-
-    @property
-    def listening(self) -> int:
-        """How many acceptors take connections now: one, or none."""
-        return int(self._server is not None and not self._census.closing)
-
-    def stats(self) -> SmtpStats:
-        """Counts for the metrics."""
-        return self._census.stats()

@@ -14,7 +14,7 @@ from mailagent.doors.smtp_limits import SmtpLimits
 from mailagent.doors.smtp_replies import Reply
 from mailagent.doors.smtp_shared_counts import SharedCounts
 
-__all__ = ["Census", "Held", "SmtpStats"]
+__all__ = ["Census", "Held", "SmtpStats", "counted_as"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Census:
         self._open: set[_Connected] = set()
         self._by_address: Counter[str] = Counter()
         self._connections = 0
-        self._replies: Counter[Reply] = Counter()
+        self._replies: Counter[tuple[int, str]] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -91,7 +91,7 @@ class Census:
         shared, limits = self._shared, self._limits
         if (shared.connections if shared else len(self._open)) > limits.connections:
             return replies.TOO_MANY_CONNECTIONS
-        key = _counted_as(client_ip)
+        key = counted_as(client_ip)
         admitted = shared.connections_from(key) if shared else self._by_address[key]
         if admitted >= limits.connections_per_address and (
             limits.cap_loopback or not ip_address(client_ip).is_loopback
@@ -106,7 +106,7 @@ class Census:
         """A connection is gone; `admitted_ip` is the address it was admitted under, if it was."""
         self._open.discard(connection)
         if admitted_ip is not None:
-            key = _counted_as(admitted_ip)
+            key = counted_as(admitted_ip)
             self._by_address[key] -= 1
             if not self._by_address[key]:
                 del self._by_address[key]
@@ -129,7 +129,7 @@ class Census:
 
     def refused(self, reply: Reply) -> None:
         """A reply of class 4 or 5 was given."""
-        self._replies[reply] += 1
+        self._replies[reply.code, reply.enhanced] += 1
 
     async def dismiss(self) -> None:
         """Ask all connections to end when what they do is done; returns when all are gone."""
@@ -146,11 +146,9 @@ class Census:
 
     def stats(self) -> SmtpStats:
         """A snapshot."""
-        refused: Counter[str] = Counter()
-        for reply, count in self._replies.items():
-            refused[f"{reply.code} {reply.enhanced}"] += count
+        refused = {f"{code} {enhanced}": n for (code, enhanced), n in self._replies.items()}
         return SmtpStats(
-            len(self._open), self._held_bytes, self._connections, self.accepted, dict(refused)
+            len(self._open), self._held_bytes, self._connections, self.accepted, refused
         )
 
     def _tell(self) -> None:
@@ -158,7 +156,7 @@ class Census:
             self._shared.tell(connections=len(self._open), held_bytes=self._held_bytes)
 
 
-def _counted_as(client_ip: str) -> str:
+def counted_as(client_ip: str) -> str:
     """IPv6 by its /64: one host may use all the addresses of its network."""
     if ":" not in client_ip:
         return client_ip

@@ -1,7 +1,7 @@
 """What does each SMTP command do? RFC 5321 §4.1.1, one method a command.
 
-The door speaks to `Directory` at RCPT and to `Acceptor` after the final dot; the dot is answered
-only when the acceptor has answered, and with what it said.
+What the door of strangers (`smtp_mx`) and the one of our own (`submission`) have in common; whom
+a mail may be for, and who keeps it, is theirs.
 """
 # ruff: noqa: N802 - aiosmtpd names its command methods smtp_VERB.
 
@@ -12,11 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import structlog
-import uuid_utils
-
 from mailagent.doors import smtp_replies as replies
-from mailagent.doors.smtp_blocklists import is_role
 from mailagent.doors.smtp_census import Held
 from mailagent.doors.smtp_connection import SmtpConnection
 from mailagent.doors.smtp_content import Content
@@ -31,27 +27,14 @@ from mailagent.doors.smtp_syntax import (
     parse_parameters,
     parse_path,
 )
-from mailagent.inbound import (
-    Accepted,
-    Duplicate,
-    Envelope,
-    Inbound,
-    Known,
-    Later,
-    Origin,
-    Replayed,
-    Unrouted,
-)
 
-__all__ = ["SmtpDialogue"]
-
-_log = structlog.get_logger(__name__)
+__all__ = ["SmtpDialogue", "SmtpTransaction"]
 
 _NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _HELO_CHARACTERS = 255
 
 
-class _Transaction:
+class SmtpTransaction:
     """One mail between MAIL and the answer to its final dot (RFC 5321 §3.3)."""
 
     __slots__ = ("mail_from", "parameters", "recipient_parameters", "recipients", "utf8")
@@ -71,7 +54,7 @@ class SmtpDialogue(SmtpConnection):
     def __init__(self, service: SmtpService, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(service, loop)
         self._helo: str | None = None
-        self._transaction: _Transaction | None = None
+        self._transaction: SmtpTransaction | None = None
         self._mails = 0
         self._retire_at = loop.time() + service.limits.connection_lifetime.total_seconds()
 
@@ -163,7 +146,7 @@ class SmtpDialogue(SmtpConnection):
         elif not path.address.isascii() and "SMTPUTF8" not in parameters:
             self._say(replies.SENDER_NEEDS_UTF8)
         else:
-            self._transaction = _Transaction(path.address or None, parameters)
+            self._transaction = SmtpTransaction(path.address or None, parameters)
             self._say(replies.SENDER_OK)
 
     async def smtp_RCPT(self, argument: str) -> None:
@@ -188,22 +171,16 @@ class SmtpDialogue(SmtpConnection):
         self._say(await self._add(transaction, address, parameters))
 
     async def _add(
-        self, transaction: _Transaction, address: str, parameters: Mapping[str, str]
+        self, transaction: SmtpTransaction, address: str, parameters: Mapping[str, str]
     ) -> Reply:
         key = address.lower()
         if key in transaction.recipients:
             return replies.RECIPIENT_OK
         if len(transaction.recipients) >= self._service.limits.recipients:
             return replies.TOO_MANY_RECIPIENTS
-        if address.endswith("]"):
-            return replies.NOT_OURS  # an address literal: no domain, so none of ours
-        if self._listing is not None and not is_role(address):
-            listed = await self._listing
-            if listed is not None:
-                return listed
-        known = await self._service.directory.knows(address)
-        if known is not Known.YES:
-            return replies.REFUSALS[known]
+        refusal = await self._refusal(address)
+        if refusal is not None:
+            return refusal
         transaction.recipients[key] = address
         if parameters:
             transaction.recipient_parameters[address] = parameters
@@ -267,36 +244,21 @@ class SmtpDialogue(SmtpConnection):
         self._input += rest
         return content.take()
 
-    async def _keep(self, transaction: _Transaction, raw: bytes) -> None:
-        self._reset_timeout(self._service.limits.answer_timeout.total_seconds())
-        inbound = Inbound(
-            envelope=Envelope(transaction.mail_from, tuple(transaction.recipients.values())),
-            raw=raw,
-            source="smtp",
-            source_id=str(uuid_utils.uuid7()),
-            origin=Origin(
-                received_at=self._service.now(),
-                client_ip=self._client_ip,
-                helo=self._helo,
-                tls=self._tls,
-                parameters=transaction.parameters,
-                recipient_parameters=transaction.recipient_parameters,
-            ),
-        )
-        (outcome,) = await self._service.acceptor.accept((inbound,))
-        match outcome:
-            case Accepted() | Duplicate():
-                self._mails += 1
-                self._commands_since_mail = 0
-                self._service.census.accepted += 1
-                self._say(replies.QUEUED.about(id=inbound.source_id))
-            case Unrouted() | Replayed():  # SMTP has no tokens that could be replayed
-                self._say(replies.NO_SUCH_ADDRESS)
-            case Later(reason):
-                # The class alone: a database's own words may quote the row that it refused.
-                kind = reason.partition(":")[0]
-                _log.warning("smtp_mail_not_kept", source_id=inbound.source_id, reason=kind)
-                self._say(replies.NOT_KEPT)
+    # --- what the two doors do otherwise ---------------------------------------------------------
+
+    async def _refusal(self, address: str) -> Reply | None:
+        """Why this recipient is not taken; None when it is."""
+        raise NotImplementedError
+
+    async def _keep(self, transaction: SmtpTransaction, raw: bytes) -> None:
+        """Hand the mail on and answer its final dot with what became of it."""
+        raise NotImplementedError
+
+    def _kept(self, id_: str) -> None:
+        self._mails += 1
+        self._commands_since_mail = 0
+        self._service.census.accepted += 1
+        self._say(replies.QUEUED.about(id=id_))
 
     commands: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
@@ -311,7 +273,7 @@ class SmtpDialogue(SmtpConnection):
             "RSET": smtp_RSET,
             "STARTTLS": smtp_STARTTLS,
             "VRFY": smtp_VRFY,
-            # No AUTH on the port where strangers deliver, no expansion of lists, no CHUNKING.
+            # AUTH is the submission door's. No expansion of lists, no CHUNKING.
             "AUTH": _not_offered,
             "BDAT": _not_offered,
             "EXPN": _not_offered,

@@ -31,7 +31,8 @@ class Reply:
     def __post_init__(self) -> None:
         # Encoded once: the common replies are sent some times a millisecond.
         words = (str(self.code), self.enhanced, self.text)
-        object.__setattr__(self, "line", " ".join(w for w in words if w).encode() + b"\r\n")
+        line = " ".join(w for w in words if w) if self.text else f"{self.code} "
+        object.__setattr__(self, "line", line.encode() + b"\r\n")
 
     def about(self, **words: object) -> Reply:
         """The same reply with its `{words}` filled; they must be single-line ASCII of ours."""
@@ -53,6 +54,26 @@ SENDER_OK = Reply(250, "2.1.0", "Sender ok", "RFC 5321 §4.1.1.2")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok", "RFC 5321 §4.1.1.3")
 START_INPUT = Reply(354, "", "End data with <CR><LF>.<CR><LF>", "RFC 5321 §4.1.1.4")
 QUEUED = Reply(250, "2.0.0", "Ok: queued as {id}", "RFC 5321 §4.1.1.4")
+
+# Submission
+AUTH_CHALLENGE = Reply(334, "", "{challenge}", "RFC 4954 §4")
+AUTH_EMPTY_CHALLENGE = Reply(334, "", "", "RFC 4954 §4, RFC 4616 §2")
+AUTH_OK = Reply(235, "2.7.0", "Logged in", "RFC 4954 §6")
+AUTH_LATER = Reply(454, "4.7.0", "Cannot check that now, try again", "RFC 4954 §6")
+TOO_MANY_LOGINS = Reply(
+    421, "4.7.0", "Too many failed logins, try again in {minutes} minutes", "RFC 4954 §9"
+)
+AUTH_WRONG = Reply(535, "5.7.8", "Name or password is wrong", "RFC 4954 §6")
+AUTH_CANCELLED = Reply(501, "5.7.0", "Login cancelled", "RFC 4954 §4")
+AUTH_SYNTAX = Reply(501, "5.5.2", "Not what this way of logging in says", "RFC 4954 §4")
+AUTH_TWICE = Reply(503, "5.5.1", "Logged in already", "RFC 4954 §4")
+AUTH_IN_MAIL = Reply(503, "5.5.1", "Log in before MAIL", "RFC 4954 §4")
+AUTH_UNKNOWN = Reply(504, "5.5.4", "Say AUTH PLAIN or AUTH LOGIN", "RFC 4954 §4")
+TLS_FIRST = Reply(530, "5.7.0", "Say STARTTLS first", "RFC 3207 §4")
+AUTH_FIRST = Reply(530, "5.7.0", "Log in first: AUTH PLAIN or LOGIN", "RFC 4954 §6")
+TLS_BEFORE_AUTH = Reply(538, "5.7.11", "No password in the clear: STARTTLS first", "RFC 4954 §6")
+NOT_YOURS = Reply(550, "5.7.1", "{mend}", "RFC 6409 §6.1")
+UNFIT = Reply(550, "5.6.0", "{mend}", "RFC 6409 §8")
 
 # Not now
 CLOSING = Reply(421, "4.3.2", "{hostname} is shutting down, try again", "RFC 5321 §3.8")

@@ -1,4 +1,4 @@
-"""What does every connection of an SMTP door share?"""
+"""What does every connection of an SMTP door share, and what stands behind either door?"""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
+from typing import ClassVar
 
 from mailagent.doors import smtp_replies as replies
+from mailagent.doors.login_throttle import LoginThrottle
 from mailagent.doors.smtp_blocklists import Blocklists
 from mailagent.doors.smtp_census import Census
 from mailagent.doors.smtp_content import BareNewlines
 from mailagent.doors.smtp_limits import SmtpLimits
 from mailagent.doors.smtp_replies import Reply
 from mailagent.inbound import Acceptor, Directory
+from mailagent.submission import Logins, Submits
 
-__all__ = ["SmtpService"]
+__all__ = ["MxService", "SmtpService", "SubmissionService"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpService:
     """What a connection is given; the replies that hold our name or limits are made here, once."""
 
-    acceptor: Acceptor
-    directory: Directory
+    offers_once_secure: ClassVar[tuple[str, ...]] = ()
+    """Further extensions that EHLO names inside TLS."""
+
     census: Census
     limits: SmtpLimits
     hostname: str
@@ -50,7 +54,27 @@ class SmtpService:
         last = "ENHANCEDSTATUSCODES"
         plain = [*offers, "STARTTLS", last] if self.tls is not None else [*offers, last]
         prepare("ehlo_plain", _ehlo(self.hostname, plain))
-        prepare("ehlo_secure", _ehlo(self.hostname, [*offers, last]))
+        secure = [*offers, *self.offers_once_secure, last]
+        prepare("ehlo_secure", _ehlo(self.hostname, secure))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MxService(SmtpService):
+    """What stands behind the door of strangers."""
+
+    acceptor: Acceptor
+    directory: Directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionService(SmtpService):
+    """What stands behind the door of our own."""
+
+    offers_once_secure: ClassVar[tuple[str, ...]] = ("AUTH PLAIN LOGIN",)
+
+    logins: Logins
+    submits: Submits
+    throttle: LoginThrottle
 
 
 def _ehlo(hostname: str, offers: Sequence[str]) -> bytes:

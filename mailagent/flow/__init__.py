@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from mailagent.flow import chores, outbox, read, send, think
+from mailagent.flow import chores, forwarding, outbox, read, send, think
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.work import Claim, Worker, claim_fairly
 
@@ -22,6 +22,7 @@ __all__ = ["FlowSettings", "Services", "Step", "unwatched", "workers"]
 
 _READS_AT_ONCE = 8
 _SENDS_AT_ONCE = 10
+_FORWARDS_AT_ONCE = 4
 _TURNS_BEGUN_AT_ONCE = 16
 _CHORES_AT_ONCE = 3
 """So that those which wait for a provider or a bucket keep no others from their time."""
@@ -75,6 +76,14 @@ def workers(services: Services, watched: Callable[[Step], Step] = unwatched) -> 
             bound(send.send, "outbound_id"),
             send.give_up,
             slots=_SENDS_AT_ONCE,
+            most_attempts=None,
+        ),
+        "forward": Worker(
+            services.store,
+            forwarding.FORWARDING,
+            bound(forwarding.forward, "forward_id"),
+            forwarding.give_up,
+            slots=_FORWARDS_AT_ONCE,
             most_attempts=None,
         ),
         "schedule": Worker(

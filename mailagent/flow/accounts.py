@@ -27,11 +27,22 @@ from mailagent.flow import people, warm_ups
 from mailagent.flow.services import FlowSettings
 from mailagent.outbound import PERIODS, AccountState, Quota, WarmUp
 from mailagent.outgoing import Sends
-from mailagent.providers import Account, Surroundings, close_accounts, open_account
+from mailagent.providers import (
+    Account,
+    Surroundings,
+    carries_mime,
+    close_accounts,
+    open_account,
+)
 from mailagent.store import provider_accounts
 from mailagent.store.engine import Store
 from mailagent.store.provider_accounts import StoredAccount
-from mailagent.store.tables import account_standings, versions
+from mailagent.store.tables import (
+    account_standings,
+    domain_identities,
+    domains,
+    versions,
+)
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets
 
@@ -79,11 +90,13 @@ def describe(
     default_domain: str,
     now: datetime,
     warming: Mapping[str, tuple[WarmUp, ...]],
+    identified: Mapping[str, frozenset[str]] | None = None,
 ) -> tuple[Described, ...]:
     """Every account that is set up, in the order of preference.
 
-    `first` names accounts, or kinds, that go before all others; `warming` are warm-ups by account.
-    An account of the database stands in for one of the environment that has its name.
+    `first` names accounts, or kinds, that go before all others; `warming` are warm-ups by account;
+    `identified` the workspaces' own domains that an account's provider has verified. An account of
+    the database stands in for one of the environment that has its name.
     """
     given: dict[str, tuple[Account, int, bool, str]] = {
         one.name: (one, 10 * number, True, "") for number, one in enumerate(environment, 1)
@@ -103,6 +116,9 @@ def describe(
             priority = row.priority
         state = _state(account, row, problem, fingerprint(secrets, account), default_domain)
         state = replace(state, warm_ups=warming.get(account.name, ()))
+        if state.sends_for is not None and identified:
+            own = identified.get(account.name, frozenset())
+            state = replace(state, sends_for=state.sends_for | own)
         status, reason = _status(row, state, now)
         found.append(Described(account, from_environment, state, status, reason, priority))
 
@@ -194,6 +210,7 @@ class Accounts(Mapping[str, Sends]):
             default_domain=self._default_domain,
             now=self._store.now(),
             warming=found.warming,
+            identified=found.identified,
         )
         states = []
         for one in described:
@@ -250,6 +267,7 @@ def _state(
         enabled=not problem,
         off_reason=problem,
         sends_for=sends_for,
+        carries_mime=carries_mime(account.kind),
         fingerprint=fingerprint,
     )
     if row is None:
@@ -291,13 +309,32 @@ class _Found:
     stored: tuple[StoredAccount, ...]
     standings: Mapping[str, AnyRow]
     warming: Mapping[str, tuple[WarmUp, ...]]
+    identified: Mapping[str, frozenset[str]]
 
 
 def _load(tx: Transaction, known: int) -> _Found | None:
     version = tx.value(select(versions.c.value).where(versions.c.name == "accounts"))
     if version == known:
         return None
-    return _Found(version, provider_accounts.stored(tx), standings(tx), warm_ups.going_on(tx))
+    return _Found(
+        version,
+        provider_accounts.stored(tx),
+        standings(tx),
+        warm_ups.going_on(tx),
+        _identified(tx),
+    )
+
+
+def _identified(tx: Transaction) -> Mapping[str, frozenset[str]]:
+    """The workspaces' domains for which each account may send."""
+    found: dict[str, set[str]] = {}
+    for row in tx.rows(
+        select(domain_identities.c.account, domain_identities.c.name)
+        .join(domains, domains.c.id == domain_identities.c.domain_id)
+        .where(domain_identities.c.side == "sending", domains.c.sending_verified_at.is_not(None))
+    ):
+        found.setdefault(row.account, set()).add(row.name)
+    return {account: frozenset(names) for account, names in found.items()}
 
 
 # --- what is learned of an account ------------------------------------------------------------

@@ -254,7 +254,11 @@ def _load(tx: Transaction, default_domain: str, known: int) -> _Snapshot | None:
         .where(agents.c.removed_at.is_(None))
     )
     custom = tx.rows(
-        select(domains.c.name, domains.c.workspace_id).where(domains.c.verified_at.is_not(None))
+        select(domains.c.name, domains.c.workspace_id).where(
+            domains.c.verified_at.is_not(None),
+            domains.c.receiving_verified_at.is_not(None),
+            domains.c.removing_at.is_(None),
+        )
     )
     left = tx.rows(select(slug_reservations).where(slug_reservations.c.alias_until > tx.now))
     owned = select(memberships.c.workspace_id).where(memberships.c.role == "owner").distinct()

@@ -44,8 +44,9 @@ ATTACHMENT_CHARACTERS = 100_000
 
 
 def profile(tx: Transaction, services: Services, agent: AnyRow, address: str) -> Profile:
-    """Who the agent is: `agent` has its columns, and the workspace's name."""
+    """Who the agent is: `agent` has its columns, and its workspace's name and settings."""
     settings = agent.agent_settings or {}
+    spoken = limits.merged_of(agent.workspace_settings or {}, settings)
     endpoint = None
     if url := settings.get("webhook_url"):
         secret = agent_secrets.read(tx, services.secrets, agent.agent_id, "webhook")
@@ -55,18 +56,13 @@ def profile(tx: Transaction, services: Services, agent: AnyRow, address: str) ->
         address=address,
         workspace_name=agent.workspace_name,
         instructions=agent.instructions,
-        language=_language(agent),
+        language=next(iter(spoken.languages), "en"),
         model=settings.get("model", ""),
         price=settings.get("price", ""),
         most_questions=settings.get("most_questions"),
         history_tokens=settings.get("history_tokens"),
         endpoint=endpoint,
     )
-
-
-def _language(agent: AnyRow) -> str:
-    set_ = limits.merged_of(agent.workspace_settings or {}, agent.agent_settings or {})
-    return set_.languages[0] if set_.languages else "en"
 
 
 def summary_of(tx: Transaction, thread_id: str) -> Summary | None:

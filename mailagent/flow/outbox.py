@@ -7,7 +7,7 @@ by `settle`, in one place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -25,14 +25,13 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import Queue
 
-__all__ = ["SENDING", "Envelope", "Purpose", "load", "queue", "settle"]
+__all__ = ["SENDING", "Envelope", "Purpose", "add_recipients", "load", "queue", "settle", "went_to"]
 
 SENDING = Queue("send", outbound_mails, outbound_mails.c.state == "queued")
 
 Purpose = Literal["reply", "person", "new", "tool", "notice", "trial"]
-"""`reply`: an agent's; `person`: a person's in a thread; `new`: starts one; `tool`: an
-agent's, by a tool; `notice`: to people; `trial`: to ourselves by way of an account, to see how it
-arrives.
+"""`reply`: an agent's; `person`: a person's in a thread; `new`: starts one; `tool`: an agent's, by
+a tool; `notice`: to people; `trial`: to ourselves by way of an account, to see how it arrives.
 """
 
 
@@ -87,20 +86,7 @@ def queue(
     for name, mailboxes in fields:
         for one in mailboxes:
             addresses.setdefault(one.address.lower(), (one.address, name))
-    tx.insert(
-        outbound_recipients,
-        *(
-            {
-                "id": new_id("rcp"),
-                "outbound_id": outbound_id,
-                "address": address,
-                "field": name,
-                "state": RecipientState.QUEUED,
-                "not_before": due,
-            }
-            for address, name in addresses.values()
-        ),
-    )
+    _enter(tx, outbound_id, addresses.values(), due)
     if envelope.agent_id and envelope.thread_id:
         anchor(tx, envelope.agent_id, envelope.thread_id, [outgoing.message_id])
         # Whom we write to may answer in the thread; the answer itself must still be proven.
@@ -120,6 +106,53 @@ def queue(
     )
     tx.wake("send")
     return outbound_id
+
+
+def add_recipients(
+    tx: Transaction, outbound_id: str, addresses: Iterable[str], *, expiry: timedelta
+) -> None:
+    """Let a frozen mail, sent already or not, go to more envelope recipients, hidden ones."""
+    row = tx.row(_MAIL.with_for_update(), {"outbound": outbound_id})
+    assert row is not None
+    known = _known(tx, outbound_id)
+    fresh = {one.lower(): one for one in addresses if one.lower() not in known}
+    if not fresh:
+        return
+    _enter(tx, outbound_id, [(one, "bcc") for one in fresh.values()], tx.now)
+    if row.expires_at <= tx.now:
+        later = update(outbound_mails).where(outbound_mails.c.id == outbound_id)
+        tx.execute(later.values(expires_at=tx.now + expiry))
+    note(tx, "send", f"also to {', '.join(fresh.values())}", "the same mail was handed in again",
+         outbound_id=outbound_id)  # fmt: skip
+    resettle(tx, outbound_id)
+
+
+def went_to(tx: Transaction, outbound_id: str, addresses: Iterable[str]) -> bool:
+    """Whether a mail has all of these as recipients, whatever became of it."""
+    return {one.lower() for one in addresses} <= _known(tx, outbound_id)
+
+
+def _known(tx: Transaction, outbound_id: str) -> set[str]:
+    return {one.address.lower() for one in tx.rows(_RECIPIENTS, {"outbound": outbound_id})}
+
+
+def _enter(
+    tx: Transaction, outbound_id: str, addresses: Iterable[tuple[str, str]], due: datetime
+) -> None:
+    tx.insert(
+        outbound_recipients,
+        *(
+            {
+                "id": new_id("rcp"),
+                "outbound_id": outbound_id,
+                "address": address,
+                "field": field,
+                "state": RecipientState.QUEUED,
+                "not_before": due,
+            }
+            for address, field in addresses
+        ),
+    )
 
 
 _MAIL = select(outbound_mails).where(outbound_mails.c.id == bindparam("outbound"))

@@ -199,12 +199,14 @@ def write(
     delivery_id: str | None = None,
     name: str | None = None,
     reply_to: Address | None = None,
+    by_operator: bool = False,
 ) -> None:
     """Queue one notice from `postmaster@` of the workspace, whatever else was told this hour.
 
-    `name` is the left part of its Message-ID. Raises Malformed.
+    `name` is the left part of its Message-ID. `by_operator`: from the default domain itself. Raises
+    Malformed.
     """
-    domain = domain_of(tx, settings)
+    domain = settings.default_domain if by_operator else domain_of(tx, settings)
     notice = Outgoing(
         message_id=f"<{name or new_id('ntc')}@{domain}>",
         date=tx.now,

@@ -5,18 +5,17 @@ Every version is kept: a ledger line that names one can be read years later.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import bindparam, select
 
-from mailagent.agents import tools as agent_tools
+from mailagent.agents.tools import TOOLS
 from mailagent.agents.trust import DEFAULT, Policy, parse_policy
 from mailagent.errors import NotFound
-from mailagent.store.tables import policies
+from mailagent.store.tables import http_tools, policies
 from mailagent.store.transaction import Transaction
 
-__all__ = ["TOOLS", "of_agent", "of_workspace", "save", "version"]
-
-TOOLS: frozenset[str] = frozenset(agent_tools.TOOLS)
-"""The tools that a policy may speak of by name."""
+__all__ = ["of_agent", "of_workspace", "save", "version"]
 
 _NEWEST = (
     select(policies.c.version, policies.c.cells)
@@ -44,7 +43,11 @@ def save(
     tx.lock(f"policies {tx.workspace_id}")
     before = of_workspace(tx) if agent_id is None else of_agent(tx, agent_id, handle)
     made = parse_policy(
-        fields, name=before.name, version=before.version + 1, tools=TOOLS, base=before.base
+        fields,
+        name=before.name,
+        version=before.version + 1,
+        tools=_known_tools(tx, fields),
+        base=before.base,
     )
     tx.insert(
         policies,
@@ -69,6 +72,16 @@ def version(tx: Transaction, number: int, agent_id: str | None = None) -> Policy
     if row is None:
         raise NotFound(f"there is no version {number} of this policy")
     return _read(row.cells, "agent" if agent_id else "workspace", number, None)
+
+
+def _known_tools(tx: Transaction, fields: object) -> set[str]:
+    """Our tools, those that people described, and whatever is named as one of an MCP server's: what
+    those have is known to them only.
+    """
+    known = set(TOOLS) | {row.name for row in tx.rows(select(http_tools.c.name))}
+    rows = fields.values() if isinstance(fields, Mapping) else ()
+    cells = [cell for row in rows if isinstance(row, Mapping) for cell in row]
+    return known | {str(one)[5:] for one in cells if str(one).startswith("tool:mcp_")}
 
 
 def _current(tx: Transaction, agent_id: str, name: str, base: Policy) -> Policy:

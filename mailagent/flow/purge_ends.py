@@ -19,6 +19,7 @@ from mailagent.store.tables import (
     answer_invitations,
     approval_invitations,
     approvals,
+    contact_notes,
     evaluation_cases,
     evaluation_runs,
     events,
@@ -26,6 +27,7 @@ from mailagent.store.tables import (
     list_entries,
     participants,
     policies,
+    questions,
     suppressions,
     turns,
 )
@@ -91,13 +93,17 @@ class Others:
     """Entries of lists that are a whole address."""
     thread_ids: Sequence[str]
     """Conversations that list the person as taking part."""
+    note_ids: Sequence[str]
+    """Notes of agents about the person."""
+    question_ids: Sequence[str]
+    """Threads in which an agent asked the person something."""
 
     @property
     def count(self) -> int:
         """How many rows."""
         parts = (self.event_ids, self.turn_ids, self.suppressions, self.invitation_ids)
-        lists = (self.thread_ids, self.asked_ids, self.listed_ids)
-        return sum(map(len, (*parts, *lists)))
+        more = (self.thread_ids, self.asked_ids, self.listed_ids, self.note_ids, self.question_ids)
+        return sum(map(len, (*parts, *more)))
 
 
 def others(tx: Transaction, target: Whole | Person) -> Others:
@@ -115,9 +121,10 @@ def others(tx: Transaction, target: Whole | Person) -> Others:
             by_question = func.lower(approval_invitations.c.person) == who
             in_list = list_entries.c.pattern == who
             in_thread = participants.c.address == who
+            about, of_question = contact_notes.c.address == who, questions.c.person == who
         case Whole():
             by_event, by_turn = events.c.outbound_id.is_(None), turns.c.sender != ""
-            by_address = by_invitation = by_question = true()
+            by_address = by_invitation = by_question = about = of_question = true()
             in_list = list_entries.c.pattern.like("%_@%") & ~list_entries.c.pattern.startswith("*")
             in_thread = literal(1) == 0  # they went with their conversations
     columns = suppressions.c
@@ -130,6 +137,8 @@ def others(tx: Transaction, target: Whole | Person) -> Others:
         [row.id for row in tx.rows(select(approval_invitations.c.id).where(by_question))],
         [row.id for row in tx.rows(select(list_entries.c.id).where(in_list))],
         [row.thread_id for row in tx.rows(select(participants.c.thread_id).where(in_thread))],
+        [row.id for row in tx.rows(select(contact_notes.c.id).where(about))],
+        [row.thread_id for row in tx.rows(select(questions.c.thread_id).where(of_question))],
     )
 
 
@@ -138,6 +147,8 @@ def remove_others(tx: Transaction, target: Whole | Person, found: Others) -> Non
     of_event = events.c.id.in_(found.event_ids)
     tx.execute(update(events).where(of_event).values(recipient=None, detail="", raw={}))
     removal.empty_turns(tx, found.turn_ids, "purge")
+    tx.execute(delete(contact_notes).where(contact_notes.c.id.in_(found.note_ids)))
+    tx.execute(delete(questions).where(questions.c.thread_id.in_(found.question_ids)))
     tx.execute(delete(answer_invitations).where(answer_invitations.c.id.in_(found.invitation_ids)))
     asked = approval_invitations.c.id.in_(found.asked_ids)
     tx.execute(delete(approval_invitations).where(asked))

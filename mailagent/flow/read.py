@@ -21,6 +21,7 @@ from mailagent.flow import (
     answer_by_mail,
     approval_by_mail,
     approvals,
+    forwarding,
     octets,
     people,
     reports,
@@ -54,6 +55,7 @@ __all__ = ["READING_QUEUE", "give_up", "next_order", "read", "write_message"]
 READING_QUEUE = Queue("read", deliveries, deliveries.c.state == DeliveryState.ACCEPTED)
 
 _DNS_ROUNDS = 20
+_TO_AGENTS = ("agent", "catch_all")
 _DNS_TRIES = 3
 _DNS_AGAIN = timedelta(minutes=5)
 _SAME_MAIL_WITHIN = timedelta(days=1)
@@ -269,6 +271,8 @@ def _record(
         message_ref=message_id,
         **ours,
     )
+    if row.place in _TO_AGENTS and end.state is not DeliveryState.DUPLICATE:
+        forwarding.order(tx, row)
     if end.state is not DeliveryState.ROUTED:
         note(tx, "route", str(end.state), end.reason, delivery_id=row.id)
 

@@ -27,6 +27,7 @@ from mailagent.store.tables import (
     approvals,
     assessments,
     attachments,
+    contact_notes,
     deliveries,
     evaluation_cases,
     events,
@@ -38,9 +39,14 @@ from mailagent.store.tables import (
     outbound_mails,
     outbound_recipients,
     participants,
+    questions,
     raw_messages,
+    reminders,
     suppressions,
+    thread_summaries,
     threads,
+    tool_calls,
+    turn_callbacks,
     turn_steps,
     turns,
 )
@@ -71,6 +77,7 @@ TABLES = (
     *(anchors, turns, turn_steps, outbound_mails, outbound_recipients, hand_overs, events, ledger),
     *(answer_invitations, approvals, approval_invitations, suppressions, list_entries),
     *(evaluation_cases, assessments),
+    *(tool_calls, turn_callbacks, thread_summaries, reminders, contact_notes, questions),
 )
 """All that hold something of a mail or its people."""
 
@@ -215,6 +222,10 @@ def _stop_turns(tx: Transaction, turn_ids: Collection[str], delivery_ids: Collec
         tx.wake("think")
 
 
+# A call that waited for a person cannot be made any more: nobody knows what it was.
+_UNASKED = case((tool_calls.c.state == "asked", "refused"), else_=tool_calls.c.state)
+
+
 def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:
     """Drop the steps of finished turns, and the words of their outcomes: they quote the mail."""
     done = tx.rows(
@@ -222,8 +233,15 @@ def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:
             turns.c.id.in_(list(turn_ids)), turns.c.state != "running"
         )
     )
-    for table in (turn_steps, assessments):
-        tx.execute(delete(table).where(table.c.turn_id.in_([row.id for row in done])))
+    ids = [row.id for row in done]
+    for table in (turn_steps, turn_callbacks, assessments):
+        tx.execute(delete(table).where(table.c.turn_id.in_(ids)))
+    # What an agent did stands in the story; what it did it with quotes the mail.
+    tx.execute(
+        update(tool_calls)
+        .where(tool_calls.c.turn_id.in_(ids))
+        .values(wish={}, result=None, why="", state=_UNASKED)
+    )
     for row in done:
         values = {"outcome": row.outcome.partition(":")[0]}
         if by == "purge":
@@ -237,6 +255,9 @@ def _leave_threads(tx: Transaction, thread_ids: Collection[str], by: By) -> None
     """
     left = set(thread_ids) - _with_content(tx, thread_ids)
     hushed = left if by == "retention" else set(thread_ids)
+    # Both tell of mails that are no longer there.
+    for table in (thread_summaries, reminders):
+        tx.execute(delete(table).where(table.c.thread_id.in_(list(thread_ids))))
     tx.execute(update(threads).where(threads.c.id.in_(list(hushed))).values(subject=""))
     if by == "purge":
         for table in (participants, anchors):
@@ -326,7 +347,7 @@ def _emptied(outgoing: dict[str, Any], by: By) -> dict[str, Any]:
     lists = ["attachments", "headers"]
     if by == "purge":
         lists += ["to", "cc", "bcc", "reply_to", "references"]
-    nothing: dict[str, Any] = {name: [] for name in lists} | {"html": None}
+    nothing: dict[str, Any] = {name: [] for name in lists} | {"html": None, "raw": None}
     ids = {"in_reply_to": None} if by == "purge" else {}
     return outgoing | said | nothing | ids
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import bindparam, select
 
 from mailagent.errors import NotFound
+from mailagent.flow import sender_domains
 from mailagent.flow.directory import normalised, without_tag
 from mailagent.flow.services import Services
 from mailagent.mail import Address, Mail
@@ -19,15 +20,7 @@ from mailagent.store.tables import addresses, agents, threads
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
-__all__ = [
-    "HOP_HEADER",
-    "Sender",
-    "answer",
-    "forward",
-    "new_mail",
-    "reply_address",
-    "sender_of",
-]
+__all__ = ["HOP_HEADER", "Sender", "answer", "forward", "new_mail", "reply_address", "sender_of"]
 
 HOP_HEADER = "X-Mailagent-Loop"
 """Names the installations that a mail of ours has passed."""
@@ -41,6 +34,8 @@ class Sender:
 
     agent: AnyRow
     mailbox: Address
+    answered_at: Address
+    """Where answers come in: the mailbox itself, unless its domain only sends."""
 
     @property
     def domain(self) -> str:
@@ -49,7 +44,15 @@ class Sender:
 
 
 _WITH_ADDRESSES = (
-    select(agents, addresses.c.local_part, addresses.c.domain, addresses.c.until)
+    select(
+        agents,
+        addresses.c.local_part,
+        addresses.c.domain,
+        addresses.c.alias,
+        addresses.c.until,
+        sender_domains.sending(agents.c.workspace_id, addresses.c.domain).label("sending"),
+        sender_domains.receives(agents.c.workspace_id, addresses.c.domain).label("receives"),
+    )
     .join(addresses, addresses.c.agent_id == agents.c.id)
     .where(agents.c.id == bindparam("agent"))
     .order_by(addresses.c.alias, addresses.c.created_at)
@@ -57,16 +60,16 @@ _WITH_ADDRESSES = (
 
 
 def sender_of(tx: Transaction, agent_id: str, *, written_to: str | None = None) -> Sender:
-    """The address `written_to` when it is one of the agent's, else its primary one.
+    """The address `written_to` when it is one of the agent's, else the one that it sends as.
 
-    Nothing leaves from a name that the workspace has left: what was written to there is answered
-    from where that address stands now. Raises NotFound when the agent has no address in this
-    workspace.
+    An address on a domain that may not send yet is stood in for by the primary one. Nothing leaves
+    from a name that the workspace has left: what was written to there is answered from where that
+    address stands now. Raises NotFound when the agent has no address in this workspace.
     """
     rows = tx.rows(_WITH_ADDRESSES, {"agent": agent_id})
     if not rows:
         raise NotFound(f"agent {agent_id} has no address in this workspace")
-    chosen = rows[0]
+    primary = chosen = rows[0]
     if written_to is not None:
         local, domain = normalised(written_to)
         named = (without_tag(local), domain)
@@ -76,7 +79,20 @@ def sender_of(tx: Transaction, agent_id: str, *, written_to: str | None = None) 
             chosen = found
         else:
             chosen = next((row for row in now if row.local_part == found.local_part), chosen)
-    return Sender(chosen, Address(f"{chosen.local_part}@{chosen.domain}", chosen.name))
+    if chosen is primary:
+        own = primary.settings.get("sends_as")
+        chosen = next((row for row in rows if _address(row) == own), primary)
+    if chosen.sending == "not_yet":
+        chosen = primary
+    mailbox = Address(_address(chosen), chosen.name)
+    # The default domain is in no row of domains: all its addresses receive.
+    sends_only = chosen.sending is not None and not chosen.receives
+    answered_at = Address(_address(primary), chosen.name) if sends_only else mailbox
+    return Sender(chosen, mailbox, answered_at)
+
+
+def _address(row: AnyRow) -> str:
+    return f"{row.local_part}@{row.domain}"
 
 
 def answer(
@@ -145,8 +161,8 @@ def reply_address(
 ) -> tuple[Address, ...]:
     """`<handle>+t.<token>@…`: what names the thread when every header has been lost."""
     key = tx.value(_REPLY_KEY, {"thread": thread_id})
-    local, _, domain = sender.mailbox.address.rpartition("@")
-    token = services.secrets.reply_token(key, sender.mailbox.address)
+    local, _, domain = sender.answered_at.address.rpartition("@")
+    token = services.secrets.reply_token(key, sender.answered_at.address)
     return (Address(f"{local}+t.{token}@{domain}", sender.mailbox.name),)
 
 

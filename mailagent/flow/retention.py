@@ -1,23 +1,31 @@
 """How long does a workspace keep what its mails said?
 
 For `retention_days` of its settings after the last thing that happened to a mail; without the
-setting, for ever. A mail that waits for a person is kept until it was dealt with or put away. What
-stays: ids, addresses, times, states, hashes and the ledger.
+setting, for ever. A domain may set days of its own, for the mail to and from its addresses. A mail
+that waits for a person is kept until it was dealt with or put away. What stays: ids, addresses,
+times, states, hashes and the ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 
 from mailagent.flow import removal
 from mailagent.flow.services import Services
 from mailagent.flow.states import FINAL, NEEDS_A_PERSON
 from mailagent.store.engine import Store
-from mailagent.store.tables import deliveries, ledger, outbound_mails, workspaces
+from mailagent.store.tables import (
+    deliveries,
+    domains,
+    ledger,
+    outbound_mails,
+    route_forwards,
+    workspaces,
+)
 from mailagent.store.transaction import Transaction
 
 __all__ = ["SETTING", "keep", "keep_all"]
@@ -33,19 +41,24 @@ async def keep_all(services: Services) -> None:
     store = services.store
     for workspace_id, days in await store.read_unscoped(_set):
         await keep(store, workspace_id, timedelta(days=days))
+    for workspace_id, days, domain in await store.read_unscoped(_set_for_domains):
+        await keep(store, workspace_id, timedelta(days=days), domain)
 
 
-async def keep(store: Store, workspace_id: str, length: timedelta) -> int:
-    """Remove what has been over for `length` in one workspace; how many mails that were.
+async def keep(
+    store: Store, workspace_id: str, length: timedelta, domain: str | None = None
+) -> int:
+    """Remove what has been over for `length` in one workspace, or of one domain of it; how many
+    mails that were.
 
     In batches, each a transaction of its own: killed, the next run goes on with what is left.
     """
     count, before = 0, store.now() - length
     for over, remove in ((_received, _remove_received), (_sent, _remove_sent)):
         after: tuple[datetime, str] | None = None
-        while found := await store.read(workspace_id, _page, over, before, after):
+        while found := await store.read(workspace_id, _page, over(before, domain), after):
             ids = [id_ for _, id_ in found]
-            count += await store.write(workspace_id, remove, ids, before)
+            count += await store.write(workspace_id, remove, ids, before, domain)
             after = found[-1]
     return count
 
@@ -55,9 +68,26 @@ def _set(tx: Transaction) -> list[tuple[str, int]]:
     return [(row.id, row.settings[SETTING]) for row in rows if row.settings.get(SETTING)]
 
 
-def _received(before: datetime) -> Select[Any]:
+def _set_for_domains(tx: Transaction) -> list[tuple[str, int, str]]:
+    columns = domains.c
+    rows = tx.rows(
+        select(columns.workspace_id, columns.retention_days, columns.name).where(
+            columns.retention_days.is_not(None)
+        )
+    )
+    return [(row.workspace_id, row.retention_days, row.name) for row in rows]
+
+
+def _received(before: datetime, domain: str | None) -> Select[Any]:
     columns = deliveries.c
+    waiting = select(route_forwards.c.id).where(
+        route_forwards.c.workspace_id == columns.workspace_id,
+        route_forwards.c.delivery_id == columns.id,
+        route_forwards.c.state == "queued",
+    )
     return select(columns.received_at, columns.id).where(
+        *_on(columns.recipient, domain),
+        ~waiting.exists(),
         columns.received_at < before,
         columns.content_removed_at.is_(None),
         or_(columns.state.in_(_OVER), columns.state.in_(FINAL) & columns.archived_at.is_not(None)),
@@ -65,9 +95,15 @@ def _received(before: datetime) -> Select[Any]:
     )
 
 
-def _sent(before: datetime) -> Select[Any]:
+def _on(address: ColumnElement[str], domain: str | None) -> list[ColumnElement[bool]]:
+    """Only the addresses on a domain, where one is given."""
+    return [func.lower(address).endswith(f"@{domain}", autoescape=True)] if domain else []
+
+
+def _sent(before: datetime, domain: str | None) -> Select[Any]:
     columns = outbound_mails.c
     return select(columns.created_at, columns.id).where(
+        *_on(columns.from_address, domain),
         columns.created_at < before,
         columns.content_removed_at.is_(None),
         columns.state.not_in(_GOING_OUT),
@@ -83,15 +119,11 @@ def _happened_since(before: datetime, mails: Any, named: ColumnElement[Any]) -> 
 
 
 def _page(
-    tx: Transaction,
-    over: Callable[[datetime], Select[Any]],
-    before: datetime,
-    after: tuple[datetime, str] | None,
+    tx: Transaction, statement: Select[Any], after: tuple[datetime, str] | None
 ) -> list[tuple[datetime, str]]:
     """The next mails in the order of time. What was removed long ago is passed over by the index of
     times, about a second for a million of them, and never in a transaction that writes.
     """
-    statement = over(before)
     at, id_ = statement.selected_columns
     if after is not None:
         # The first condition alone bounds the index.
@@ -100,18 +132,22 @@ def _page(
     return [(row[0], row[1]) for row in rows]
 
 
-def _remove_received(tx: Transaction, ids: Sequence[str], before: datetime) -> int:
+def _remove_received(
+    tx: Transaction, ids: Sequence[str], before: datetime, domain: str | None
+) -> int:
     # Looked at again: a mail may have been driven again since it was found.
-    still = [row.id for row in tx.rows(_received(before).where(deliveries.c.id.in_(ids)))]
-    removal.remove_received(tx, still, "retention", why=_why(tx, before))
+    over = _received(before, domain).where(deliveries.c.id.in_(ids))
+    still = [row.id for row in tx.rows(over)]
+    removal.remove_received(tx, still, "retention", why=_why(tx, before, domain))
     return len(still)
 
 
-def _remove_sent(tx: Transaction, ids: Sequence[str], before: datetime) -> int:
-    still = [row.id for row in tx.rows(_sent(before).where(outbound_mails.c.id.in_(ids)))]
-    removal.remove_sent(tx, still, "retention", why=_why(tx, before))
+def _remove_sent(tx: Transaction, ids: Sequence[str], before: datetime, domain: str | None) -> int:
+    over = _sent(before, domain).where(outbound_mails.c.id.in_(ids))
+    still = [row.id for row in tx.rows(over)]
+    removal.remove_sent(tx, still, "retention", why=_why(tx, before, domain))
     return len(still)
 
 
-def _why(tx: Transaction, before: datetime) -> str:
-    return f"the workspace keeps mail for {(tx.now - before).days} days"
+def _why(tx: Transaction, before: datetime, domain: str | None) -> str:
+    return f"{domain or 'the workspace'} keeps mail for {(tx.now - before).days} days"

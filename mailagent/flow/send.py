@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from mailagent import outbound
 from mailagent.errors import LostClaim
-from mailagent.flow import outbox, quotas, separation, suppression
+from mailagent.flow import outbox, quotas, sender_domains, separation, suppression
 from mailagent.flow.hand_over import Due, HandOver, state_of
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
@@ -31,6 +31,8 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, holds
 
 __all__ = ["domains_here", "give_up", "send"]
+
+_ASK_OF_DOMAIN_AGAIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +93,21 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
         for one in queued
     ]
     refused = separation.refusal(
-        own, outgoing, asked, secrets=services.secrets, default_domain=default_domain
+        own,
+        outgoing,
+        asked,
+        purpose=row.purpose,
+        secrets=services.secrets,
+        default_domain=default_domain,
     )
     if queued and refused is not None:
         for one in queued:
             set_state(tx, one.id, RecipientState.REFUSED, refused)
         note(tx, "send", "refused", f"from {outgoing.from_.address}: {refused}",
              outbound_id=claim.id, delivery_id=row.answers_delivery_id)  # fmt: skip
+        queued, asked = [], []
+    if queued and own.sending not in (None, "may"):
+        _wait_for_domain(tx, row, queued, outgoing.from_.domain, own.sending)
         queued, asked = [], []
     to = [one.address for one in queued]
     from_ = outgoing.from_.address
@@ -234,6 +244,18 @@ def _wait(
     note(tx, "send", f"{recipient.address}: waits", reason, outbound_id=claim.id)
 
 
+def _wait_for_domain(
+    tx: Transaction, row: AnyRow, queued: Sequence[AnyRow], domain: str, sending: str
+) -> None:
+    """Put recipients off until the domain of From may send; whoever verifies it makes them due."""
+    reason = sender_domains.why_it_waits(domain, sending)
+    for one in queued:
+        again = min(tx.now + _ASK_OF_DOMAIN_AGAIN, row.expires_at)
+        tx.execute(RECIPIENT, {"recipient": one.id, "not_before": again, "reason": reason})
+    if any(one.reason != reason for one in queued):
+        note(tx, "send", "waits", reason, outbound_id=row.id)
+
+
 def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[AnyRow]) -> None:
     for one in queued:
         set_state(tx, one.id, RecipientState.EXPIRED, f"not taken by anybody in time: {one.reason}")
@@ -243,6 +265,8 @@ def _expire(tx: Transaction, services: Services, row: AnyRow, queued: Sequence[A
 
 
 def _only(own: AnyRow) -> Sequence[str] | None:
-    """The accounts that an operator chose for this mailbox, else for this domain."""
-    chosen = own.of_agent or own.of_domain
+    """The accounts that an operator chose for this mailbox, else for this domain; else those that
+    carry the domain: no other account's mail would be proven to be its own.
+    """
+    chosen = own.of_agent or own.of_domain or (own.domain_settings or {}).get("carried_by")
     return tuple(chosen) if chosen else None

@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import ScalarSelect, bindparam, exists, select
 
 from mailagent.errors import Malformed
+from mailagent.flow import sender_domains
 from mailagent.mime import build
 from mailagent.outgoing import Outgoing, Recipient
 from mailagent.store.tables import (
     account_preferences,
     addresses,
-    domains,
     slug_reservations,
     workspaces,
 )
@@ -54,13 +54,8 @@ _OWN = select(
         addresses.c.domain == bindparam("domain"),
     )
     .label("address"),
-    exists()
-    .where(
-        domains.c.workspace_id == workspaces.c.id,
-        domains.c.name == bindparam("domain"),
-        domains.c.verified_at.is_not(None),
-    )
-    .label("domain"),
+    sender_domains.sending(workspaces.c.id, bindparam("domain")).label("sending"),
+    sender_domains.choices(workspaces.c.id, bindparam("domain")).label("domain_settings"),
     exists()
     .where(
         slug_reservations.c.workspace_id == workspaces.c.id,
@@ -99,6 +94,7 @@ def refusal(
     outgoing: Outgoing,
     to: Iterable[Recipient],
     *,
+    purpose: str,
     secrets: Secrets,
     default_domain: str,
 ) -> str | None:
@@ -109,7 +105,8 @@ def refusal(
     """
     if found.retired_at is not None:
         return "the workspace is retired"
-    if not _is_own(found, outgoing.from_.address, default_domain):
+    by_operator = outgoing.from_.address == f"postmaster@{default_domain}" and purpose == "notice"
+    if not by_operator and not _is_own(found, outgoing.from_.address, default_domain):
         return "From is no address of this workspace"
     try:
         build.check(outgoing)
@@ -128,7 +125,7 @@ def _is_own(found: AnyRow, address: str, default_domain: str) -> bool:
         now = f"{found.slug}.{default_domain}"
         left = found.former and domain.partition(".")[2] == default_domain
         return (domain == now or left) and (local == "postmaster" or bool(found.address))
-    return bool(found.address and found.domain)
+    return bool(found.address) and found.sending is not None
 
 
 def _leads_to(recipient: Recipient, secrets: Secrets, default_domain: str) -> bool:

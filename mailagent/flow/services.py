@@ -50,6 +50,8 @@ class FlowSettings:
     """A turn mostly waits for a model, for half a minute or more, and costs little meanwhile."""
     turns_at_once_per_workspace: int = 64
     default_processor: str = "builtin"
+    routes_to_loopback: bool = False
+    """Whether routes may forward to this machine: for tests and a demo, nothing else."""
 
     def trusts(self, client_ip: str | None) -> bool:
         """Whether mail from this address is a local test."""

@@ -15,14 +15,8 @@ from typing import Any
 import structlog
 from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
-from mailagent.agents import (
-    Profile,
-    Reminder,
-    Step,
-    Summary,
-    Turn,
-    several,
-)
+from mailagent.agents import Profile, Reminder, Step, Summary, Turn, several
+from mailagent.agents.screen import screen
 from mailagent.errors import Misconfigured, TransientFailure
 from mailagent.flow import (
     assessing,
@@ -262,8 +256,11 @@ def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running |
     reminding.give(tx, thread.id, turn_id)
     thinking = {"state": DeliveryState.THINKING, "reason": "the agent thinks", "turn_id": turn_id}
     tx.execute(_WAITED, {"delivery_ids": waiting, **thinking})
-    for delivery_id in waiting:
-        note(tx, "think", f"turn {turn_id} of {len(waiting)} mail(s)", delivery_id=delivery_id)
+    for mail in mails:
+        note(tx, "think", f"turn {turn_id} of {len(mails)} mail(s)", delivery_id=mail.delivery_id)
+        for finding in screen(mail.content):
+            # For people: neither the agent nor the policy hears of it.
+            note(tx, "hint", finding.kind, finding.words, delivery_id=mail.delivery_id)
     return _Running(turn_id, processor, mails)
 
 

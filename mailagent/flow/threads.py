@@ -34,6 +34,7 @@ __all__ = [
     "has_waiting",
     "history",
     "join",
+    "named_by",
     "participate",
     "replies_within",
     "set_ready",
@@ -180,6 +181,14 @@ _OF_IDS = select(anchors.c.message_id, anchors.c.thread_id).where(
     anchors.c.agent_id == bindparam("agent"),
     anchors.c.message_id.in_(bindparam("message_ids", expanding=True)),
 )
+
+
+def named_by(tx: Transaction, agent_id: str, message_ids: Iterable[str]) -> str | None:
+    """The agent's thread of the first of these Message-IDs that it knows."""
+    ids = list(message_ids)
+    rows = tx.rows(_OF_IDS, {"agent": agent_id, "message_ids": ids}) if ids else []
+    found = {row.message_id: row.thread_id for row in rows}
+    return next((found[one] for one in ids if one in found), None)
 
 
 def _by_ids(tx: Transaction, mail: Mail, agent_id: str) -> tuple[str | None, str]:

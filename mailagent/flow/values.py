@@ -69,8 +69,10 @@ def _jsonable(value: Any) -> Any:
 
 
 def outgoing_to_json(outgoing: Outgoing) -> dict[str, Any]:
-    """An `Outgoing` whole, attachments as base64."""
+    """An `Outgoing` whole, octets as base64."""
     fields = to_json(outgoing)
+    if outgoing.raw is not None:
+        fields["raw"] = base64.b64encode(outgoing.raw).decode()
     for attachment in fields["attachments"]:
         attachment["content"] = base64.b64encode(attachment["content"]).decode()
     return fields
@@ -81,7 +83,9 @@ def outgoing_from_json(fields: dict[str, Any]) -> Outgoing:
     attachments = [
         {**one, "content": base64.b64decode(one["content"])} for one in fields["attachments"]
     ]
-    return _OUTGOING.validate_python({**fields, "attachments": attachments})
+    raw = fields.get("raw")
+    octets = {"attachments": attachments, "raw": base64.b64decode(raw) if raw else None}
+    return _OUTGOING.validate_python({**fields, **octets})
 
 
 _READ_MAILS = (

@@ -27,8 +27,11 @@ _LINE_OCTETS = 998
 def needs_smtputf8(outgoing: Outgoing) -> bool:
     """Whether a header address has a local part outside ASCII, so that RFC 6531 must be spoken.
 
-    A domain outside ASCII does not count: it is written in its IDNA form.
+    A domain outside ASCII does not count: it is written in its IDNA form. Of a mail that came as
+    MIME the header as it is written counts.
     """
+    if outgoing.raw is not None:
+        return not outgoing.raw.partition(b"\r\n\r\n")[0].isascii()
     everyone = (outgoing.from_, *outgoing.to, *outgoing.cc, *outgoing.reply_to)
     return any(not mailbox.address.rpartition("@")[0].isascii() for mailbox in everyone)
 
@@ -36,9 +39,12 @@ def needs_smtputf8(outgoing: Outgoing) -> bool:
 def render(outgoing: Outgoing) -> bytes:
     """The mail as octets: CRLF, no line over 998 octets, Bcc never written.
 
-    The same value gives the same octets. Assumes that `check` passed; raises Malformed for what
-    cannot be written without adding or changing a header.
+    The same value gives the same octets; those of a mail that came as MIME are its own. Assumes
+    that `check` passed; raises Malformed for what cannot be written without adding or changing a
+    header.
     """
+    if outgoing.raw is not None:
+        return outgoing.raw
     try:
         octets = "".join(_header(outgoing)).encode() + _body(outgoing).as_bytes()
     except (MessageError, ValueError, TypeError, LookupError) as error:

@@ -45,6 +45,7 @@ __all__ = [
     "SigningKey",
     "SigningKeys",
     "Surroundings",
+    "carries_mime",
     "close_accounts",
     "collector",
     "fetch_stored",
@@ -106,6 +107,11 @@ def setting_up(account: Account, house: House) -> AbstractAsyncContextManager[Se
 
 def _kind(account: Account) -> ProviderKind | None:
     return next((kind for kind in KINDS if kind.kind == account.kind), None)
+
+
+def carries_mime(kind: str) -> bool:
+    """Whether accounts of this kind can carry a mail that was handed in as MIME."""
+    return any(one.carries_mime for one in KINDS if one.kind == kind and isinstance(one, CanSend))
 
 
 def receivers(settings: WebhookSettings, fetch: Fetch) -> Mapping[str, Receives]:

@@ -67,6 +67,8 @@ class SigningKey:
     """`d=`: the From domain, or the organisational domain that signs for it."""
     selector: str
     private_key_pem: bytes = field(repr=False)
+    beside: SigningKey | None = None
+    """A second key that signs too: Ed25519, which not everybody verifies (RFC 8463 §3)."""
 
 
 SigningKeys = Callable[[str], Awaitable[SigningKey | None]]
@@ -141,6 +143,11 @@ class ProviderKind(Protocol):
 @runtime_checkable
 class CanSend(Protocol):
     """A provider's class that makes a `Sends` from an account."""
+
+    @property
+    def carries_mime(self) -> bool:
+        """Whether it gives its service the octets of `build.render`, and so those of a raw mail."""
+        ...
 
     def open(self, account: Account, surroundings: Surroundings, /) -> Sends:
         """Raises Misconfigured. Connects to nothing."""

@@ -19,6 +19,7 @@ class Capture:
     """Takes every mail and gives it to nobody."""
 
     kind: ClassVar[str] = "capture"
+    carries_mime: ClassVar[bool] = True
 
     def __init__(self, name: str = "capture") -> None:
         self._name = name

@@ -39,6 +39,7 @@ class Local:
     """Delivery to addresses of this installation."""
 
     kind: ClassVar[str] = "local"
+    carries_mime: ClassVar[bool] = True
 
     def __init__(
         self, acceptor: Acceptor, *, name: str = "local", now: Callable[[], datetime] = _now

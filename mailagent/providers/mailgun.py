@@ -36,6 +36,7 @@ class Mailgun:
     """
 
     kind: ClassVar[str] = "mailgun"
+    carries_mime: ClassVar[bool] = True
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:

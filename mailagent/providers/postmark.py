@@ -33,6 +33,7 @@ class Postmark:
     """Receives, tells what it could not hand over, reports, sends, and can be set up."""
 
     kind: ClassVar[str] = "postmark"
+    carries_mime: ClassVar[bool] = False
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:

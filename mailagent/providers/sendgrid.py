@@ -32,6 +32,7 @@ class SendGrid:
     """Receives, reports, sends, and can be set up."""
 
     kind: ClassVar[str] = "sendgrid"
+    carries_mime: ClassVar[bool] = False
 
     @classmethod
     def receiver(cls, settings: WebhookSettings, fetch: Fetch) -> Receives:

@@ -57,6 +57,7 @@ class Ses:
     """An SES account in one region. An instance belongs to one event loop; `close` it there."""
 
     kind: ClassVar[str] = "ses"
+    carries_mime: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from mailagent.authentication import dkim
 from mailagent.errors import Malformed, PermanentFailure, TransientFailure
 from mailagent.mime import build
 from mailagent.outgoing import Committing, HandedOver, Outgoing, Recipient, Refused
-from mailagent.providers.account import Account, SigningKeys, Surroundings
+from mailagent.providers.account import Account, SigningKey, SigningKeys, Surroundings
 from mailagent.providers.relay import PoolLimits, Relay, Tls
 from mailagent.providers.smtp_answer import Answer, Stage
 from mailagent.providers.smtp_conversation import Conversation, Timeouts
@@ -47,6 +47,7 @@ class Smtp:
     """A relay that takes our mail. An instance belongs to one event loop; `close` it there."""
 
     kind: ClassVar[str] = "smtp"
+    carries_mime: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -178,8 +179,12 @@ class Smtp:
         except Malformed as error:
             raise PermanentFailure(str(error), code="5.6.0", about="message") from error
         key = await self._signing_key(outgoing.from_.domain)
-        if key is None:
-            return content
+        while key is not None:
+            content = self._signed(content, key)
+            key = key.beside
+        return content
+
+    def _signed(self, content: bytes, key: SigningKey) -> bytes:
         try:
             return dkim.sign(
                 content,

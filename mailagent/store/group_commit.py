@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg import generators
 from sqlalchemy.engine import make_url
 
 from mailagent.inbound import Accepted, Duplicate, Later, Outcome, Replayed, Unrouted
@@ -142,6 +143,9 @@ class GroupCommit:
                 cursor.execute(self._insert_delivery, row)
             if deliveries:
                 cursor.execute("SELECT pg_notify('mailagent', 'read')")
+            # A pipeline writes once for each command and then waits for answers, though the server
+            # that has not read all of a large mail yet has none to give: so all is written first.
+            self._connection.wait(generators.send(self._connection.pgconn))
             self._connection.commit()
 
     def _place(

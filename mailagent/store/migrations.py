@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, create_engine, text
+import psycopg
+from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from mailagent.errors import Misconfigured
 from mailagent.store import statistics
@@ -34,6 +38,9 @@ __all__ = [
 _LOCK = (
     0x6D61696C  # one number for PostgreSQL's advisory lock: two nodes migrate one after the other
 )
+_LOCK_TIMEOUT = "2s"
+"""While a lock is waited for, all that comes after waits too: mail at the door among it."""
+_LONGEST_WAIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +100,51 @@ class Standing:
 def upgrade(url: str) -> None:
     """Bring the tables of the database at `url` to this version; nothing happens when they are.
 
-    All steps or none: what fails or is killed on the way has changed nothing.
+    All steps or none: what fails or is killed on the way has changed nothing. On PostgreSQL running
+    nodes wait while it works; raises Misconfigured when somebody keeps the tables for a minute.
     """
+    until = time.monotonic() + _LONGEST_WAIT
+    while not _upgraded(url):
+        if time.monotonic() > until:
+            mend = "end what holds them (pg_stat_activity shows it) and run it again"
+            raise Misconfigured("DATABASE_URL", f"its tables were in use for a minute: {mend}")
+        time.sleep(random.uniform(0.1, 1))  # noqa: S311 - lets whoever was in the way finish
+
+
+def _upgraded(url: str) -> bool:
+    """One attempt; False when the tables could not be had."""
     with _connected(url) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:n)").bindparams(n=_LOCK))
-        else:
+        if connection.dialect.name == "sqlite":
             _begin_on_sqlite(connection)
+        else:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:n)").bindparams(n=_LOCK))
+            if not standing_of(connection).is_current and not _all_ours(connection):
+                return False
         upgrade_within(connection, "head")
         connection.commit()
+    return True
+
+
+def _all_ours(connection: Connection) -> bool:
+    """Lock every table of a PostgreSQL database at once, or none; whether it could be.
+
+    A migration that takes them one by one, as its steps come, meets transactions of running nodes
+    that took them in another order: a deadlock, half-way through.
+    """
+    quote = connection.dialect.identifier_preparer.quote
+    tables = ", ".join(quote(name) for name in inspect(connection).get_table_names())
+    if not tables:
+        return True
+    connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+    try:
+        connection.execute(text(f"LOCK TABLE {tables}"))
+    except OperationalError as error:
+        if isinstance(
+            error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected
+        ):
+            return False
+        raise
+    return True
 
 
 def _begin_on_sqlite(connection: Connection) -> None:

@@ -23,11 +23,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
-from mailagent.store.types import Json, Moment
+from mailagent.store.types import EPOCH, Json, Moment
 
 __all__ = ["metadata"]
 
@@ -172,9 +173,110 @@ domains = Table(
     Column("name", String(253), nullable=False),
     Column("state", String(16), nullable=False),
     Column("created_at", Moment, nullable=False),
+    # When the workspace made the name its own; NULL while the claim is only a wish.
     Column("verified_at", Moment),
+    # Whose it is in the Mailgun way of working: one agent's or one group's.
+    Column("agent_id", String(48)),
+    Column("group_id", String(48)),
+    Column("region", String(8)),
+    Column("dkim_bits", Integer),
+    Column("retention_days", Integer),
+    Column("mode", String(16), nullable=False, server_default="send_receive"),
+    Column("delegation", String(8), nullable=False, server_default="records"),
+    Column("token", String(64), nullable=False, server_default=""),
+    Column("receiving_verified_at", Moment),
+    Column("sending_verified_at", Moment),
+    Column("sending_state", String(16), nullable=False, server_default="pending"),
+    # What it is carried by, and what its workspace has chosen: `backend.domains.choices`.
+    Column("settings", Json, nullable=False, server_default="{}"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("fast_checks", Integer, nullable=False, server_default="0"),
+    Column("pending_since", Moment),
+    Column("told_slow", Boolean, nullable=False, server_default=false()),
+    # The records that were right when it was verified: what is asked for later is new.
+    Column("held_records", Json, nullable=False, server_default="[]"),
+    # The last look at DNS and the providers, apart from the stored state.
+    Column("verdict", Json),
+    Column("checked_at", Moment),
+    Column("next_cycle_at", Moment),
+    Column("removing_at", Moment),
+    # The columns of `_claim`: a row that names no time is checked at once.
+    Column("not_before", Moment, nullable=False, default=EPOCH),
+    *_claim()[1:],
     # The first workspace that verifies a domain owns it; pending claims exclude nobody.
     _where("uq_domains_verified_name", "name", "verified_at IS NOT NULL", unique=True),
+    Index("uq_domains_workspace_id_name", "workspace_id", "name", unique=True),
+    _where(
+        "ix_domains_due",
+        "not_before",
+        "state IN ('pending', 'verifying', 'verified') AND removing_at IS NULL",
+    ),
+    Index("ix_domains_name", "name"),
+)
+
+domain_checks = Table(
+    "domain_checks",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("at", Moment, nullable=False),
+    # Of the six-hour cycle, which alone may take a domain down.
+    Column("regular", Boolean, nullable=False),
+    Column("before", String(16), nullable=False),
+    Column("after", String(16), nullable=False),
+    Column("verdict", Json, nullable=False),
+    Index("ix_domain_checks_domain_id_at", "domain_id", "at"),
+)
+
+domain_steps = Table(
+    "domain_steps",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(253), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    # Set just before the provider is called: until it is done, no other step of the same account
+    # and name begins.
+    Column("begun_at", Moment),
+    Column("created_at", Moment, nullable=False),
+    *_claim(),
+    UniqueConstraint("domain_id", "account", "kind"),
+    _where("ix_domain_steps_due", "not_before", "state = 'due'"),
+    Index("ix_domain_steps_account_name", "account", "name"),
+)
+
+domain_identities = Table(
+    "domain_identities",
+    metadata,
+    # Who wants a name at a provider: an identity goes when its last row has gone.
+    Column("domain_id", String(48), ForeignKey("domains.id", ondelete="CASCADE"), primary_key=True),
+    Column("account", String(64), primary_key=True),
+    Column("side", String(16), primary_key=True),
+    _workspace(),
+    Column("name", String(253), nullable=False),
+    # What the provider asked to be published, and its words; NULL before it was asked.
+    Column("answer", Json),
+    Column("answered_at", Moment),
+    Index("ix_domain_identities_account_name", "account", "name"),
+)
+
+domain_grants = Table(
+    "domain_grants",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(253), nullable=False),
+    # The workspace that may have the sub-domain.
+    Column("grantee_id", String(48), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("name", "grantee_id"),
+    Index("ix_domain_grants_domain_id", "domain_id"),
 )
 
 signing_keys = Table(
@@ -185,6 +287,10 @@ signing_keys = Table(
     Column("private_key", LargeBinary, nullable=False),
     Column("public_record", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
+    # `signing`, `published` beside it, or `retired`: published until nobody verifies by it.
+    Column("status", String(16), nullable=False, server_default="signing"),
+    # When a rotation takes its next step with this key; NULL while none is under way.
+    Column("due_at", Moment),
 )
 
 agents = Table(
@@ -217,6 +323,59 @@ addresses = Table(
     Column("until", Moment),
     UniqueConstraint("local_part", "domain"),
     Index("ix_addresses_agent_id", "agent_id"),
+)
+
+agent_groups = Table(
+    "agent_groups",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("name", String(200), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("workspace_id", "name"),
+)
+
+agent_group_members = Table(
+    "agent_group_members",
+    metadata,
+    Column("group_id", String(48), ForeignKey("agent_groups.id"), primary_key=True),
+    Column("agent_id", String(48), ForeignKey("agents.id"), primary_key=True),
+    _workspace(),
+    Column("joined_at", Moment, nullable=False),
+    Index("ix_agent_group_members_agent_id", "agent_id"),
+)
+
+sender_identities = Table(
+    "sender_identities",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id"), nullable=False),
+    # Also an address of an agent: whose mail it is, and whether it still is one, stands there.
+    Column("address", String(320), nullable=False, unique=True),
+    Column("password_hash", String(255), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Index("ix_sender_identities_domain_id", "domain_id"),
+)
+
+receiver_routes = Table(
+    "receiver_routes",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("domain_id", String(48), ForeignKey("domains.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("recipient", String(320), nullable=False),
+    # Words such as `forward("https://…")`, in order.
+    Column("actions", Json, nullable=False),
+    Column("description", Text, nullable=False),
+    # Sealed: what forwarded mail is signed with.
+    Column("signing_key", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Index("ix_receiver_routes_domain_id", "domain_id"),
+    Index("ix_receiver_routes_recipient", "recipient"),
 )
 
 rules = Table(
@@ -355,6 +514,24 @@ deliveries = Table(
     _where("ix_deliveries_archived", "workspace_id, received_at", "archived_at IS NOT NULL"),
     # SMTP's own are found by the unique constraint: acceptance by SMTP writes one index less.
     _where("ix_deliveries_source_id", "source_id", "source <> 'smtp'"),
+)
+
+route_forwards = Table(
+    "route_forwards",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
+    Column("route_id", String(48), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    *_claim(),
+    # A mail that is read again is not forwarded again.
+    UniqueConstraint("delivery_id", "route_id", "url"),
+    _where("ix_route_forwards_due", "not_before", "state = 'queued'"),
 )
 
 messages = Table(
@@ -537,6 +714,17 @@ hand_overs = Table(
     Column("started_at", Moment, nullable=False),
     Column("finished_at", Moment),
     Index("ix_hand_overs_outbound_id", "outbound_id"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    # A mail that came by the submission door: who handed it in, and what (SHA-256 without Bcc).
+    Column("outbound_id", String(48), ForeignKey("outbound_mails.id"), primary_key=True),
+    _workspace(),
+    Column("login", String(320), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("at", Moment, nullable=False),
 )
 
 provider_accounts = Table(

@@ -18,10 +18,11 @@ import pytest_asyncio
 from sqlalchemy import select, update
 
 from mailagent.flow import chores
-from mailagent.outgoing import Silence
+from mailagent.outgoing import Reply, Silence
 from mailagent.sandbox import Sandbox
 from mailagent.store import tables as t
 from mailagent.store.transaction import Transaction
+from tests import verified_domain
 from tests.backend.api_client import key, open_api, session
 from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
 
@@ -34,8 +35,18 @@ WITHOUT_KEY = {
     "/email-infrastructure/providers/{name}/pause",  # repeated, changes nothing more
     "/email-infrastructure/providers/{name}/resume",
     "/email-infrastructure/providers/{name}/test",  # sends nothing
+    "/email-infrastructure/providers/{name}/check",  # changes nothing
+    "/email-infrastructure/providers/{name}/setup",  # looks first, and makes nothing twice
+    "/email-infrastructure/domain/check",  # looks again
+    *(
+        f"{one}/{{domain}}/{doing}"
+        for one in ("/workspaces/{ws}/domains", "/domains")
+        # Look again, ask for the same again, or go on with what is under way.
+        for doing in ("verify", "resubmit", "pause", "rotate-dkim")
+    ),
 }
 AGENT = {"handle": "helper"}
+SUB = "mail.shop.example"
 MESSAGE = {"to": ["ann@customer.example"], "subject": "News", "text": "We have moved."}
 
 
@@ -107,7 +118,7 @@ async def test_every_post_that_creates_or_sends_honours_the_key(
 ) -> None:
     async with (
         open_mailroom(sqlite_url, sandbox) as mailroom,
-        open_api(mailroom, await key(mailroom)) as api,
+        open_api(mailroom, await key(mailroom), mailagent_resolver="127.0.0.1:9") as api,
     ):
         requests = await furnished(mailroom, api)
         assert {one[0] for one in requests} == (await posts(api)).keys() - WITHOUT_KEY
@@ -135,6 +146,13 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     # The oldest workspace is the operator's, who may make others.
     long_ago = mailroom.store.now() - timedelta(days=1)
     await mailroom.do(Transaction.execute, update(t.workspaces).values(created_at=long_ago))
+    mailroom.agent_says(Reply("Yes.", ask="look"))
+    for _ in range(3):
+        await mailroom.deliver(mail(subject="asked about"))
+    await mailroom.work()
+    approve, reject, edit = [
+        f"/workspaces/shop/approvals/{row.id}" for row in await mailroom.rows(select(t.approvals))
+    ]
     mailroom.agent_says(Silence("nothing to say"))
     names = ("reply", "crm reply", "own reply", "archive", "crm archive", "own archive", "replay")
     came = {name: await mailroom.deliver(mail(subject=name)) for name in names}
@@ -152,6 +170,8 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     text = {"text": "It is on its way."}
     warm_ups = "/email-infrastructure/warm-ups"
     warm_up = f"{warm_ups}/{{account}}/{{domain}}"
+    route = await sender_and_route(mailroom, api)
+    domain, own = f"{ws}/domains/{{domain}}", f"/workspaces/shop/domains/{SUB}"
     return [
         ("/workspaces", "/workspaces", {"slug": "third", "name": "3", "owner_email": OWNER}),
         ("/workspaces/{workspace}/retire", "/workspaces/other/retire", None),
@@ -160,6 +180,15 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/members", "/workspaces/shop/members", {"email": "b@c.example", "role": "viewer"}),
         (f"{ws}/agents", "/workspaces/shop/agents", AGENT),
         (f"{ws}/agents/{{agent}}/aliases", f"{hello}/aliases", {"address": "sales"}),
+        (f"{ws}/agent-groups", "/workspaces/shop/agent-groups", {"name": "Desk"}),
+        (f"{ws}/domains", "/workspaces/shop/domains", {"name": "one.example"}),
+        ("/domains", "/domains", {"name": "two.example"}),
+        (f"{domain}/allow", f"{own}/allow", {"name": f"a.{SUB}", "workspace": "other"}),
+        ("/domains/{domain}/allow", f"/domains/{SUB}/allow",
+         {"name": f"b.{SUB}", "workspace": "other"}),
+        (f"{domain}/senders", f"{own}/senders", {"user": "orders"}),
+        (f"{domain}/routes", f"{own}/routes", {"recipient": "info", "actions": ["stop()"]}),
+        (f"{domain}/routes/{{route}}/signing-key", f"{own}/routes/{route}/signing-key", None),
         (f"{ws}/rules", "/workspaces/shop/rules", {
             "name": "all", "condition": {"subject_contains": "x"}, "action": "hold"}),
         (f"{ws}/documents", "/workspaces/shop/documents", {"name": "a.md", "text": "# A"}),
@@ -184,6 +213,13 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/suppressions", "/workspaces/shop/suppressions", {"address": "x@y.example"}),
         (f"{ws}/suppressions/import", "/workspaces/shop/suppressions/import",
          "address\nz@y.example\n"),
+        (f"{ws}/lists", "/workspaces/shop/lists", {
+            "pattern": "x.example", "what": "send", "verdict": "block"}),
+        (f"{ws}/lists/import", "/workspaces/shop/lists/import", {
+            "lines": ["y.example"], "what": "send", "verdict": "block"}),
+        (f"{ws}/approvals/{{approval}}/approve", f"{approve}/approve", {}),
+        (f"{ws}/approvals/{{approval}}/reject", f"{reject}/reject", {"reason": "no"}),
+        (f"{ws}/approvals/{{approval}}/edit", f"{edit}/edit", {"text": "No."}),
         ("/email-infrastructure/providers", "/email-infrastructure/providers", {
             "kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": "a-token-of-this-test"}}),
         (warm_ups, warm_ups, {"account": "postmark", "domain": "x.example", "days": 7}),
@@ -191,6 +227,27 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{warm_up}/resume", f"{warm_ups}/postmark/x.example/resume", None),
         ("/email/test", "/email/test", {"to": "a@b.example", "subject": "1", "body": "2"}),
     ]  # fmt: skip
+
+
+async def sender_and_route(mailroom: Mailroom, api: httpx.AsyncClient) -> str:
+    """A domain of the agent with the sender `info` and a route for it, whose id this is."""
+
+    def plant(tx: Transaction) -> None:
+        row = {"id": "dom_1", "name": SUB, "state": "verified", "created_at": tx.now}
+        tx.insert(
+            t.domains,
+            {
+                **row,
+                **verified_domain.columns(tx.now),
+                "agent_id": mailroom.agent_id,
+            },
+        )
+
+    await mailroom.do(plant)
+    own = f"/workspaces/shop/domains/{SUB}"
+    await api.post(f"{own}/senders", json={"user": "info"})
+    made = await api.post(f"{own}/routes", json={"recipient": "info", "actions": ["store()"]})
+    return str(made.json()["route"]["id"])
 
 
 async def test_without_a_key_nothing_is_kept(mailroom: Mailroom, api: httpx.AsyncClient) -> None:

@@ -162,6 +162,8 @@ class Seen:
     subject: str
     from_name: str
     attachments: Mapping[str, bytes]
+    mime: bytes = b""
+    """The octets, where it came as MIME."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,4 +331,5 @@ def seen(mime: bytes) -> Seen:
             part.get_filename() or "": part.get_content().encode()
             for part in read.iter_attachments()
         },
+        mime=mime,
     )

@@ -17,6 +17,7 @@ from mailagent.errors import (
     UncertainDelivery,
 )
 from mailagent.outgoing import Later, OutgoingAttachment, Refused, Sent
+from mailagent.providers import carries_mime
 from tests.contract.cases import NOW, AtWork, Failure, Sending, cases, kinds
 from tests.providers.mails import ALICE, Commits, outgoing
 
@@ -76,6 +77,21 @@ async def test_thread_headers_unicode_names_and_attachments_arrive(kind: str) ->
     ((name, content),) = mail.attachments.items()
     assert name == "übersicht.txt"
     assert content.split() == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("kind", [one for one in SEEN if carries_mime(one)])
+async def test_a_mail_that_was_handed_in_as_mime_arrives_octet_for_octet(kind: str) -> None:
+    raw = (
+        b"X-First:   as it was  \r\nFrom: support@acme.example\r\nMessage-ID: <4@acme.example>\r\n"
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx \r\n.\r\n--b--\r\n"
+    )
+    async with sending(kind).at_work() as at_work:
+        mail = outgoing(raw=raw)
+        assert isinstance(
+            (await at_work.sends.send(mail, [ALICE], committing=Commits()))[ALICE], Sent
+        )
+        (arrived,) = at_work.seen()
+    assert arrived.mime == raw
 
 
 @every_kind_that_speaks_to_another_host

@@ -21,7 +21,12 @@ from tests.end_to_end.system import free_port
 
 __all__ = ["Stack"]
 
-PORTS = ("MAILAGENT_SMTP_PORT", "MAILAGENT_PORT", "BACKEND_PORT")
+PORTS = (
+    "MAILAGENT_SMTP_PORT",
+    "MAILAGENT_SUBMISSION_PORT",
+    "MAILAGENT_PORT",
+    "BACKEND_PORT",
+)
 _READY_SECONDS = 60.0
 _FROM_HERE = ("PATH", "HOME", "LANG")
 

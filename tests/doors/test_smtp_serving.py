@@ -35,6 +35,7 @@ async def _served(url: str, folder: Path, **settings: str) -> AsyncIterator[tupl
         "DEFAULT_EMAIL_DOMAIN": DOMAIN,
         "MAILAGENT_SMTP_PORT": "0",
         "MAILAGENT_PORT": "0",
+        "MAILAGENT_SUBMISSION_PORT": "0",
         **settings,
     }
     furnish(url)

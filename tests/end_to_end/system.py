@@ -31,6 +31,7 @@ class System:
     smtp_port: int
     backend_port: int
     webhooks_port: int
+    submission_port: int
     process: subprocess.Popen[bytes]
     output: Path
 
@@ -65,13 +66,14 @@ class System:
 @contextmanager
 def running(folder: Path, *arguments: str, **settings: str) -> Iterator[System]:
     """`mailagent serve` with these arguments, until its first page answers; stopped at the end."""
-    ports = [free_port() for _ in range(3)]
+    ports = [free_port() for _ in range(4)]
     environment = {
         **{k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")},
         "MAILAGENT_DATA": str(folder / "data"),
         "MAILAGENT_SMTP_PORT": str(ports[0]),
         "BACKEND_PORT": str(ports[1]),
         "MAILAGENT_PORT": str(ports[2]),
+        "MAILAGENT_SUBMISSION_PORT": str(ports[3]),
         **settings,
     }
     output = folder / "output.txt"
@@ -83,7 +85,7 @@ def running(folder: Path, *arguments: str, **settings: str) -> Iterator[System]:
             stderr=subprocess.STDOUT,
             cwd=folder,
         )
-    system = System(environment, ports[0], ports[1], ports[2], process, output)
+    system = System(environment, ports[0], ports[1], ports[2], ports[3], process, output)
     try:
         _wait_until_listening(system, ports[1])
         yield system

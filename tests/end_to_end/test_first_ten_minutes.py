@@ -166,7 +166,10 @@ def test_it_stops_at_sigterm_with_code_0(tmp_path: Path) -> None:
         assert system.stop() == 0
 
 
-@pytest.mark.parametrize("setting", ["MAILAGENT_SMTP_PORT", "MAILAGENT_PORT", "BACKEND_PORT"])
+@pytest.mark.parametrize(
+    "setting",
+    ["MAILAGENT_SMTP_PORT", "MAILAGENT_SUBMISSION_PORT", "MAILAGENT_PORT", "BACKEND_PORT"],
+)
 def test_a_port_that_is_taken_is_named_with_the_mend(
     demo: System, tmp_path: Path, setting: str
 ) -> None:

@@ -9,7 +9,7 @@ from email.policy import SMTP
 
 from sqlalchemy import inspect
 
-from mailagent.agents import Step, Turn
+from mailagent.agents import Step, Summary, Turn
 from mailagent.flow import policies
 from mailagent.outgoing import Handoff, OutgoingAttachment, Reply, Silence
 from mailagent.store import tables as t
@@ -30,6 +30,10 @@ async def quoting(turn: Turn) -> Reply | Silence | Handoff:
     """An agent that repeats what it was told: in its steps, its answer and its reasons."""
     told = turn.mails[-1].content
     await turn.steps.record(Step("thought", {"they said": told.text, "who": PERSON}))
+    await turn.tools.use("1", "note_contact", {"note": f"said {told.text}"})
+    await turn.tools.use("2", "search_threads", {"query": told.subject})
+    assert turn.memory is not None
+    await turn.memory.keep(Summary(turn.mails[-1].received_at, f"They said {told.text}"))
     if "hand over" in told.subject:
         return Handoff(f"{told.subject} is too hard", notice=f"A person looks at {told.text}")
     if "silence" in told.subject:
@@ -77,8 +81,8 @@ async def plant(space: Space) -> tuple[str, ...]:
 
 
 async def allow_files(space: Space) -> None:
-    """Let the agent send files to anybody who is proven."""
-    cells = {"stranger": {"attachment": "do"}}
+    """Let the agent send files to anybody who is proven, and note what they say."""
+    cells = {"stranger": {"attachment": "do", "changes": "do"}}
     await space.write(lambda tx: policies.save(tx, cells, author="cli"))
 
 

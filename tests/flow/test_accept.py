@@ -65,6 +65,7 @@ async def test_a_domain_counts_for_the_workspace_that_verified_it(house: House) 
             "name": domain,
             "state": "x",
             "verified_at": verified,
+            "receiving_verified_at": verified,
             "created_at": house.store.now(),
         }
         await claimant.write(lambda tx, row=row: tx.insert(t.domains, row))  # type: ignore[misc]

@@ -14,6 +14,7 @@ from mailagent.inbound import Known
 from mailagent.store import tables as t
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
+from tests import verified_domain
 from tests.flow.house import DOMAIN, House, Space, mail
 from tests.mime.report_files import mail_with, record, tls, tls_gzip, xml
 
@@ -46,7 +47,14 @@ async def with_domain(house: House) -> tuple[Space, str]:
 
     def verified(tx: Transaction) -> None:
         row = {"id": new_id("dom"), "name": name, "state": "verified"}
-        tx.insert(t.domains, {**row, "created_at": tx.now, "verified_at": tx.now})
+        tx.insert(
+            t.domains,
+            {
+                **row,
+                "created_at": tx.now,
+                **verified_domain.columns(tx.now),
+            },
+        )
         directory.changed(tx)
 
     await space.write(verified)

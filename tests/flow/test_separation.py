@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from mailagent.flow import separation
 from mailagent.mail import Address
@@ -15,6 +15,7 @@ from mailagent.outgoing import Recipient
 from mailagent.store import tables as t
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
+from tests import verified_domain
 from tests.flow.house import DOMAIN, House, Space, mail
 from tests.providers.mails import outgoing
 
@@ -140,7 +141,10 @@ async def test_names_below_the_default_domain_are_nobodys_custom_domain(house: H
         tx.insert(
             t.domains,
             {"id": new_id("dom"), "name": f"x.{other.domain}", "state": "verified"}
-            | {"created_at": tx.now, "verified_at": tx.now},
+            | {
+                "created_at": tx.now,
+                **verified_domain.columns(tx.now),
+            },
         )
         space.add_address(tx, space.agent_id, "ceo", f"x.{other.domain}")
 
@@ -158,13 +162,16 @@ async def test_a_custom_domain_sends_while_it_is_this_workspaces(house: House) -
         tx.insert(
             t.domains,
             {"id": new_id("dom"), "name": name, "state": "verified"}
-            | {"created_at": tx.now, "verified_at": tx.now},
+            | {
+                "created_at": tx.now,
+                **verified_domain.columns(tx.now),
+            },
         )
         space.add_address(tx, space.agent_id, "hello", name)
 
     await space.write(verify)
     await space.sent_off(await space.send(someone(), from_=Address(f"hello@{name}")), "sent")
-    await space.write(lambda tx: tx.execute(update(t.domains).values(verified_at=None)))
+    await space.write(lambda tx: tx.execute(delete(t.domains).where(t.domains.c.name == name)))
     to = someone()
     sent = await space.send(to, from_=Address(f"hello@{name}"))
     assert await refused(house, space, sent, to) == NOT_OURS
@@ -234,6 +241,7 @@ async def test_an_envelope_sender_of_another_mail_is_refused() -> None:
             cast("AnyRow", _Own()),
             outgoing(from_=Address(f"hello@shop.{DOMAIN}")),
             [Recipient(mine, "ann@customer.example", path)],
+            purpose="reply",
             secrets=secrets,
             default_domain=DOMAIN,
         )
@@ -241,4 +249,4 @@ async def test_an_envelope_sender_of_another_mail_is_refused() -> None:
 
 
 class _Own:
-    slug, retired_at, address, domain, former = "shop", None, True, False, False
+    slug, retired_at, address, sending, former = "shop", None, True, None, False

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from backend.inboxes import handling
 from backend.outbound import deciding, suppressions, writing
 from mailagent.errors import Conflict, NotFound
-from mailagent.flow import answers
+from mailagent.flow import answers, approvals
 from mailagent.inbound import Accepted, Duplicate
 from mailagent.mail import Address
 from mailagent.store import tables as t
@@ -77,7 +77,7 @@ def _any(chance: Random) -> int:
 _stops = _one_of(None, None, None, *range(6), *range(4))
 _mostly = _one_of(True, True, True, False)
 _senders = _one_of("ann", "ann", "ann", "ben", "a forger of ann", "nobody knows whom")
-_agents = _one_of("replies", "replies", "replies", *AGENTS)
+_agents = _one_of("replies", "replies", "asks first", "asks first", *AGENTS)
 _far_sides = _one_of("takes", "takes", "takes", *FAR_SIDES)
 _space = _one_of(0, 1)
 
@@ -324,6 +324,21 @@ class Installation:
             slug = next(one.slug for one in self.house.spaces if one.id == delivery.workspace_id)
             self._decide(delivery.workspace_id, answers.answer, self.house.services, delivery.id,
                          f"I see to it. {mark(slug)}", author=_PERSON)  # fmt: skip
+
+    @_step(4, which=_any, how=_one_of("approves", "approves", "rejects", "changes"))
+    def a_person_decides_about_what_waits(self, which: int, how: str) -> None:
+        """A draft, or a mail before its agent; perhaps one that waits no longer."""
+        one = self._pick_row(select(t.approvals), which)
+        if one is None:
+            return
+        here, services = one.workspace_id, self.house.services
+        if how == "approves":
+            self._decide(here, approvals.approve, services, one.id, actor=_PERSON)
+        elif how == "rejects":
+            self._decide(here, approvals.reject, one.id, actor=_PERSON)
+        elif one.outgoing is not None:
+            text = f"{one.outgoing['text']}Changed.\n"
+            self._decide(here, approvals.edit, one.id, text=text, actor=_PERSON)
 
     @_step(2, which=_any)
     def a_person_drives_a_mail_again(self, which: int) -> None:

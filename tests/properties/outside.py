@@ -126,6 +126,8 @@ class Mind:
         match fate().agent:
             case "replies":
                 return Reply(f"Thank you. {mark(slug)}\n")
+            case "asks first":
+                return Reply(f"Perhaps. {mark(slug)}\n", ask="it may be wrong")
             case "is silent":
                 return Silence("nothing is asked")
             case "hands over":

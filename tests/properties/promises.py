@@ -20,6 +20,7 @@ from mailagent.store.transaction import Transaction
 __all__ = ["always", "at_rest", "unfinished"]
 
 _D, _T, _O, _R = t.deliveries.c, t.threads.c, t.outbound_mails.c, t.outbound_recipients.c
+_A = t.approvals.c
 _OPEN = (RecipientState.QUEUED, RecipientState.SENDING)
 
 _HEARD = ("delayed", "delivered", "refused", "bounced", "complained")
@@ -56,6 +57,12 @@ _NAMES: tuple[tuple[Column[Any], Column[Any]], ...] = (
     (t.hand_overs.c.outbound_id, _O.id),
     (t.events.c.outbound_id, _O.id),
     (t.events.c.recipient_id, _R.id),
+    (_A.agent_id, t.agents.c.id),
+    (_A.thread_id, _T.id),
+    (_A.turn_id, t.turns.c.id),
+    (_A.delivery_id, _D.id),
+    (_A.outbound_id, _O.id),
+    (t.approval_invitations.c.approval_id, _A.id),
     (t.ledger.c.delivery_id, _D.id),
     (t.ledger.c.outbound_id, _O.id),
 )
@@ -144,6 +151,41 @@ def _mails_of_another_state() -> Any:
     )
 
 
+def _drafts_without_a_yes() -> Any:
+    """Drafts that left though nobody said yes, or that are not what the yes was bound to."""
+    asked = and_(_A.turn_id == _O.turn_id, _A.direction == "outbound")
+    said = and_(_A.state == "approved", _A.outbound_id == _O.id, _A.digest == _O.digest)
+    return (
+        select(_O.id)
+        .join(t.approvals, asked)
+        .where(_O.purpose == "reply", func.coalesce(said, literal(False)) == literal(False))
+    )
+
+
+def _yeses_without_a_mail() -> Select[Any]:
+    """Drafts that were approved, and none left."""
+    return (
+        select(_A.id)
+        .outerjoin(t.outbound_mails, _O.id == _A.outbound_id)
+        .where(_A.direction == "outbound", _A.state == "approved", _O.id.is_(None))
+    )
+
+
+def _waits_for_nothing() -> Any:
+    """Mails that wait for a yes of which nobody is asked, and drafts whose mails do not wait."""
+    of_it = or_(_A.delivery_id == _D.id, _A.turn_id == _D.turn_id)
+    asked = select(_A.id).where(of_it, _A.direction == "outbound", _A.state == "waiting")
+    waits = select(_D.id).where(of_it, _D.state == DeliveryState.WAITING_FOR_APPROVAL)
+    return union_all(
+        select(_D.id).where(_D.state == DeliveryState.WAITING_FOR_APPROVAL, ~asked.exists()),
+        select(_A.id).where(
+            _A.direction == "outbound",
+            _A.state == "waiting",
+            ~waits.correlate(t.approvals).exists(),
+        ),
+    )
+
+
 _ALWAYS: Mapping[str, Any] = {
     "names a row of another workspace": _across_workspaces(),
     "lies in a thread of another agent": _across_agents(),
@@ -152,6 +194,10 @@ _ALWAYS: Mapping[str, Any] = {
     "belongs to a turn that nobody will end": _turns_without_end(),
     "has two turns at a time": _twice(t.turns.c.thread_id, where=t.turns.c.state == "running"),
     "has two automatic answers": _twice(_O.answers_delivery_id, where=_O.purpose == "reply"),
+    "left without the yes that it needs": _drafts_without_a_yes(),
+    "was approved and did not leave": _yeses_without_a_mail(),
+    "waits for a yes that nobody is asked for": _waits_for_nothing(),
+    "fired twice": _twice(_A.outbound_id, where=_A.outbound_id.is_not(None)),
     "has another state than its recipients": _mails_of_another_state(),
     "came twice from one source": _twice(
         _D.source, _D.source_id, _D.recipient, where=literal(True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from moto.server import ThreadedMotoServer
 
+import tests.aws
 from mailagent.errors import PermanentFailure, TransientFailure
 from mailagent.providers import fetch_stored
 from mailagent.providers.ses_access import s3_access
@@ -39,16 +39,8 @@ def put(url: str, key: str, content: bytes, **more: object) -> None:
 @pytest.fixture(scope="module")
 def aws() -> Iterator[str]:
     """A server that plays AWS, with one bucket."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = s3_access(settings(url)).client()
-    where = {"LocationConstraint": "eu-west-1"}
-    client.create_bucket(Bucket="ses-mail-in", CreateBucketConfiguration=where)
-    client.close()
-    yield url
-    server.stop()
+    with tests.aws.aws("ses-mail-in") as given:
+        yield given["AWS_ENDPOINT_URL_S3"]
 
 
 async def test_every_octet_of_a_kept_mail_is_fetched(aws: str) -> None:

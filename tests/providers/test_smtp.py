@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from mailagent.authentication import dkim
 from mailagent.errors import (
     Delivery,
     LostClaim,
@@ -142,6 +143,27 @@ async def test_the_mail_is_signed_for_its_from_domain() -> None:
 
     assert dkimpy.verify(sink.taken[0].content, dnsfunc=dns)
     assert names == [b"s1._domainkey.acme.example."]
+
+
+async def test_two_keys_of_a_domain_sign_both() -> None:
+    pairs = {"s1": dkim.new_key("rsa2048"), "s2": dkim.new_key("ed25519")}
+
+    async def signing_key(domain: str) -> SigningKey | None:
+        second = SigningKey(domain, "s2", pairs["s2"].private_pem)
+        return SigningKey(domain, "s1", pairs["s1"].private_pem, second)
+
+    _, sink = await send({}, signing_key=signing_key)
+    asked = []
+
+    def dns(name: bytes, timeout: int = 5) -> bytes:
+        selector = name.decode().partition(".")[0]
+        asked.append(selector)
+        return pairs[selector].public_record.encode()
+
+    checked = dkimpy.DKIM(sink.taken[0].content)
+    assert checked.verify(idx=0, dnsfunc=dns)
+    assert checked.verify(idx=1, dnsfunc=dns)
+    assert sorted(asked) == ["s1", "s2"]
 
 
 async def test_a_signing_key_that_cannot_sign_sends_nothing_unsigned() -> None:

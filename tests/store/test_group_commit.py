@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import select
+import socket
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import make_url, text
+from sqlalchemy import select as selecting
 
 from mailagent.inbound import Accepted, Duplicate, Later, Replayed, Unrouted
 from mailagent.store.engine import Store
@@ -63,7 +69,7 @@ def mail(*destinations: Destination, **changes: Any) -> Waiting:
 def kept(store: Store, workspace_id: str) -> list[Any]:
     """Recipient, state, digest and octets of each delivery of a workspace."""
     statement = (
-        select(
+        selecting(
             deliveries.c.recipient,
             deliveries.c.state,
             raw_messages.c.sha256,
@@ -74,6 +80,45 @@ def kept(store: Store, workspace_id: str) -> list[Any]:
         .order_by(deliveries.c.recipient)
     )
     return store.read_now(workspace_id, lambda tx: list(tx.rows(statement)))
+
+
+@pytest.fixture
+def slow_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
+    """The address of a database whose server reads a few octets at a time, as a busy one does."""
+    server = make_url(postgres_url)
+    name = ".s.PGSQL.5432"
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(tmp_path / name))
+        listening.listen()
+        threading.Thread(
+            target=_pass_on_slowly, args=(listening, f"{server.query['host']}/{name}"), daemon=True
+        ).start()
+        yield server.set(query={"host": str(tmp_path)}).render_as_string(hide_password=False)
+
+
+def _pass_on_slowly(listening: socket.socket, path: str) -> None:
+    client, _ = listening.accept()
+    with client, closing(socket.socket(socket.AF_UNIX)) as server:
+        server.connect(path)
+        while True:
+            for ready in select.select([client, server], [], [])[0]:
+                octets = ready.recv(8_192)
+                if not octets:
+                    return
+                (server if ready is client else client).sendall(octets)
+                time.sleep(0.001)
+
+
+@pytest.mark.timeout(30)
+def test_a_large_mail_is_kept_by_a_server_that_is_slow_to_read_it(
+    postgres_url: str, slow_url: str
+) -> None:
+    with closing(Store(postgres_url)) as store, closing(GroupCommit(slow_url)) as group:
+        workspace_id = _space(store)
+        large = mail(to("a@shop.example", workspace_id), raw=b"x" * 3_000_000)
+        (outcome,) = group.commit([large])
+        assert isinstance(outcome, Accepted)
+        assert [row.content for row in kept(store, workspace_id)] == [large.raw]
 
 
 def test_an_accepted_mail_is_kept_to_the_octet(
@@ -94,7 +139,7 @@ def test_a_mail_for_two_workspaces_is_kept_once_in_each(
     (outcome,) = group.commit([given])
     assert isinstance(outcome, Accepted)
     assert len(outcome.delivery_ids) == 3
-    count = select(raw_messages.c.id)
+    count = selecting(raw_messages.c.id)
     assert [shared_store.read_now(one, lambda tx: len(tx.rows(count))) for one in spaces] == [1, 1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from mailagent.store.engine import Store, driver_url
 from mailagent.store.migrations import is_current, upgrade, upgrade_within
 from mailagent.store.tables import account_preferences, agents, metadata, workspaces
+from tests.databases import PostgresDatabases
 
 
 def test_an_empty_database_is_not_current_until_it_is_upgraded(empty_database_url: str) -> None:
@@ -52,6 +54,29 @@ def test_two_nodes_that_migrate_at_once_do_not_collide(empty_database_url: str) 
     with ThreadPoolExecutor(nodes) as pool:
         list(pool.map(upgrade, [empty_database_url] * nodes))
     assert is_current(empty_database_url)
+
+
+def test_a_migration_and_a_transaction_that_hold_tables_of_each_other_both_end(
+    postgres_databases: PostgresDatabases,
+) -> None:
+    with postgres_databases.create_empty() as url, ThreadPoolExecutor(1) as pool:
+        engine = create_engine(driver_url(url))
+        with engine.begin() as connection:
+            upgrade_within(connection, "0008")
+        with engine.connect() as node, engine.connect() as onlooker:
+            node.execute(text("LOCK TABLE workspaces IN ROW EXCLUSIVE MODE"))
+            migrating = pool.submit(upgrade, url)
+            while not onlooker.execute(_MIGRATION_WAITS).scalar():
+                onlooker.rollback()
+            with suppress(OperationalError):  # told to try again: a worker does
+                node.execute(text("LOCK TABLE outbound_recipients IN ROW EXCLUSIVE MODE"))
+            node.rollback()
+        migrating.result()
+        engine.dispose()
+        assert is_current(url)
+
+
+_MIGRATION_WAITS = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 def test_the_migrated_tables_are_those_of_the_metadata(database_url: str) -> None:
@@ -111,6 +136,19 @@ def test_every_partial_index_is_partial_on_both_databases(database_url: str) -> 
         if index.dialect_options[kind]["where"] is not None
     }
     assert found == wanted
+
+
+def test_postgresql_does_not_compress_a_mail_while_its_sender_waits(postgres_url: str) -> None:
+    engine = create_engine(driver_url(postgres_url))
+    with engine.connect() as connection:
+        storage = connection.execute(
+            text(
+                "SELECT attstorage::text FROM pg_attribute"
+                " WHERE attrelid = 'raw_messages'::regclass AND attname = 'content'"
+            )
+        ).scalar()
+    engine.dispose()
+    assert storage == "e"  # EXTERNAL
 
 
 def _ours(_: Any, name: str | None, kind: str, reflected: bool, __: Any) -> bool:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-
 from mailagent.agents.tools import TOOLS, Tool
-from mailagent.agents.trust import DEFAULT, Policy, Standing, parse_policy
+from mailagent.agents.trust import Standing
+from mailagent.flow import policies
 from mailagent.flow.standing import judge
 from mailagent.flow.tools import custom
 from mailagent.flow.tools.case import Case
 from mailagent.mail import Mail
-from mailagent.store.tables import policies
 from mailagent.store.transaction import AnyRow, Transaction
 
 __all__ = ["USUAL", "open_case", "tools_of"]
@@ -55,7 +53,7 @@ def open_case(
         turn_id=turn_id,
         mail=mails[-1],
         standing=min(standings, default=Standing.UNPROVEN),
-        policy=_policy(tx, agent.agent_id, agent.handle, tools),
+        policy=policies.of_agent(tx, agent.agent_id, agent.handle),
         tools=tools,
         settings=settings,
     )
@@ -67,26 +65,3 @@ def tools_of(tx: Transaction, agent_id: str, settings: Mapping[str, Any]) -> dic
     wanted = USUAL if named is None else named
     own = {name: TOOLS[name] for name in wanted if name in TOOLS}
     return own | {tool.name: tool for tool in custom.tools_of(tx, agent_id)}
-
-
-def _policy(tx: Transaction, agent_id: str, handle: str, tools: Mapping[str, Tool]) -> Policy:
-    """What the agent's people have set, over the workspace's, over the default."""
-    policy = DEFAULT
-    for whose, name in (("", "workspace"), (agent_id, f"agent {handle}")):
-        row = tx.row(
-            select(policies.c.version, policies.c.cells)
-            .where(policies.c.agent_id == whose)
-            .order_by(policies.c.version.desc())
-            .limit(1)
-        )
-        if row is not None:
-            # A tool that a policy names may have been taken away since: its cell stays, unused.
-            said = {cell[5:] for one in row.cells.values() for cell in one if cell[:5] == "tool:"}
-            policy = parse_policy(
-                row.cells,
-                name=name,
-                version=row.version,
-                tools=said | set(tools) | set(TOOLS),
-                base=policy,
-            )
-    return policy

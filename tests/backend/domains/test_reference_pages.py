@@ -12,6 +12,7 @@ from backend.domains.managed import Delegation, managed_domain
 from backend.domains.reasons import REASONS
 from backend.domains.record import DomainRecord, Place
 from backend.domains.records import Extras, custom_domain, default_domain
+from backend.domains.vocabularies import WORDS
 from tests.backend.domains import sets
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
@@ -85,3 +86,12 @@ def test_the_page_of_records_shows_the_sets_that_are_made(heading: str) -> None:
 
 def test_the_page_of_codes_has_every_code_with_its_meaning_and_its_sentence() -> None:
     assert _tables("verification-codes.md")["All codes"] == code_table()
+
+
+def test_the_page_of_states_has_every_word_for_each_of_them() -> None:
+    rows = _tables("domain-states.md")["In other systems' words"][2:]
+    assert rows == [
+        f"| `{state}` | `{words.sendmux}` | `{words.anypost}` | `{words.cms}` | `{words.aexy}` | "
+        f"`{words.agentmail}` |"
+        for state, words in WORDS.items()
+    ]

@@ -1,0 +1,3 @@
+"""What an agent can do beside answering: its model, tools, secrets, and what waits of its calls."""
+
+__all__: list[str] = []

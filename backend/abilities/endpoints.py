@@ -1,0 +1,141 @@
+"""API: what agents can do, what of it waits for a person, and answers to turns that come later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from backend.abilities import service
+from backend.abilities.schemas import (
+    AbilitiesOut,
+    AbilitiesPatch,
+    AskedCallOut,
+    DecisionIn,
+    HttpToolIn,
+    HttpToolOut,
+    SecretIn,
+    SecretOut,
+)
+from backend.abilities.service import Abilities, Surroundings
+from backend.access.dependencies import Access, require, services_of
+from backend.idempotency import Answer, Once
+from mailagent.errors import Malformed
+from mailagent.flow import callbacks
+from mailagent.flow.tools import asked
+from mailagent.flow.tools.asked import AskedCall
+from mailagent.flow.tools.custom import HttpTool
+from mailagent.store.transaction import Transaction
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["abilities"])
+
+_MOST_ANSWER = 1_000_000
+_AGENT = "/workspaces/{ws}/agents/{agent}"
+_CALLS = "/workspaces/{ws}/tool-calls"
+
+
+def _around(access: Access) -> Surroundings:
+    services = access.services
+    return Surroundings(services.secrets, services.egress, tuple(services.mcp_listing))
+
+
+@router.get(f"{_AGENT}/abilities", response_model=AbilitiesOut)
+async def get_abilities(agent: str, access: Access = require("agent.read")) -> Abilities:
+    """The model, tools and addresses of an agent."""
+    return await access.read(service.get, agent)
+
+
+@router.patch(f"{_AGENT}/abilities", response_model=AbilitiesOut)
+async def change_abilities(
+    agent: str, body: AbilitiesPatch, access: Access = require("agent.manage")
+) -> Abilities:
+    """Change them."""
+    changes = body.model_dump(exclude_unset=True)
+    return await access.write(service.change, _around(access), agent, changes)
+
+
+@router.post(f"{_AGENT}/secrets", response_model=SecretOut, status_code=201)
+async def keep_secret(
+    agent: str, body: SecretIn, once: Once, access: Access = require("agent.manage")
+) -> Answer[dict[str, str]]:
+    """Keep a secret for an agent's own addresses; it is shown in this answer only."""
+
+    def keep(tx: Transaction) -> dict[str, str]:
+        value = service.keep_secret(tx, _around(access), agent, body.name, body.value)
+        return {"name": body.name, "value": value}
+
+    return await once.write(access, keep)
+
+
+@router.delete(f"{_AGENT}/secrets/{{name}}", status_code=204)
+async def remove_secret(agent: str, name: str, access: Access = require("agent.manage")) -> None:
+    """Forget a secret."""
+    await access.write(service.remove_secret, agent, name)
+
+
+@router.get(f"{_AGENT}/http-tools", response_model=list[HttpToolOut])
+async def list_http_tools(agent: str, access: Access = require("agent.read")) -> Sequence[HttpTool]:
+    """The tools of an agent that call an address of its people."""
+    return await access.read(service.list_http_tools, _around(access), agent)
+
+
+@router.post(f"{_AGENT}/http-tools", response_model=HttpToolOut, status_code=201)
+async def add_http_tool(
+    agent: str, body: HttpToolIn, once: Once, access: Access = require("agent.manage")
+) -> Answer[HttpTool]:
+    """Describe one more; the values of its header fields are not shown again."""
+    return await once.write(access, service.add_tool, _around(access), agent, body.model_dump())
+
+
+@router.delete(f"{_AGENT}/http-tools/{{name}}", status_code=204)
+async def remove_http_tool(agent: str, name: str, access: Access = require("agent.manage")) -> None:
+    """Take one away."""
+    await access.write(service.remove_tool, agent, name)
+
+
+@router.get(_CALLS, response_model=list[AskedCallOut])
+async def list_tool_calls(
+    access: Access = require("approval.read"), state: str = "asked"
+) -> Sequence[AskedCall]:
+    """Calls of tools in a state, newest first: `asked`, `done`, `failed`, `refused`, `unknown`."""
+    return await access.read(asked.asked, state=state)
+
+
+@router.post(f"{_CALLS}/{{call}}/approve", response_model=AskedCallOut)
+async def approve_tool_call(call: str, access: Access = require("approval.decide")) -> AskedCall:
+    """Do what was asked for. Again, it is a 409: it was decided."""
+    return await asked.agree(access.services, access.workspace_id, call, access.actor)
+
+
+@router.post(f"{_CALLS}/{{call}}/refuse", response_model=AskedCallOut)
+async def refuse_tool_call(
+    call: str, body: DecisionIn, access: Access = require("approval.decide")
+) -> AskedCall:
+    """Leave it undone, and tell the agent why."""
+    return await access.write(asked.refuse, call, access.actor, reason=body.reason)
+
+
+@router.post("/callbacks/{token}", status_code=202)
+async def answer_turn(token: str, request: Request) -> dict[str, str]:
+    """Answer a turn later, as the program at an agent's `webhook_url`: the URL is the proof.
+
+    Once; a decision that makes no sense (422) may be sent again, mended.
+    """
+    body = await request.body()
+    if len(body) > _MOST_ANSWER:
+        raise Malformed("body", f"is longer than {_MOST_ANSWER:,} bytes")
+    services = services_of(request)
+    turn_id = await services.store.write_unscoped(
+        callbacks.answer, services, token, await _json(request)
+    )
+    return {"turn_id": turn_id}
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return await request.json()
+    except (ValueError, RecursionError) as error:
+        raise Malformed("body", "is no JSON") from error

@@ -1,0 +1,3 @@
+"""Groups of agents that share domains."""
+
+__all__: list[str] = []

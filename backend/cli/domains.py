@@ -1,0 +1,378 @@
+"""`mailagent domain`: domains of a workspace, from typed to verified."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from backend.cli.shell import InWorkspace, Shell, table
+from backend.cli.writing import keyed
+from backend.domains import (
+    adding,
+    changing,
+    checking,
+    claims,
+    comparing,
+    removing,
+    rotation,
+    stored,
+)
+from backend.domains.adding import Wanted
+from backend.domains.desk import Desk
+from backend.domains.instructions import DnsHost, dns_host, instructions
+from backend.domains.overview import Overview, overview, overviews
+from backend.domains.publishing import Expected, expected
+from backend.domains.record import DomainRecord
+from backend.domains.record_forms import as_json, as_text
+from backend.domains.schemas import AllowOut, DomainOut, DomainRemovalOut, ResubmittedOut
+from backend.domains.spf_merge import SpfMerge
+from backend.domains.stored import Domain
+from backend.domains.zone_text import zone_text
+from backend.workspaces.service import find as find_workspace
+from mailagent.errors import Malformed
+from mailagent.flow.services import FlowSettings
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import Secrets
+
+__all__ = ["commands"]
+
+T = TypeVar("T")
+
+commands = typer.Typer(help="Domains: a workspace's own, and how they are verified.")
+
+Named = Annotated[str, typer.Argument(metavar="DOMAIN", help="Its name or id.")]
+_ACTOR = "person:operator"
+
+
+@commands.command()
+def add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="acme.example, or sales@acme.example.")],
+    workspace: InWorkspace = None,
+    mode: Annotated[
+        str, typer.Option(help="send_only, send_receive or receive_only.")
+    ] = "send_receive",
+    delegation: Annotated[
+        str, typer.Option(help="records, or cname: we keep the records behind CNAMEs.")
+    ] = "records",
+    by: Annotated[
+        list[str] | None, typer.Option(help="An account that sends for it, or own; else all.")
+    ] = None,
+    receive_by: Annotated[
+        str | None, typer.Option(help="The account that brings its mail, or own.")
+    ] = None,
+    agent: Annotated[str | None, typer.Option(help="Who gets the address.")] = None,
+    replace_mx: Annotated[
+        bool, typer.Option("--replace-mx", help="Take its mail from the service that has it.")
+    ] = False,
+    while_pending: Annotated[
+        str, typer.Option(help="wait or go_on: its mail while it is pending again.")
+    ] = "wait",
+    until_verified: Annotated[
+        str, typer.Option(help="default or wait: what answers do until it may send.")
+    ] = "default",
+) -> None:
+    """Add a domain to a workspace, and say which records to publish."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+    wanted = Wanted(
+        name,
+        mode,
+        delegation,
+        by,
+        receive_by,
+        agent,
+        replace_mx,
+        while_pending,
+        until_verified,
+    )
+
+    async def work(desk: Desk) -> Overview:
+        made = await adding.add(desk, where, wanted, actor=_ACTOR)
+        return await desk.store.read(where, overview, desk, made.id)
+
+    made = _with_desk(shell, work)
+    for warning in made.warnings:
+        shell.tell(warning)
+    _show(shell, made)
+
+
+@commands.command("list")
+def list_(context: typer.Context, workspace: InWorkspace = None) -> None:
+    """The workspace's domains, their state and what is wrong first."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+    found = _with_desk(shell, lambda desk: desk.store.read(where, overviews, desk))
+    rows = [(one.name, one.mode, one.verification_status, _works(one)) for one in found]
+    shell.show(table(rows, empty="no domains: mailagent domain add NAME"), found, list[DomainOut])
+
+
+@commands.command()
+def show(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
+    """One domain: its state, and each record with what the last look found."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+    _show(shell, _with_desk(shell, lambda desk: desk.store.read(where, overview, desk, name)))
+
+
+@commands.command()
+def records(
+    context: typer.Context,
+    name: Named,
+    workspace: InWorkspace = None,
+    text: Annotated[bool, typer.Option("--text", help="For a mail to whoever has DNS.")] = False,
+    zone: Annotated[bool, typer.Option("--zone", help="As lines of a zone file.")] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="As your DNS host asks for them, field by field.")
+    ] = False,
+) -> None:
+    """The records to publish: as text, as a zone file, as steps, or as JSON."""
+    shell: Shell = context.obj
+    if text + zone + steps > 1:
+        raise Malformed("--text", "--zone and --steps exclude each other: choose one")
+    where = shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> tuple[tuple[DomainRecord, ...], tuple[str, ...]]:
+        cut = await desk.zone_servers.zone_of((await _domain(desk, where, name)).name)
+        return (await _expected(desk, where, name)).records, cut.hosts if cut else ()
+
+    found, servers = _with_desk(shell, work)
+    if steps:
+        shown = _steps(dns_host(servers), found)
+    else:
+        shown = zone_text(found) if zone else as_text(found)
+    shell.show(shown.rstrip("\n"), as_json(found))
+
+
+def _steps(host: DnsHost, found: Sequence[DomainRecord]) -> str:
+    blocks = [f"At {host.title}:"]
+    for step in instructions(host, found):
+        lines = [f"{title}: {value}" for title, value in step.fields]
+        blocks.append("\n".join([*lines, *(f"({note})" for note in step.notes)]))
+    return "\n\n".join(blocks)
+
+
+@commands.command()
+def spf(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
+    """The one SPF record to publish: what stands there, with what this domain needs merged in."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> SpfMerge:
+        return await desk.merged_spf((await _expected(desk, where, name)).records)
+
+    merged = _with_desk(shell, work)
+    for note in (*merged.notes, merged.unknown):
+        if note:
+            shell.tell(note)
+    shell.tell(f"{merged.lookups} of 10 DNS lookups" if merged.changed else "it stands there")
+    shell.show(merged.record, merged, SpfMerge)
+
+
+@commands.command()
+def check(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
+    """Look now, as often as you wish; what had failed or was paused is looked at again."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> Overview:
+        found = await checking.look_now(desk, where, name)
+        return await desk.store.read(where, overview, desk, found.id)
+
+    _show(shell, _with_desk(shell, work))
+
+
+@commands.command()
+def resubmit(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
+    """Have a provider that gave up look again; warns of what is still wrong."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> ResubmittedOut:
+        done = await changing.resubmit(desk, where, name, actor=_ACTOR)
+        shown = await desk.store.read(where, overview, desk, done.domain.id)
+        return ResubmittedOut(
+            asked=list(done.asked),
+            warnings=list(done.warnings),
+            domain=DomainOut.model_validate(shown, from_attributes=True),
+        )
+
+    done = _with_desk(shell, work)
+    for warning in done.warnings:
+        shell.tell(warning)
+    shell.show(f"{', '.join(done.asked)} will look again", done, ResubmittedOut)
+
+
+@commands.command()
+def pause(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
+    """Let its mail wait, and look at it no more, until it is checked again."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+    shell.write(where, changing.pause, name, actor=_ACTOR)
+    _show(shell, _with_desk(shell, lambda desk: desk.store.read(where, overview, desk, name)))
+
+
+@commands.command("set")
+def set_(
+    context: typer.Context,
+    name: Named,
+    workspace: InWorkspace = None,
+    mode: Annotated[
+        str | None, typer.Option(help="send_only, send_receive or receive_only.")
+    ] = None,
+    while_pending: Annotated[str | None, typer.Option(help="wait or go_on.")] = None,
+    until_verified: Annotated[str | None, typer.Option(help="default or wait.")] = None,
+) -> None:
+    """Change the mode, or what mail does while the domain is not in order."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+    given = {"mode": mode, "while_pending": while_pending, "until_verified": until_verified}
+    changes = {key: value for key, value in given.items() if value is not None}
+
+    async def work(desk: Desk) -> Overview:
+        made = await desk.store.write(where, changing.change, desk, name, changes, actor=_ACTOR)
+        return await desk.store.read(where, overview, desk, made.id)
+
+    _show(shell, _with_desk(shell, work))
+
+
+@commands.command("rotate-dkim")
+def rotate_dkim(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
+    """Give a CNAME-managed domain another DKIM key; it signs when DNS shows it everywhere."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> Overview:
+        found = await rotation.rotate(desk, where, name, actor=_ACTOR)
+        return await desk.store.read(where, overview, desk, found.id)
+
+    _show(shell, _with_desk(shell, work))
+
+
+@commands.command()
+def compare(
+    context: typer.Context,
+    name: Named,
+    file: Annotated[Path, typer.Argument(help="What the DNS host exports: BIND or CSV.")],
+    workspace: InWorkspace = None,
+) -> None:
+    """Compare an export of the zone with the records, and mark each difference."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+    try:
+        export = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed("FILE", f"cannot be read: {error}") from error
+
+    async def work(desk: Desk) -> list[comparing.Difference]:
+        return await comparing.compared(desk, (await _expected(desk, where, name)).records, export)
+
+    found = _with_desk(shell, work)
+    rows = [(one.status, one.type, one.name, one.message or one.value) for one in found]
+    shell.show(table(rows, empty=""), found, list[comparing.Difference])
+    if any(one.status not in ("valid", "extra", "beside") for one in found):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def allow(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A name below a verified domain of yours.")],
+    grantee: Annotated[str, typer.Argument(metavar="WORKSPACE", help="Slug or id.")],
+    workspace: InWorkspace = None,
+) -> None:
+    """Let another workspace have a sub-domain."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+    given = shell.write(None, _allow, where, name, grantee)
+    shell.show(f"{given.name} may be verified by {given.workspace}", given, AllowOut)
+
+
+def _allow(tx: Transaction, where: str, name: str, grantee: str) -> AllowOut:
+    inside = tx.of(where)
+    owner = claims.nearest(inside, name)
+    other = find_workspace(tx, grantee)
+    return AllowOut(name=claims.allow(inside, owner, name, other.id), workspace=other.slug)
+
+
+@commands.command()
+def remove(
+    context: typer.Context,
+    name: Named,
+    workspace: InWorkspace = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With the addresses and mails that use it.")
+    ] = False,
+) -> None:
+    """Take a domain away, also at the providers; says which records to remove from DNS."""
+    shell: Shell = context.obj
+    where = shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> removing.Removal:
+        return await desk.store.write_unscoped(
+            removing.remove, desk, where, name, force=force, actor=_ACTOR
+        )
+
+    done = DomainRemovalOut.of(_with_desk(shell, work))
+    rows = [(one.type, one.name, one.value) for one in done.records_to_remove]
+    state = "is gone" if done.gone else "is being removed at its providers"
+    lines = [f"{name} {state}", *done.consequences, "remove from DNS:"]
+    shell.show("\n".join([*lines, table(rows, empty="")]), done, DomainRemovalOut)
+
+
+def _with_desk(shell: Shell, work: Callable[[Desk], Awaitable[T]]) -> T:
+    settings = keyed(shell.settings)
+    secrets = Secrets(settings.secret_keys())
+    flow = FlowSettings(
+        settings.default_email_domain, settings.mailagent_hostname, settings.public_url
+    )
+
+    async def run() -> T:
+        return await work(Desk(shell.store, secrets, settings, flow))
+
+    return asyncio.run(run())
+
+
+async def _domain(desk: Desk, where: str, name: str) -> Domain:
+    return await desk.store.read(where, stored.find, name)
+
+
+async def _expected(desk: Desk, where: str, name: str) -> Expected:
+    installed = await desk.store.read_unscoped(desk.installed)
+    domain = await _domain(desk, where, name)
+    return await desk.store.read(where, expected, installed, domain)
+
+
+def _works(one: Overview) -> str:
+    if one.verification_failure is not None:
+        return f"{one.verification_failure['code']}: {one.verification_failure['message']}"
+    return ""
+
+
+def _show(shell: Shell, one: Overview) -> None:
+    since = {True: "yes", False: "waits"}
+    facts = [
+        ("domain", one.unicode_name),
+        ("state", one.verification_status),
+        ("mode", one.mode),
+    ]
+    if one.mode != "send_only":
+        facts.append(("receiving", since[one.receiving_verified_at is not None]))
+    if one.mode != "receive_only":
+        facts.append(("sending", one.sending_status))
+    if one.verification_failure is not None:
+        facts.append(("what is wrong", one.verification_failure["message"]))
+    facts += [("at a provider", f"{step.kind} at {step.account}: {step.reason or step.state}")
+              for step in one.steps if step.state == "due"]  # fmt: skip
+    if one.next_check_at is not None:
+        facts.append(("looked at again", f"{one.next_check_at:%Y-%m-%d %H:%M:%S} UTC"))
+    rows: list[tuple[Any, ...]] = [
+        (record.status or "new", record.type, record.name, record.value)
+        for record in one.dns_records
+    ]
+    text = f"{table(facts, empty='')}\n\n{table(rows, empty='')}"
+    shell.show(text, one, DomainOut)

@@ -1,0 +1,238 @@
+"""How does a domain come to a workspace? In one transaction, or not at all.
+
+Before it, DNS is asked what stands there; inside it are the row, our keys, and what is to be made
+at providers (`steps`, which go on by themselves); after it the first look is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets as randomness
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from sqlalchemy import update
+
+from backend.agents import service as agents
+from backend.domains import carriers, claims, life, steps, stored
+from backend.domains.carriers import Installed
+from backend.domains.contributions import known
+from backend.domains.desk import Desk
+from backend.domains.mail_hosts import whose
+from backend.domains.publishing import expected
+from backend.domains.records import Mode
+from backend.domains.stored import CHECKS, Choices, Delegation, Domain, WantedAddress
+from backend.naming import checked_local_part
+from mailagent.authentication import dkim
+from mailagent.authentication.dmarc_record import registrable_domain
+from mailagent.dns_answers import Found, Question, Unknown
+from mailagent.errors import Conflict, Malformed
+from mailagent.flow.directory import normalised
+from mailagent.flow.ledger import note
+from mailagent.store import signing_keys
+from mailagent.store.signing_keys import StoredKey
+from mailagent.store.tables import agents as agent_rows
+from mailagent.store.tables import domains
+from mailagent.store.transaction import Transaction
+from mailagent.tokens import new_id
+
+__all__ = ["SELECTORS", "Prepared", "Wanted", "add", "add_prepared", "prepare"]
+
+SELECTORS = ("mailagent1", "mailagent2")
+"""The second is the Ed25519 key beside the RSA one, or of a managed domain the next RSA key."""
+
+_MODES: tuple[str, ...] = get_args(Mode)
+_DELEGATIONS: tuple[str, ...] = get_args(Delegation)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody asks for. `name` is a domain, or an address that an agent shall have there."""
+
+    name: str
+    mode: str = "send_receive"
+    delegation: str = "records"
+    carried_by: Sequence[str] | None = None
+    """Accounts, or `own` for our server; None is all that are set up."""
+    receive_by: str | None = None
+    agent: str | None = None
+    """Id or handle of the agent that gets the address; needed with an address."""
+    replace_mx: bool = False
+    """Whether mail may be taken from the service that has it now."""
+    while_pending: str = "wait"
+    until_verified: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A wish that was checked as far as the outside world goes."""
+
+    wanted: Wanted
+    name: str
+    local_part: str
+    """Empty where a domain alone was named."""
+    warnings: tuple[str, ...]
+    keys: tuple[StoredKey, ...]
+
+
+async def add(desk: Desk, workspace_id: str, wanted: Wanted, *, actor: str) -> Domain:
+    """Add a domain. Raises Malformed, NotFound for the agent, and Conflict: it is there already, is
+    another's, or mail for it goes elsewhere and `replace_mx` was not said.
+    """
+    prepared = await prepare(desk, wanted)
+    return await desk.store.write_unscoped(add_prepared, desk, workspace_id, prepared, actor=actor)
+
+
+async def prepare(desk: Desk, wanted: Wanted) -> Prepared:
+    """Ask DNS about a wish and make its keys. Raises Malformed, Conflict."""
+    local, _, domain = wanted.name.rpartition("@")
+    name = claims.checked_claim("name", domain or wanted.name, desk.flow.default_domain)
+    if wanted.mode not in _MODES:
+        raise Malformed("mode", f"must be one of {', '.join(_MODES)}")
+    if wanted.delegation not in _DELEGATIONS:
+        raise Malformed("delegation", f"must be one of {', '.join(_DELEGATIONS)}")
+    if "@" in wanted.name:
+        local = checked_local_part("name", normalised(wanted.name)[0])
+        if wanted.agent is None:
+            raise Malformed("agent", f"is missing: say which agent gets {local}@{name}")
+    installed = await desk.store.read_unscoped(desk.installed)
+    warnings, keys = await asyncio.gather(
+        _warnings(desk, installed, wanted, name), _keys(name, wanted.delegation)
+    )
+    return Prepared(wanted, name, local, tuple(warnings), keys)
+
+
+def add_prepared(
+    tx: Transaction, desk: Desk, workspace_id: str, prepared: Prepared, *, actor: str
+) -> Domain:
+    """Write everything of a new domain (unscoped transaction). Raises as `add`."""
+    wanted, name = prepared.wanted, prepared.name
+    if reason := claims.why_not(tx, workspace_id, name):
+        raise Conflict(reason)
+    inside, installed = tx.of(workspace_id), desk.installed(tx)
+    carried_by, receive_by = carriers.chosen(
+        installed, wanted.mode, wanted.carried_by, wanted.receive_by
+    )
+    choices = Choices(
+        carried_by=carried_by,
+        receive_by=receive_by,
+        while_pending=checked_while_pending(wanted.while_pending),
+        until_verified=checked_until_verified(wanted.until_verified),
+        wanted=_address(inside, prepared),
+        warnings=prepared.warnings,
+    )
+    begun = life.begun(tx.now)
+    row = {
+        "id": new_id("dom"),
+        "workspace_id": workspace_id,
+        "name": name,
+        "created_at": tx.now,
+        "mode": wanted.mode,
+        "delegation": wanted.delegation,
+        "token": randomness.token_hex(16),
+        "settings": choices.stored(),
+        "held_records": [],
+        "not_before": tx.now,
+        **stored.life_columns(begun),
+    }
+    if not inside.insert_new(domains, row, unique=["workspace_id", "name"]):
+        raise Conflict(f"{name} is in this workspace already: mailagent domain show {name}")
+    domain = stored.find(inside, str(row["id"]))
+    _demand_delegation(installed, domain)
+    for number, key in enumerate(prepared.keys):
+        # Two claims on one name share its keys: whoever publishes them proves nothing by that.
+        status = "published" if number else "signing"
+        signing_keys.add(tx, desk.secrets, key, status=status)  # type: ignore[arg-type]
+    steps.plan(inside, installed, domain)
+    note(inside, "domain", f"{name} added", f"mode {wanted.mode}", actor=actor)
+    inside.wake(CHECKS.name)
+    expected(inside, installed, domain)  # what cannot be published must not be added
+    return domain
+
+
+def checked_while_pending(value: str) -> Literal["wait", "go_on"]:
+    """What mail does while the domain is pending again. Raises Malformed."""
+    if value not in ("wait", "go_on"):
+        raise Malformed("while_pending", "must be wait or go_on")
+    return cast("Literal['wait', 'go_on']", value)
+
+
+def checked_until_verified(value: str) -> Literal["default", "wait"]:
+    """What answers do until the domain may send. Raises Malformed."""
+    if value not in ("default", "wait"):
+        raise Malformed("until_verified", "must be default or wait")
+    return cast("Literal['default', 'wait']", value)
+
+
+def _demand_delegation(installed: Installed, domain: Domain) -> None:
+    if domain.delegation == "records":
+        return
+    if reason := carriers.we_hold_the_keys(installed, domain):
+        raise Conflict(f"{domain.name} cannot be CNAME-managed: {reason}")
+
+
+def _address(tx: Transaction, prepared: Prepared) -> tuple[WantedAddress, ...]:
+    """The address that was asked for; its agent writes as it from the day that it may."""
+    if not prepared.local_part or prepared.wanted.agent is None:
+        return ()
+    agent = agents.get(tx, prepared.wanted.agent)
+    row = tx.row(agent_rows.select().where(agent_rows.c.id == agent.id))
+    assert row is not None
+    address = f"{prepared.local_part}@{prepared.name}"
+    tx.execute(
+        update(agent_rows)
+        .where(agent_rows.c.id == agent.id)
+        .values(settings={**row.settings, "sends_as": address})
+    )
+    return (WantedAddress(agent.id, prepared.local_part),)
+
+
+async def _warnings(desk: Desk, installed: Installed, wanted: Wanted, name: str) -> Sequence[str]:
+    """What a person must know first. Raises Conflict for mail that goes elsewhere."""
+    found: list[str] = []
+    apex = registrable_domain(name)
+    if name == apex and wanted.mode != "send_only":
+        found.append(
+            f"{name} is a registered domain itself: all of its mail will come here. A sub-domain "
+            f"such as agents.{name} leaves its other mail as it is."
+        )
+    if wanted.mode == "send_only":
+        return found
+    answer = await desk.resolver.ask(Question(name, "MX"))
+    if isinstance(answer, Unknown):
+        found.append(f"DNS of {name} could not be asked ({answer.reason}): its MX is not known.")
+    elif isinstance(answer, Found):
+        foreign = [host for host in _hosts(answer) if host and not _is_ours(installed, host)]
+        if foreign:
+            words = ", ".join(map(whose, foreign))
+            if not wanted.replace_mx:
+                raise Conflict(
+                    f"mail for {name} goes to {words} now, and would come here: confirm with "
+                    f"replace_mx (--replace-mx), use a sub-domain such as agents.{name}, or the "
+                    "mode send_only"
+                )
+            found.append(f"Mail for {name} goes to {words} until you replace its MX.")
+    return found
+
+
+def _hosts(answer: Found) -> list[str]:
+    return [record.partition(" ")[2].rstrip(".") for record in answer.records]
+
+
+def _is_ours(installed: Installed, host: str) -> bool:
+    hosts = {installed.hostname}
+    for account in installed.accounts:
+        if carriers.identifies(account):
+            asked = known(account.kind, "x.example", region=carriers.region_of(account))
+            hosts |= {mx.value for mx in asked.receiving}
+    return host in hosts
+
+
+async def _keys(name: str, delegation: str) -> tuple[StoredKey, ...]:
+    kinds = ("rsa2048", "rsa2048" if delegation == "cname" else "ed25519")
+    pairs = await asyncio.gather(*(asyncio.to_thread(dkim.new_key, kind) for kind in kinds))  # type: ignore[arg-type]
+    return tuple(
+        StoredKey(name, selector, pair.private_pem, pair.public_record)
+        for selector, pair in zip(SELECTORS, pairs, strict=True)
+    )

@@ -1,0 +1,138 @@
+"""How does a domain leave a workspace?
+
+It is refused while agents have addresses there, with the list; `force` takes those too. From then
+on the domain is `removing`: nothing is taken in or sent for it, and steps undo at the providers
+what was made, however often the process dies. Its rows go when the last step is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select, update
+
+from backend.domains import claims, steps, stored
+from backend.domains.desk import Desk
+from backend.domains.publishing import expected
+from backend.domains.record import DomainRecord
+from backend.domains.stored import Domain
+from mailagent.errors import Conflict
+from mailagent.flow.directory import changed
+from mailagent.flow.ledger import note
+from mailagent.store import provider_accounts
+from mailagent.store.tables import addresses, agents, domains, outbound_mails
+from mailagent.store.transaction import Transaction
+
+__all__ = ["Removal", "Uses", "remove", "uses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What would end with the domain."""
+
+    addresses: tuple[str, ...]
+    waiting: int
+    """Mails from it that wait to be sent."""
+    grants: tuple[str, ...]
+    """Sub-domains that others have by its owner's leave."""
+
+    @property
+    def listed(self) -> str:
+        """In words; empty when nothing uses it."""
+        found = list(self.addresses)
+        if self.waiting:
+            found.append(f"{self.waiting} mail{'s' if self.waiting > 1 else ''} that wait to go")
+        found += [f"{name}, given to another workspace" for name in self.grants]
+        return ", ".join(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is left to do for a person, and for us."""
+
+    domain: Domain
+    gone: bool
+    """Whether nothing is left to undo at a provider."""
+    consequences: tuple[str, ...]
+    records: tuple[DomainRecord, ...]
+    """To be taken out of DNS by whoever put them there."""
+
+
+def uses(tx: Transaction, domain: Domain) -> Uses:
+    """What uses a domain."""
+    found = tx.rows(
+        select(addresses.c.local_part, agents.c.handle)
+        .join(agents, agents.c.id == addresses.c.agent_id)
+        .where(addresses.c.domain == domain.name)
+        .order_by(addresses.c.local_part)
+    )
+    waiting = tx.value(
+        select(func.count()).where(
+            outbound_mails.c.state == "queued",
+            outbound_mails.c.from_address.ilike(f"%@{domain.name}"),
+        )
+    )
+    return Uses(
+        tuple(f"{row.local_part}@{domain.name} of {row.handle}" for row in found),
+        int(waiting),
+        claims.granted(tx, domain),
+    )
+
+
+def remove(
+    tx: Transaction, desk: Desk, workspace_id: str, reference: str, *, force: bool, actor: str
+) -> Removal:
+    """Take a domain away (unscoped transaction). Repeated, it goes on where it is.
+
+    Raises NotFound; Conflict with the list of what uses it, unless `force`.
+    """
+    inside, installed = tx.of(workspace_id), desk.installed(tx)
+    domain = stored.find(inside, reference)
+    used = uses(inside, domain)
+    if used.listed and not force and domain.removing_at is None:
+        raise Conflict(
+            f"{domain.name} is used by {used.listed}: with force it is removed with them"
+        )
+    wanted = expected(inside, installed, domain).records
+    if domain.removing_at is None:
+        _begin(tx, inside, domain, actor)
+    else:
+        steps.try_again(inside, domain)
+    gone = not steps.open_steps(inside, domain)
+    if gone:
+        steps.forget_rows(tx, inside, domain)
+    else:
+        domain = stored.find(inside, domain.id)
+    return Removal(domain, gone, tuple(_consequences(domain, used)), wanted)
+
+
+def _begin(tx: Transaction, inside: Transaction, domain: Domain, actor: str) -> None:
+    inside.execute(delete(addresses).where(addresses.c.domain == domain.name))
+    claims.forget_senders(inside, domain)
+    inside.execute(
+        update(domains)
+        .where(domains.c.id == domain.id)
+        # The name is free at once: what is left at providers is counted by itself.
+        .values(
+            removing_at=tx.now,
+            verified_at=None,
+            receiving_verified_at=None,
+            sending_verified_at=None,
+            sending_state="pending",
+        )
+    )
+    steps.plan_removal(inside, domain)
+    note(inside, "domain", f"{domain.name} is being removed", actor=actor)
+    changed(inside)
+    provider_accounts.changed(tx)
+
+
+def _consequences(domain: Domain, used: Uses) -> Sequence[str]:
+    found = [f"{address} is gone" for address in used.addresses]
+    if domain.mode != "send_only":
+        found.append(f"mail for {domain.name} is refused while its MX still leads here")
+    if used.waiting:
+        found.append(f"{used.waiting} waiting mails will be refused: their From is nobody's")
+    found += [f"{name} stays with whoever has verified it" for name in used.grants]
+    return found

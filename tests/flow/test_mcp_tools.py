@@ -1,0 +1,135 @@
+"""Tools of MCP servers in a running installation: the SDK's own server, by HTTP and stdio."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from mailagent.agents import Turn
+from mailagent.agents.mcp_servers import Program, load_listing, parse_servers
+from mailagent.agents.tools import ToolResult
+from mailagent.egress import Egress
+from mailagent.errors import Malformed, Misconfigured
+from mailagent.flow import policies
+from mailagent.outgoing import Reply
+from mailagent.store import tables as t
+from tests.flow.house import House, Space
+from tests.mcp_server import serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+
+class Uses:
+    """Uses one tool, and answers."""
+
+    def __init__(self, name: str, wish: Any) -> None:
+        self.name, self.wish = name, wish
+        self.offered: list[str] = []
+        self.result: ToolResult | None = None
+
+    async def __call__(self, turn: Turn) -> Reply:
+        self.offered = [tool.name for tool in turn.tools.offered]
+        self.result = await turn.tools.use("call_1", self.name, self.wish)
+        again = await turn.tools.use("call_1", self.name, self.wish)
+        assert again.text == self.result.text
+        return Reply("Thank you.")
+
+
+async def used(house: House, mind: Uses, servers: Any, cells: Any = None) -> Space:
+    space = await house.workspace(mind)
+
+    def work(tx: Any) -> None:
+        settings = {"mcp_servers": servers, "tools": []}
+        agent = t.agents.c.id == space.agent_id
+        tx.execute(update(t.agents).where(agent).values(settings=settings))
+        if cells:
+            policies.save(tx, cells, author="cli")
+
+    await space.write(work)
+    await space.answer_to(await space.receive())
+    return space
+
+
+async def test_a_tool_that_reads_is_used_and_its_answer_is_data(house: House) -> None:
+    mind = Uses("mcp_orders_find_order", {"number": "17"})
+    async with serve() as url:
+        await used(house, mind, [{"name": "orders", "url": url, "reads": ["find_order"]}])
+    assert mind.offered == ["mcp_orders_find_order"]  # what sends is refused to a stranger
+    assert mind.result is not None
+    assert "Order 17: shipped." in mind.result.text
+    assert mind.result.text.count("</tool_result>") == 1
+
+
+async def test_what_nobody_called_harmless_is_refused_to_a_stranger(house: House) -> None:
+    mind = Uses("mcp_orders_cancel_order", {"number": "17"})
+    async with serve() as url:
+        space = await used(house, mind, [{"name": "orders", "url": url}])
+    assert mind.result is not None
+    assert mind.result.is_error
+    [call] = await space.rows(t.tool_calls)
+    assert call.state == "refused"
+
+
+async def test_a_program_of_the_operators_list_is_run(house: House) -> None:
+    listing = house.services.mcp_listing
+    assert isinstance(listing, dict)
+    listing["orders"] = Program((sys.executable, "-m", "tests.mcp_server"))
+    mind = Uses("mcp_orders_find_order", {"number": "18"})
+    try:
+        await used(house, mind, [{"name": "orders", "reads": ["find_order"]}])
+    finally:
+        del listing["orders"]
+    assert mind.result is not None
+    assert "Order 18" in mind.result.text
+
+
+async def test_a_server_that_is_away_offers_nothing_and_stops_no_turn(house: House) -> None:
+    mind = Uses("mcp_orders_find_order", {"number": "17"})
+    async with serve() as url:
+        pass
+    await used(house, mind, [{"name": "orders", "url": url, "reads": ["find_order"]}])
+    assert mind.offered == []
+    assert mind.result is not None
+    assert mind.result.is_error
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        {},
+        [{"name": "Orders", "url": "https://a.example/"}],
+        [{"name": "orders", "url": "http://a.example/"}],
+        [{"name": "orders", "url": "https://127.0.0.1/mcp"}],
+        [{"name": "orders"}],
+        [{"name": "orders", "command": ["rm", "-rf", "/"]}],
+        [{"name": "orders", "url": "https://a.example/", "reads": "find"}],
+        [{"name": "orders", "url": "https://a.example/"}] * 2,
+    ],
+)
+async def test_servers_that_make_no_sense_are_not_saved(servers: Any) -> None:
+    with pytest.raises(Malformed, match="mcp_servers"):
+        parse_servers("mcp_servers", servers, listed=["wiki"], egress=Egress())
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        "[]",
+        "{",
+        '{"a b": {"url": "x"}}',
+        '{"a": {}}',
+        '{"a": {"command": "rm"}}',
+        '{"a": {"command": ["x"], "url": "y"}}',
+    ],
+)
+async def test_a_listing_that_makes_no_sense_is_named_at_the_start(
+    listing: str, tmp_path: Any
+) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text(listing)
+    with pytest.raises(Misconfigured, match="MAILAGENT_MCP_SERVERS"):
+        load_listing(str(file))
+    assert load_listing("") == {}
