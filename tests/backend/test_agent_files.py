@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -235,6 +237,14 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 def test_any_text_survives_the_way_through_a_file(instructions: str, name: str) -> None:
     file = AgentFile(instructions=instructions, name=name or None)
     assert agent_file.parse(agent_file.render(file)).instructions == instructions
+
+
+def test_the_file_that_the_docs_show_is_one() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "agent-files.md"
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S)
+    file = agent_file.parse(shown)
+    assert (file.handle, len(file.examples or ())) == ("help", 1)
+    assert set(file.model_dump()) - file.model_fields_set == {"description"}
 
 
 @pytest.fixture

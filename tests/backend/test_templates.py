@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -52,8 +54,10 @@ async def tried(room: Mailroom, agent: str, examples: Sequence[Example]) -> list
     ]
 
 
-async def test_there_are_six() -> None:
+async def test_there_are_six_and_the_docs_name_them() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "agent-files.md"
     assert catalogue.names() == SIX
+    assert tuple(sorted(re.findall(r"^\| `(\w+)` \|", page.read_text(), re.M))) == SIX
 
 
 @pytest.mark.parametrize("name", SIX)

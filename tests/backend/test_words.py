@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from backend.inboxes.words import Status, states_of, status_of
 from mailagent.flow.states import DeliveryState
 
@@ -17,3 +20,13 @@ def test_every_state_of_ours_has_exactly_one_word_of_aexy() -> None:
         assert status_of(state) == "escalated"
     for state in ("recorded", "duplicate", "rejected", "expired"):
         assert status_of(state) == "archived"
+
+
+def test_the_page_of_aexys_words_has_each_of_our_states_in_its_place() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "aexy-words.md"
+    told = dict(
+        re.findall(r"^\| `(\w+)` \| ([a-z ,]+?)(?:, and [a-z ]+)? \|$", page.read_text(), re.M)
+    )
+    assert {status: set(states.split(", ")) for status, states in told.items()} == {
+        str(status): {str(state) for state in states_of(status)} for status in Status
+    }
