@@ -22,6 +22,7 @@ from mailagent.outgoing import Silence
 from mailagent.sandbox import Sandbox
 from mailagent.store import tables as t
 from mailagent.store.transaction import Transaction
+from mailagent.tokens import new_id
 from tests.backend.api_client import key, open_api, session
 from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
 
@@ -31,6 +32,7 @@ WITHOUT_KEY = {
     "/email-infrastructure/providers/{name}/pause",  # repeated, changes nothing more
     "/email-infrastructure/providers/{name}/resume",
     "/email-infrastructure/providers/{name}/test",  # sends nothing
+    "/callbacks/{token}",  # the token is one turn's, and answers it once
 }
 AGENT = {"handle": "helper"}
 MESSAGE = {"to": ["ann@customer.example"], "subject": "News", "text": "We have moved."}
@@ -140,6 +142,7 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     await mailroom.do(
         Transaction.execute, update(t.outbound_recipients).where(lost).values(state="unknown")
     )
+    calls = [await mailroom.do(_ask_for_a_note, came["archive"]) for _ in range(2)]
     ws, hello = "/workspaces/{ws}", "/workspaces/shop/agents/hello"
     inbox, crm = f"{ws}/agents/{{agent}}/inbox/{{delivery}}", "/workspaces/shop/crm/agents/hello"
     text = {"text": "It is on its way."}
@@ -170,11 +173,44 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/outbound/{{outbound}}/sent", f"/workspaces/shop/outbound/{written[1]}/sent", None),
         (f"{ws}/outbound/{{outbound}}/again",
          f"/workspaces/shop/outbound/{written[2]}/again", None),
+        (f"{ws}/agents/{{agent}}/secrets", f"{hello}/secrets", {"name": "webhook"}),
+        (f"{ws}/agents/{{agent}}/http-tools", f"{hello}/http-tools", {
+            "name": "find_order", "description": "Looks an order up.", "effect": "reads",
+            "input_schema": {"type": "object"}, "method": "GET", "url": "https://a.example/"}),
+        (f"{ws}/tool-calls/{{call}}/approve",
+         f"/workspaces/shop/tool-calls/{calls[0]}/approve", None),
+        (f"{ws}/tool-calls/{{call}}/refuse",
+         f"/workspaces/shop/tool-calls/{calls[1]}/refuse", {}),
         (f"{ws}/suppressions", "/workspaces/shop/suppressions", {"address": "x@y.example"}),
         ("/email-infrastructure/providers", "/email-infrastructure/providers", {
             "kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": "a-token-of-this-test"}}),
         ("/email/test", "/email/test", {"to": "a@b.example", "subject": "1", "body": "2"}),
     ]  # fmt: skip
+
+
+def _ask_for_a_note(tx: Transaction, delivery_id: str) -> str:
+    """A call of a tool that waits for a person, as the gate leaves one."""
+    turn = tx.row(
+        select(t.turns)
+        .join(t.deliveries, t.deliveries.c.turn_id == t.turns.c.id)
+        .where(t.deliveries.c.id == delivery_id)
+    )
+    assert turn is not None
+    row = {
+        "id": new_id("tcl"),
+        "turn_id": turn.id,
+        "call": new_id("call"),
+        "thread_id": turn.thread_id,
+        "agent_id": turn.agent_id,
+        "delivery_id": delivery_id,
+        "name": "note_contact",
+        "wish": {"note": "vip"},
+        "state": "asked",
+        "why": "",
+        "created_at": tx.now,
+    }
+    tx.insert(t.tool_calls, row)
+    return str(row["id"])
 
 
 async def test_without_a_key_nothing_is_kept(mailroom: Mailroom, api: httpx.AsyncClient) -> None:
