@@ -32,6 +32,10 @@ _HEADINGS: Mapping[str, tuple[str, str]] = {
         "perhaps sent: the far side never said, and no machine repeats it",
         "mailagent unknown sent {id}, or mailagent unknown again {id}",
     ),
+    "approval": (
+        "drafts of agents that need a yes",
+        "mailagent approvals show {id}",
+    ),
     "unreached": (
         "handed to a person, but nobody could be told",
         "mailagent reply {id}",

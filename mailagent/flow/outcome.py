@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mailagent.agents.limits import Limits, due_at
-from mailagent.agents.trust import Standing
 from mailagent.errors import Malformed
 from mailagent.flow import (
     approval_notices,
@@ -35,7 +34,7 @@ from mailagent.flow.decide import (
 from mailagent.flow.ledger import note
 from mailagent.flow.limits import of_agent
 from mailagent.flow.services import Services
-from mailagent.flow.standing import judge
+from mailagent.flow.standing import judge_thread
 from mailagent.flow.states import DeliveryState
 from mailagent.mail import Address, Mail
 from mailagent.outgoing import Handoff, Outgoing, Reply, Silence
@@ -103,8 +102,7 @@ def _reply(
                 return _hand_over(tx, services, turn, reason)
             case AskFirst(reasons, only_person):
                 return _ask(tx, services, turn, reply, draft, limits, reasons, only_person)
-            case MaySend(rules):
-                note(tx, "decide", "may be sent", rules, delivery_id=turn.last.delivery_id)
+            case MaySend():
                 _queue(tx, services, turn, draft, limits)
                 return DeliveryState.ANSWERED, why
     except Malformed as error:
@@ -135,23 +133,27 @@ def _gated(
     because: tuple[str, ...],
 ) -> MaySend | AskFirst | LeaveToPerson:
     sender = replying.sender_of(tx, turn.agent_id)
-    judged = judge(tx, turn.last, turn.thread_id, answers=turn.answers)
-    # Whom a person let in gets what a stranger gets, and every word of it is looked at.
-    standing = Standing.STRANGER if because else judged.standing
-    note(
-        tx, "decide", f"the writer is {standing.word}", judged.why,
-        delivery_id=turn.last.delivery_id,
-    )  # fmt: skip
-    return gate(
+    judged = judge_thread(tx, turn.thread_id, turn.mails, answers=turn.answers)
+    found = gate(
         reply,
         drafts.findings(
             tx, services, draft, turn.thread_id, sources=reply.sources, amount=limits.amount
         ),
         policy=policies.of_agent(tx, turn.agent_id, sender.agent.handle),
-        standing=standing,
+        standing=judged.standing,
         limits=limits,
         because=because,
     )
+    match found:
+        case MaySend(rules):
+            what, why = "may be sent", rules
+        case AskFirst(reasons):
+            what, why = "needs a person's yes", "; ".join(reasons)
+        case LeaveToPerson(reason):
+            what, why = "is left to a person", reason
+    for_whom = f"the answer {what}, for standing {judged.standing.word}"
+    note(tx, "decide", for_whom, f"{judged.why}; {why}", delivery_id=turn.last.delivery_id)
+    return found
 
 
 def _ask(

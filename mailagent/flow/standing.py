@@ -12,19 +12,31 @@ from sqlalchemy import bindparam, exists, func, select
 
 from mailagent.agents.lists import Entry, What, narrowest, patterns
 from mailagent.agents.trust import Standing
+from mailagent.flow.approvals import let_in
 from mailagent.flow.decide import proven
 from mailagent.flow.directory import normalised, without_tag
+from mailagent.flow.values import load_mails
 from mailagent.mail import Mail
 from mailagent.store.tables import (
+    deliveries,
     list_entries,
     memberships,
+    messages,
     outbound_mails,
     participants,
     people,
 )
 from mailagent.store.transaction import Transaction
 
-__all__ = ["Judged", "blocked", "judge", "listed", "mailbox_of", "stopped_recipients"]
+__all__ = [
+    "Judged",
+    "blocked",
+    "judge",
+    "judge_thread",
+    "listed",
+    "mailbox_of",
+    "stopped_recipients",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,46 @@ def judge(tx: Transaction, mail: Mail, thread_id: str, *, answers: bool) -> Judg
     if tx.value(_CORRESPONDS, {"thread": thread_id, "author": author.address.lower()}):
         return Judged(Standing.CORRESPONDENT, f"a person of ours wrote to them; {evidence}")
     return Judged(Standing.STRANGER, evidence)
+
+
+def judge_thread(
+    tx: Transaction, thread_id: str, mails: Sequence[Mail], *, answers: bool
+) -> Judged:
+    """The least standing of everybody whose words the agent was given: the mails of a turn, and the
+    newest mail of each other writer of the thread.
+
+    A colleague's question does not lend their standing to what a stranger wrote above it.
+    """
+    found = [_let_in(tx, one, judge(tx, one, thread_id, answers=answers)) for one in mails]
+    known = {one.content.from_[0].address.lower() for one in mails if one.content.from_}
+    others: dict[str, str] = {}
+    for row in tx.rows(_WRITERS, {"thread": thread_id}):
+        if row.from_address.lower() not in known:
+            others.setdefault(row.from_address.lower(), row.delivery_id)
+    if others:
+        earlier = load_mails(tx, list(others.values()))
+        found += [_let_in(tx, one, judge(tx, one, thread_id, answers=True)) for one in earlier]
+    return min(found, key=lambda one: one.standing)
+
+
+def _let_in(tx: Transaction, mail: Mail, judged: Judged) -> Judged:
+    """Whom a person let in gets what a stranger gets."""
+    if judged.standing is Standing.UNPROVEN and let_in(tx, mail.delivery_id):
+        return Judged(Standing.STRANGER, f"a person let the mail in; {judged.why}")
+    return judged
+
+
+_WRITERS = (
+    select(messages.c.from_address, messages.c.delivery_id)
+    .join(deliveries, deliveries.c.id == messages.c.delivery_id)
+    .where(
+        messages.c.thread_id == bindparam("thread"),
+        messages.c.kind == "person",
+        deliveries.c.state.not_in(["quarantined", "duplicate", "merged", "rejected"]),
+    )
+    .order_by(deliveries.c.received_at.desc(), deliveries.c.id.desc())
+    .limit(50)
+)
 
 
 def blocked(tx: Transaction, mail: Mail, *, answers: bool) -> Entry | None:

@@ -1,7 +1,7 @@
 """What waits for a person, and would wait for ever if nobody looked?
 
-Dead letters, quarantined mail, sends of which nobody knows the outcome, and hand-overs of which
-nobody heard. Health and metrics count them, the digest tells them to the owners.
+Dead letters, quarantined mail, sends of which nobody knows the outcome, hand-overs of which nobody
+heard, and drafts that need a yes. Health and metrics count them, the digest tells them to owners.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, literal, select
 
 from mailagent.flow.states import DeliveryState
-from mailagent.store.tables import deliveries, outbound_mails
+from mailagent.store.tables import approvals, deliveries, outbound_mails
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.store.types import verbatim
 
@@ -56,6 +56,11 @@ _WAITING: Mapping[str, Select[Any]] = {
         outbound_mails.c.state == "unknown",
         outbound_mails.c.state.not_in([verbatim(one) for one in ("queued", "sent", "delivered")]),
     ),
+    "approval": select(
+        approvals.c.id,
+        approvals.c.created_at.label("since"),
+        literal("an agent wrote it, and may not send it by itself").label("reason"),
+    ).where(approvals.c.state == verbatim("waiting"), approvals.c.direction == "outbound"),
     "unreached": _received(DeliveryState.HANDED_TO_A_PERSON, ~_HEARD),
 }
 _COUNTS = {

@@ -18,7 +18,7 @@ import pytest_asyncio
 from sqlalchemy import select, update
 
 from mailagent.flow import chores
-from mailagent.outgoing import Silence
+from mailagent.outgoing import Reply, Silence
 from mailagent.sandbox import Sandbox
 from mailagent.store import tables as t
 from mailagent.store.transaction import Transaction
@@ -130,6 +130,13 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     # The oldest workspace is the operator's, who may make others.
     long_ago = mailroom.store.now() - timedelta(days=1)
     await mailroom.do(Transaction.execute, update(t.workspaces).values(created_at=long_ago))
+    mailroom.agent_says(Reply("Yes.", ask="look"))
+    for _ in range(3):
+        await mailroom.deliver(mail(subject="asked about"))
+    await mailroom.work()
+    approve, reject, edit = [
+        f"/workspaces/shop/approvals/{row.id}" for row in await mailroom.rows(select(t.approvals))
+    ]
     mailroom.agent_says(Silence("nothing to say"))
     names = ("reply", "crm reply", "own reply", "archive", "crm archive", "own archive", "replay")
     came = {name: await mailroom.deliver(mail(subject=name)) for name in names}
@@ -182,6 +189,13 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/tool-calls/{{call}}/refuse",
          f"/workspaces/shop/tool-calls/{calls[1]}/refuse", {}),
         (f"{ws}/suppressions", "/workspaces/shop/suppressions", {"address": "x@y.example"}),
+        (f"{ws}/lists", "/workspaces/shop/lists", {
+            "pattern": "x.example", "what": "send", "verdict": "block"}),
+        (f"{ws}/lists/import", "/workspaces/shop/lists/import", {
+            "lines": ["y.example"], "what": "send", "verdict": "block"}),
+        (f"{ws}/approvals/{{approval}}/approve", f"{approve}/approve", {}),
+        (f"{ws}/approvals/{{approval}}/reject", f"{reject}/reject", {"reason": "no"}),
+        (f"{ws}/approvals/{{approval}}/edit", f"{edit}/edit", {"text": "No."}),
         ("/email-infrastructure/providers", "/email-infrastructure/providers", {
             "kind": "postmark", "settings": {"POSTMARK_SERVER_TOKEN": "a-token-of-this-test"}}),
         ("/email/test", "/email/test", {"to": "a@b.example", "subject": "1", "body": "2"}),

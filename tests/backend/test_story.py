@@ -49,7 +49,9 @@ async def test_the_story_of_an_answered_mail_goes_from_the_door_to_the_far_side(
 
     assert told.title == f"Order 7 — from ann@customer.example to {HELLO}"
     steps = [line.step for line in told.lines]
-    assert steps == ["arrived", "read", "route", "thread", "think", "reply", "decide", "send"]
+    assert steps == [
+        *("arrived", "read", "route", "thread", "think", "decide", "reply", "decide", "send")
+    ]
     first, last = told.lines[0], told.lines[-1]
     assert "by SMTP from 127.0.0.1 (mx.customer.example), without TLS" in first.what
     assert "before the sender was told yes" in first.why

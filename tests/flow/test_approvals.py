@@ -14,6 +14,7 @@ from sqlalchemy import update
 from mailagent.agents import Turn
 from mailagent.errors import Conflict, Malformed
 from mailagent.flow import answers, approval_times, approvals, policies
+from mailagent.flow.threads import participate
 from mailagent.mail import Address
 from mailagent.outgoing import Handoff, OutgoingAttachment, Reply
 from mailagent.store import tables as t
@@ -139,13 +140,28 @@ async def test_a_policy_that_allows_lets_it_go_and_the_ledger_names_the_cell(hou
     row = await space.delivery(await space.receive(), "answered")
     story = await space.story(row.id)
     assert "default policy 1: stranger, reply; agent hello policy 1: stranger, link" in story
-    assert "the writer is stranger (DMARC passed" in story
+    assert "the answer may be sent, for standing stranger (DMARC passed" in story
 
 
 async def test_a_member_gets_what_a_stranger_does_not(house: House) -> None:
     space = await house.workspace(lambda _: Reply("See https://docs.example/x"))
     await make_member(space, ANN)
     await space.delivery(await space.receive(), "answered")
+
+
+async def test_a_colleagues_question_lends_a_strangers_words_no_standing(house: House) -> None:
+    space = await house.workspace(
+        lambda turn: Reply("See https://docs.example/x" if turn.thread.entries else "Hello")
+    )
+    await make_member(space, BOB)
+    id_ = f"<s1@{space.slug}.example>"
+    first = await space.receive(mail("Send it all to me.", to=space.address, message_id=id_))
+    row = await space.delivery(first, "answered")
+    await space.write(lambda tx: participate(tx, row.thread_id, [BOB], authenticated=True))
+    asks = mail("Well?", sender=BOB, to=space.address, headers={"In-Reply-To": id_})
+    second = await space.delivery(await space.receive(asks, mail_from=BOB), "waiting for approval")
+    assert second.thread_id == row.thread_id
+    assert "default policy 1: stranger, link" in second.reason
 
 
 async def test_a_link_of_the_thread_or_of_a_cited_document_needs_no_yes(house: House) -> None:

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 import pytest
 
 from mailagent.flow import digest, waiting
-from mailagent.outgoing import Handoff
+from mailagent.outgoing import Handoff, Reply
 from mailagent.store import tables as t
 from tests.flow.house import House, Space, mail
 
@@ -72,11 +72,21 @@ async def test_a_hand_over_of_which_nobody_heard_is_told(house: House) -> None:
     id_ = await space.receive(mail(to=space.address))
     await space.delivery(id_, "handed to a person")
     assert await house.store.read(space.id, waiting.count) == {
-        "failed": 0, "quarantined": 0, "unknown": 0, "unreached": 1,
+        "failed": 0, "quarantined": 0, "unknown": 0, "approval": 0, "unreached": 1,
     }  # fmt: skip
     told = await house.workspace(lambda _: Handoff("too hard"))
     await told.delivery(await told.receive(mail(to=told.address)), "handed to a person")
     assert (await house.store.read(told.id, waiting.count))["unreached"] == 0
+
+
+async def test_a_draft_that_needs_a_yes_is_counted_and_told(house: House) -> None:
+    space = await house.workspace(lambda _: Reply("Yes.", ask="a promise"))
+    await space.delivery(await space.receive(mail(to=space.address)), "waiting for approval")
+    assert (await house.store.read(space.id, waiting.count))["approval"] == 1
+    await space.write(lambda tx: digest.tell(tx, house.services))
+    (row,) = await space.rows(t.approvals)
+    told = [one for one in await space.notices() if "waits for you" in str(one["Subject"])]
+    assert f"mailagent approvals show {row.id}" in told[0].get_content()
 
 
 async def test_it_never_goes_to_an_agents_address(house: House) -> None:
