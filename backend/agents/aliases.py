@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import delete, select
 
-from backend.agents.service import Agent, get
+from backend.agents.service import Agent, get, update_agent
 from backend.domain_options.service import demand_owned
 from backend.naming import checked_local_part
 from mailagent.errors import Conflict, Malformed, NotFound
@@ -17,7 +17,9 @@ from mailagent.store.tables import addresses, domains, workspaces
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 
-__all__ = ["add_alias", "own_domains", "remove_alias"]
+__all__ = ["add_alias", "enable_email", "own_domains", "remove_alias"]
+
+_MOST_TRIES = 100
 
 
 def add_alias(tx: Transaction, default_domain: str, reference: str, address: str) -> Agent:
@@ -51,6 +53,33 @@ def add_alias(tx: Transaction, default_domain: str, reference: str, address: str
         raise Conflict(f"{local}@{domain} is an agent's address already")
     changed(tx)
     return get(tx, agent.id)
+
+
+def enable_email(
+    tx: Transaction, default_domain: str, reference: str, handle: str | None = None
+) -> tuple[Agent, str]:
+    """Take mail for an agent at `handle` on the workspace's default domain; (agent, address).
+
+    A handle that is another agent's is followed by a number: `desk-2`. Without one it is the
+    agent's primary address. Raises NotFound, Malformed.
+    """
+    tx.lock(f"workspace {tx.workspace_id}")
+    agent = update_agent(tx, reference, {"email_enabled": True})
+    if handle is None:
+        return agent, agent.address
+    checked_local_part("handle", handle)
+    domain = own_domains(tx, default_domain)[0]
+    for number in range(1, _MOST_TRIES):
+        local = handle if number == 1 else f"{handle[:28]}-{number}"
+        taken = select(addresses.c.agent_id).where(
+            addresses.c.local_part == local, addresses.c.domain == domain
+        )
+        owner = tx.value(taken)
+        if owner is None:
+            return add_alias(tx, default_domain, agent.id, f"{local}@{domain}"), f"{local}@{domain}"
+        if owner == agent.id:
+            return agent, f"{local}@{domain}"
+    raise Conflict(f"{handle}@{domain} and its numbered kin are taken: choose another handle")
 
 
 def remove_alias(tx: Transaction, reference: str, address: str) -> Agent:

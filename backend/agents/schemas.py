@@ -16,6 +16,8 @@ __all__ = [
     "AgentOut",
     "AgentPatch",
     "AliasIn",
+    "EmailIn",
+    "EmailOut",
     "ImportIn",
     "ImportOut",
     "TemplateOut",
@@ -79,6 +81,22 @@ class AliasIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     address: str
+
+
+class EmailIn(BaseModel):
+    """Where an agent is to get mail; without a handle at its primary address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    handle: str | None = None
+
+
+class EmailOut(BaseModel):
+    """Whether an agent gets mail, and where."""
+
+    agent_id: str
+    email_enabled: bool
+    email_address: str
 
 
 class ImportIn(BaseModel):

@@ -29,12 +29,16 @@ async def import_agent(
     request: Request, body: ImportIn, once: Once, access: Access = require("agent.manage")
 ) -> Answer[Imported]:
     """Make an agent from a file or a template, or change one that is there (`overwrite`)."""
-    access.demand("rule.manage")
+    file = _file(body)
+    if file.rules is not None:
+        access.demand("rule.manage")
+    if file.policy is not None or file.limits is not None:
+        access.demand("trust.manage")
     return await once.write(
         access,
         transfer.import_agent,
         access.services.settings.default_domain,
-        _file(body),
+        file,
         author=access.actor,
         handle=body.handle,
         only_plan=body.only_plan,
@@ -47,6 +51,7 @@ async def import_agent(
 async def export_agent(agent: str, access: Access = require("agent.read")) -> Response:
     """All that is set for an agent, as one YAML file without a secret."""
     access.demand("rule.read")
+    access.demand("trust.read")
     file = await access.read(transfer.export, agent)
     return Response(agent_file.render(file), media_type="application/yaml")
 

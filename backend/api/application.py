@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from backend.abilities.endpoints import router as abilities
 from backend.access.endpoints import router as access
 from backend.agent_groups.endpoints import router as agent_groups
+from backend.agents.email_endpoints import router as agent_email
 from backend.agents.endpoints import router as agents
 from backend.agents.transfer_endpoints import router as agent_files
 from backend.api import docs, problems
@@ -22,6 +23,7 @@ from backend.domains.endpoints import router as domains
 from backend.domains.infrastructure_endpoints import router as infrastructure
 from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
+from backend.evaluations.endpoints import router as evaluations
 from backend.inboxes.endpoints import router as inboxes
 from backend.outbound.account_endpoints import router as providers
 from backend.outbound.endpoints import router as outbound
@@ -54,7 +56,9 @@ ROUTERS: Sequence[APIRouter] = (
     senders,
     routes,
     agent_files,
+    agent_email,
     trying,
+    evaluations,
     rules,
     documents,
     domains,

@@ -26,6 +26,7 @@ from backend.cli import (
     documents,
     domain_options,
     domains,
+    evaluations,
     inbox,
     keys,
     lists,
@@ -68,6 +69,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("try")(trying.try_)
+app.command()(evaluations.feedback)
 for _name, _commands in (
     ("workspace", workspaces.commands),
     ("person", people.commands),
@@ -79,6 +81,7 @@ for _name, _commands in (
     ("approvals", approvals.commands),
     ("rule", rules.commands),
     ("document", documents.commands),
+    ("eval", evaluations.commands),
     ("domain", domains.commands),
     ("key", keys.commands),
     ("secret", secret.commands),

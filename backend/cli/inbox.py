@@ -31,7 +31,7 @@ from mailagent.flow.states import DeliveryState
 from mailagent.store.tables import addresses
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["inbox", "moment", "replay", "reply", "send", "trace"]
+__all__ = ["delivery_of", "inbox", "moment", "replay", "reply", "send", "trace"]
 
 _ACTOR = "cli"
 _AGO = re.compile(r"(\d{1,5})(min|h|d)")
@@ -87,7 +87,7 @@ def reply(
 ) -> None:
     """Answer a mail in its thread, from the agent's address."""
     shell: Shell = context.obj
-    workspace_id, delivery_id = _delivery(shell, id_)
+    workspace_id, delivery_id = delivery_of(shell, id_)
     written = text_given(shell, text, file)
 
     async def work(services: Services) -> str:
@@ -134,13 +134,13 @@ def replay(
 ) -> None:
     """Drive one mail again that was not answered: failed, quarantined, held, silent, looped."""
     shell: Shell = context.obj
-    workspace_id, delivery_id = _delivery(shell, id_)
+    workspace_id, delivery_id = delivery_of(shell, id_)
     shell.write(workspace_id, handling.replay, delivery_id, actor=_ACTOR)
     driven = ItemOut.of(shell.read(workspace_id, listing.one, delivery_id))
     shell.show(delivery_id, driven, ItemOut)
 
 
-def _delivery(shell: Shell, id_: str) -> tuple[str, str]:
+def delivery_of(shell: Shell, id_: str) -> tuple[str, str]:
     """(workspace, delivery) of an id. Raises NotFound; Malformed for an id of several."""
     found = shell.read(None, locate, id_)
     if len(found.delivery_ids) > 1:

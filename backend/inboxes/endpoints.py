@@ -17,7 +17,15 @@ from backend.agents import service as agents
 from backend.idempotency import Answer, Once
 from backend.inboxes import contents, handling, listing
 from backend.inboxes.listing import Filter
-from backend.inboxes.schemas import DeliveryOut, ItemOut, ReplyIn, SentOut, StoryOut, ThreadOut
+from backend.inboxes.schemas import (
+    DeliveryOut,
+    EscalateIn,
+    ItemOut,
+    ReplyIn,
+    SentOut,
+    StoryOut,
+    ThreadOut,
+)
 from backend.inboxes.story import story
 from backend.inboxes.words import Status
 from backend.listing import PageOf, Windowed
@@ -82,6 +90,28 @@ async def archive_in_inbox(
 ) -> Answer[ItemOut]:
     """Put a mail of this agent away; its state is not touched."""
     return await once.write(access, _archive, delivery, actor=access.actor, away=True, of=agent)
+
+
+@router.post(f"{_INBOX}/{{delivery}}/escalate", response_model=ItemOut)
+@router.post(f"{_CRM}/{{delivery}}/escalate", response_model=ItemOut, name="crm_escalate")
+async def escalate_in_inbox(
+    agent: str,
+    delivery: str,
+    body: EscalateIn,
+    once: Once,
+    access: Access = require("message.send"),
+) -> Answer[ItemOut]:
+    """Hand a mail of this agent to a person, who is told by mail."""
+    return await once.write(access, _escalate, access, delivery, body.reason, of=agent)
+
+
+@router.post(f"{_INBOX}/{{delivery}}/reprocess", response_model=ItemOut)
+@router.post(f"{_CRM}/{{delivery}}/reprocess", response_model=ItemOut, name="crm_reprocess")
+async def reprocess_in_inbox(
+    agent: str, delivery: str, once: Once, access: Access = require("message.send")
+) -> Answer[ItemOut]:
+    """Drive a mail of this agent again that was not answered. 409 when it was, or is in work."""
+    return await once.write(access, _replay, delivery, actor=access.actor, of=agent)
 
 
 @router.get("/deliveries", response_model=PageOf[ItemOut])
@@ -196,7 +226,15 @@ def _archive(
     return ItemOut.of(listing.one(tx, delivery))
 
 
-def _replay(tx: Transaction, delivery: str, *, actor: str) -> ItemOut:
+def _escalate(tx: Transaction, access: Access, delivery: str, reason: str, *, of: str) -> ItemOut:
+    _of_agent(tx, of, delivery)
+    handling.escalate(tx, access.services, delivery, reason=reason, actor=access.actor)
+    return ItemOut.of(listing.one(tx, delivery))
+
+
+def _replay(tx: Transaction, delivery: str, *, actor: str, of: str | None = None) -> ItemOut:
+    if of is not None:
+        _of_agent(tx, of, delivery)
     handling.replay(tx, delivery, actor=actor)
     return ItemOut.of(listing.one(tx, delivery))
 

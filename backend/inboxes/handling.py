@@ -1,4 +1,4 @@
-"""What may a person do with a mail that came in, beside answering it: put it away, drive it again?
+"""What may a person do with a mail that came in, beside answering it?
 
 Every action leaves a ledger line with its actor: `person:<e-mail>`, `key:<prefix>` or `cli`.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 from sqlalchemy import delete, func, select, update
 
 from mailagent.errors import Conflict, NotFound
-from mailagent.flow import approvals
+from mailagent.flow import approvals, people
 from mailagent.flow.answers import IN_WORK, destination
 from mailagent.flow.ledger import note
 from mailagent.flow.removal import in_words
+from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
+from mailagent.flow.values import load_mails
 from mailagent.store.tables import (
     anchors,
     attachments,
@@ -26,7 +28,7 @@ from mailagent.store.tables import approvals as waiting
 from mailagent.store.tables import threads as thread_rows
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["REPLAYABLE", "archive", "replay"]
+__all__ = ["REPLAYABLE", "archive", "escalate", "replay"]
 
 REPLAYABLE = frozenset(
     {
@@ -52,6 +54,48 @@ def archive(tx: Transaction, delivery_id: str, *, actor: str, away: bool = True)
     )
     what = "put away" if away else "taken back from the archive"
     note(tx, "archive", what, actor=actor, delivery_id=delivery_id)
+
+
+_ESCALATABLE = frozenset(
+    {
+        DeliveryState.ANSWERED,
+        DeliveryState.WAITING_FOR_APPROVAL,
+        DeliveryState.SILENT,
+        DeliveryState.HELD,
+        DeliveryState.LOOPED,
+        DeliveryState.REJECTED,
+        DeliveryState.FAILED,
+    }
+)
+
+
+def escalate(
+    tx: Transaction, services: Services, delivery_id: str, *, reason: str, actor: str
+) -> None:
+    """Hand a delivery to a person, and tell the agent's people; once is enough.
+
+    Raises NotFound; Conflict when the agent has it in hand, or there is nothing to be read in it.
+    """
+    row = _row(tx, delivery_id)
+    if row.state == DeliveryState.HANDED_TO_A_PERSON:
+        return
+    mails = load_mails(tx, [delivery_id])
+    if row.state not in _ESCALATABLE or not mails or in_words(row):
+        raise Conflict(f"{delivery_id} is {row.state}: it cannot be handed to a person now")
+    approvals.withdraw(tx, row, "escalated")
+    by = actor.removeprefix("person:")
+    told = reason.strip() or f"{by} asks a person to look"
+    handed = {"state": DeliveryState.HANDED_TO_A_PERSON, "reason": told[:500], "held_until": None}
+    moved = tx.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id, deliveries.c.state == row.state)
+        .values(**handed)
+    )
+    if moved.rowcount != 1:
+        raise Conflict(f"{delivery_id} is being worked on: look again in a moment")
+    note(tx, "decide", str(DeliveryState.HANDED_TO_A_PERSON), told, actor=actor,
+         delivery_id=delivery_id)  # fmt: skip
+    people.hand_over(tx, services, mails[0], row.agent_id, told)
 
 
 # --- driving it again -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Which mails came in, and what was answered? Lists of deliveries, newest first.
 
 A page is a fixed number of statements, whatever its length: deliveries, their messages, the twins
-of merged ones, and the answers.
+of merged ones, the answers, and how agents read them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from backend.inboxes.filtering import Filter, selected
 from backend.inboxes.words import Status, status_of
 from backend.paging import Page, Window, before, ended, newest
 from mailagent.errors import NotFound
+from mailagent.flow.assessing import Assessed, of_turns
 from mailagent.flow.removal import in_words
 from mailagent.flow.states import DeliveryState
+from mailagent.outgoing import Urgency
 from mailagent.store import mail_search
 from mailagent.store.tables import deliveries, messages, outbound_mails
 from mailagent.store.transaction import AnyRow, Transaction
@@ -70,7 +72,14 @@ class Item:
     content_removed: str | None
     """`removed by retention on 2026-11-21`, or by `purge`; None while the content is there."""
     replies: tuple[Reply, ...]
-    priority: str = "normal"
+    assessed: Assessed | None = None
+    """How the agent read it; None until it has, and for an agent that does not tell."""
+
+    @property
+    def priority(self) -> Urgency:
+        """As the agent found it; `normal` until then."""
+        urgency = self.assessed.assessment.urgency if self.assessed is not None else None
+        return urgency or "normal"
 
 
 def listing(tx: Transaction, which: Filter, window: Window) -> Page[Item]:
@@ -130,11 +139,16 @@ def items_of(tx: Transaction, rows: Sequence[AnyRow]) -> list[Item]:
     known = {row.id: row for row in (*rows, *twins.values())}
     read = _messages(tx, known)
     replies = _replies(tx, list(known.values()))
-    return [_item(row, twins.get(row.id, row), read.get(row.id), replies) for row in rows]
+    assessed = of_turns(tx, [row.turn_id for row in known.values() if row.turn_id])
+    return [_item(row, twins.get(row.id, row), read.get(row.id), replies, assessed) for row in rows]
 
 
 def _item(
-    row: AnyRow, counts_as: AnyRow, message: AnyRow | None, replies: Mapping[str, tuple[Reply, ...]]
+    row: AnyRow,
+    counts_as: AnyRow,
+    message: AnyRow | None,
+    replies: Mapping[str, tuple[Reply, ...]],
+    assessed: Mapping[str, Assessed],
 ) -> Item:
     return Item(
         id=row.id,
@@ -156,6 +170,7 @@ def _item(
         kind=message.kind if message else None,
         content_removed=in_words(row),
         replies=replies.get(counts_as.id, ()),
+        assessed=assessed.get(counts_as.turn_id),
     )
 
 

@@ -11,10 +11,12 @@ from backend.inboxes.contents import Detail, ThreadView, authentication_fields
 from backend.inboxes.listing import Item, Reply
 from backend.inboxes.story import Story
 from backend.inboxes.words import Status
+from mailagent.flow.assessing import Assessed
 from mailagent.flow.states import DeliveryState
 from mailagent.mail import Address
+from mailagent.outgoing import Sentiment, Urgency
 
-__all__ = ["DeliveryOut", "ItemOut", "ReplyIn", "SentOut", "StoryOut", "ThreadOut"]
+__all__ = ["DeliveryOut", "EscalateIn", "ItemOut", "ReplyIn", "SentOut", "StoryOut", "ThreadOut"]
 
 
 class ReplyOut(BaseModel):
@@ -33,8 +35,21 @@ class ReplyOut(BaseModel):
         return cls.model_validate(reply, from_attributes=True)
 
 
+class ClassificationOut(BaseModel):
+    """How the agent read a mail."""
+
+    intent: str
+    sentiment: Sentiment | None
+    urgency: Urgency | None
+    topics: list[str]
+
+
 class ItemOut(BaseModel):
-    """One mail in a list: `status` in the words of Aexy's inbox, `state` and `reason` in ours."""
+    """One mail in a list: `status` in the words of Aexy's inbox, `state` and `reason` in ours.
+
+    `classification`, `summary`, `suggested_response` and `confidence` are null until the agent has
+    decided, and stay so for a processor that does not tell them.
+    """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -48,7 +63,11 @@ class ItemOut(BaseModel):
     status: Status
     state: DeliveryState
     reason: str
-    priority: str
+    priority: Urgency
+    classification: ClassificationOut | None
+    summary: str | None
+    suggested_response: str | None
+    confidence: float | None
     kind: str | None
     received_at: datetime
     held_until: datetime | None
@@ -247,6 +266,14 @@ class ReplyIn(BaseModel):
     text: str = Field(max_length=1_000_000)
 
 
+class EscalateIn(BaseModel):
+    """Why a person must look."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field("", max_length=500)
+
+
 class SentOut(BaseModel):
     """The mail that answers, on its way; follow it at `…/outbound/{id}`."""
 
@@ -266,6 +293,7 @@ def _fields(item: Item) -> dict[str, Any]:
         "state": item.state,
         "reason": item.reason,
         "priority": item.priority,
+        **_assessed(item.assessed),
         "kind": item.kind,
         "received_at": item.received_at,
         "held_until": item.held_until,
@@ -274,6 +302,24 @@ def _fields(item: Item) -> dict[str, Any]:
         "message_id": item.message_id,
         "thread_id": item.thread_id,
         "replies": [ReplyOut.of(one) for one in item.replies],
+    }
+
+
+def _assessed(assessed: Assessed | None) -> dict[str, Any]:
+    if assessed is None:
+        names = ("classification", "summary", "suggested_response", "confidence")
+        return dict.fromkeys(names)
+    said = assessed.assessment
+    return {
+        "classification": {
+            "intent": said.intent,
+            "sentiment": said.sentiment,
+            "urgency": said.urgency,
+            "topics": list(said.topics),
+        },
+        "summary": said.summary,
+        "suggested_response": assessed.suggested or None,
+        "confidence": said.confidence,
     }
 
 

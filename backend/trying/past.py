@@ -24,7 +24,7 @@ from mailagent.mail import Kind
 from mailagent.store.tables import deliveries, messages, outbound_mails, turns
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["MOST", "Compared", "Comparison", "Past", "compare", "past"]
+__all__ = ["MOST", "Compared", "Comparison", "Past", "answer_of", "compare", "past"]
 
 MOST = 200
 """Mails that are looked at when nobody says how many."""
@@ -208,3 +208,14 @@ def _costs(tx: Transaction, rows: Sequence[AnyRow]) -> dict[str, Decimal | None]
     )
     free = Decimal(0)  # of a turn that asked no model
     return {row.id: free if row.model is None else row.cost_usd for row in found}
+
+
+def answer_of(tx: Transaction, turn_id: str) -> str:
+    """What the agent answered in a turn; empty when it did not."""
+    columns = outbound_mails.c
+    found: str | None = tx.value(
+        select(columns.outgoing["text"].as_string()).where(
+            columns.turn_id == turn_id, columns.purpose == "reply"
+        )
+    )
+    return found or ""

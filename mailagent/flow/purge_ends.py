@@ -20,6 +20,8 @@ from mailagent.store.tables import (
     approval_invitations,
     approvals,
     contact_notes,
+    evaluation_cases,
+    evaluation_runs,
     events,
     ledger,
     list_entries,
@@ -176,6 +178,12 @@ def remove_others(tx: Transaction, target: Whole | Person, found: Others) -> Non
 def _forget_decider(tx: Transaction, target: Person) -> None:
     """Somebody decided about a draft, set a policy, listed an address: no longer who."""
     them = f"person:{target.lower}"
-    for table, name in ((approvals, "decided_by"), (policies, "author"), (list_entries, "author")):
+    for table, name in (
+        (approvals, "decided_by"),
+        (policies, "author"),
+        (list_entries, "author"),
+        (evaluation_cases, "author"),
+        (evaluation_runs, "author"),
+    ):
         by_them = func.lower(table.c[name]) == them
         tx.execute(update(table).where(by_them).values({name: _SOMEBODY}))

@@ -25,9 +25,11 @@ from mailagent.store.tables import (
     answer_invitations,
     approval_invitations,
     approvals,
+    assessments,
     attachments,
     contact_notes,
     deliveries,
+    evaluation_cases,
     events,
     hand_overs,
     ledger,
@@ -74,6 +76,7 @@ TABLES = (
     *(raw_messages, deliveries, messages, message_words, attachments, threads, participants),
     *(anchors, turns, turn_steps, outbound_mails, outbound_recipients, hand_overs, events, ledger),
     *(answer_invitations, approvals, approval_invitations, suppressions, list_entries),
+    *(evaluation_cases, assessments),
     *(tool_calls, turn_callbacks, thread_summaries, reminders, contact_notes, questions),
 )
 """All that hold something of a mail or its people."""
@@ -117,6 +120,7 @@ def remove_received(tx: Transaction, delivery_ids: Collection[str], by: By, *, w
         for row in read:
             _empty_message(tx, row)
     empty_turns(tx, turn_ids, by)
+    tx.execute(delete(evaluation_cases).where(evaluation_cases.c.delivery_id.in_(ids)))
     marks = {"content_removed_at": tx.now, "content_removed_by": by, "held_until": None}
     tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(**marks))
     _drop_raw(tx, {row.raw_id for row in rows})
@@ -231,7 +235,7 @@ def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:
         )
     )
     ids = [row.id for row in done]
-    for table in (turn_steps, turn_callbacks):
+    for table in (turn_steps, turn_callbacks, assessments):
         tx.execute(delete(table).where(table.c.turn_id.in_(ids)))
     # What an agent did stands in the story; what it did it with quotes the mail.
     tx.execute(

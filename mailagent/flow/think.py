@@ -18,7 +18,16 @@ from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 from mailagent.agents import Profile, Reminder, Step, Summary, Turn, several
 from mailagent.agents.screen import screen
 from mailagent.errors import Misconfigured, TransientFailure
-from mailagent.flow import budgets, callbacks, given, limits, people, reminding, threads
+from mailagent.flow import (
+    assessing,
+    budgets,
+    callbacks,
+    given,
+    limits,
+    people,
+    reminding,
+    threads,
+)
 from mailagent.flow import reply as replying
 from mailagent.flow.ledger import note
 from mailagent.flow.outcome import Closing, Outcome, conclude
@@ -375,6 +384,7 @@ def _close(
         opened.turn_id, claim.id, opened.agent_id, opened.mails, bool(opened.thread.entries)
     )
     state, reason = conclude(tx, services, closing, outcome)
+    assessing.keep(tx, opened.turn_id, outcome)
     tx.execute(_OF_TURN, {"turn": opened.turn_id, "state": state, "reason": reason[:500]})
     for mail in opened.mails:
         note(tx, "decide", str(state), reason, delivery_id=mail.delivery_id)

@@ -56,7 +56,7 @@ def to_json(value: Any) -> dict[str, Any]:
 def _jsonable(value: Any) -> Any:
     # `dataclasses.asdict` copies every leaf: these are frozen, and read in each step of a mail.
     match value:
-        case str() | None | int() | bytes():
+        case str() | None | int() | float() | bytes():
             return value
         case tuple() | list():
             return [_jsonable(one) for one in value]

@@ -29,6 +29,9 @@ from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
 
 WITHOUT_KEY = {
     "/workspaces/{ws}/rules/test",  # changes nothing
+    "/workspaces/{ws}/agents/{agent}/try",
+    "/workspaces/{ws}/agents/{agent}/try/past",
+    "/workspaces/{ws}/agents/{agent}/evaluations/{set_name}/run",  # keeps its score, sends nothing
     "/workspaces/{ws}/purge",  # in many transactions; what is gone stays gone
     "/email-infrastructure/providers/{name}/pause",  # repeated, changes nothing more
     "/email-infrastructure/providers/{name}/resume",
@@ -153,7 +156,8 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         f"/workspaces/shop/approvals/{row.id}" for row in await mailroom.rows(select(t.approvals))
     ]
     mailroom.agent_says(Silence("nothing to say"))
-    names = ("reply", "crm reply", "own reply", "archive", "crm archive", "own archive", "replay")
+    names = ("reply", "crm reply", "own reply", "archive", "crm archive", "own archive", "replay",
+             "escalate", "crm escalate", "reprocess", "crm reprocess", "feedback")  # fmt: skip
     came = {name: await mailroom.deliver(mail(subject=name)) for name in names}
     await mailroom.work()
     written = [
@@ -234,6 +238,32 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{warm_up}/pause", f"{warm_ups}/postmark/x.example/pause", {"reason": "we move"}),
         (f"{warm_up}/resume", f"{warm_ups}/postmark/x.example/resume", None),
         ("/email/test", "/email/test", {"to": "a@b.example", "subject": "1", "body": "2"}),
+        *_inbox_and_trust(came),
+    ]  # fmt: skip
+
+
+def _inbox_and_trust(came: Mapping[str, str]) -> list[tuple[str, str, Any]]:
+    ws, shop = "/workspaces/{ws}", "/workspaces/shop"
+    expected = {"name": "one", "message": "Subject: x\n\nHello", "expected": {"decision": "reply"}}
+    return [
+        *(
+            (f"{ws}/{crm}agents/{{agent}}/inbox/{{delivery}}/{word}",
+             f"{shop}/{crm}agents/hello/inbox/{came[name]}/{word}", {})
+            for crm, word, name in (
+                ("", "escalate", "escalate"), ("crm/", "escalate", "crm escalate"),
+                ("", "reprocess", "reprocess"), ("crm/", "reprocess", "crm reprocess"))
+        ),
+        (f"{ws}/deliveries/{{delivery}}/feedback",
+         f"{shop}/deliveries/{came['feedback']}/feedback", {"rating": 4}),
+        (f"{ws}/agents/{{agent}}/evaluations/{{set_name}}/cases",
+         f"{shop}/agents/hello/evaluations/mine/cases", expected),
+        (f"{ws}/agents/import", f"{shop}/agents/import", {"template": "sales", "handle": "new"}),
+        *(
+            (f"{ws}/{crm}agents/{{agent}}/email/{word}",
+             f"{shop}/{crm}agents/hello/email/{word}", {"handle": f"{word}{bool(crm)}".lower()}
+             if word == "enable" else None)
+            for crm in ("", "crm/") for word in ("enable", "disable")
+        ),
     ]  # fmt: skip
 
 
