@@ -156,13 +156,19 @@ class PostfixHold(Target):
         self._run("stop")
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    """A loopback port that nobody has at the moment.
+    """A loopback port that nobody has at the moment, and that was not asked for before.
 
     Below those that the system gives to clients: one of them may be taken before it is used.
     """
     while True:
         port = random.randrange(10_000, 32_000)
+        if port in _GIVEN:
+            continue
+        _GIVEN.add(port)
         try:
             with socket.create_server(("127.0.0.1", port)):
                 return port

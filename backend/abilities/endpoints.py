@@ -101,21 +101,40 @@ async def list_tool_calls(
     access: Access = require("approval.read"), state: str = "asked"
 ) -> Sequence[AskedCall]:
     """Calls of tools in a state, newest first: `asked`, `done`, `failed`, `refused`, `unknown`."""
-    return await access.read(asked.asked, state=state)
+    return await access.read(asked.asked, state=state, but_agent=access.principal.agent_id)
 
 
 @router.post(f"{_CALLS}/{{call}}/approve", response_model=AskedCallOut)
-async def approve_tool_call(call: str, access: Access = require("approval.decide")) -> AskedCall:
-    """Do what was asked for. Again, it is a 409: it was decided."""
-    return await asked.agree(access.services, access.workspace_id, call, access.actor)
+async def approve_tool_call(
+    call: str, once: Once, access: Access = require("approval.decide")
+) -> Answer[AskedCall]:
+    """Do what was asked for; 409 when it was decided."""
+
+    def find(tx: Transaction) -> AskedCall:
+        return asked.get(tx, call, but_agent=access.principal.agent_id)
+
+    async def agree(_: AskedCall) -> AskedCall:
+        found = await access.read(find)
+        if found.decided_by == access.actor and found.state != "refused" and once.key:
+            return found  # the same request again, after this process or another had begun
+        return await asked.agree(access.services, access.workspace_id, call, access.actor)
+
+    return await once.write_and_follow(access, find, agree)
 
 
 @router.post(f"{_CALLS}/{{call}}/refuse", response_model=AskedCallOut)
 async def refuse_tool_call(
-    call: str, body: DecisionIn, access: Access = require("approval.decide")
-) -> AskedCall:
+    call: str, body: DecisionIn, once: Once, access: Access = require("approval.decide")
+) -> Answer[AskedCall]:
     """Leave it undone, and tell the agent why."""
-    return await access.write(asked.refuse, call, access.actor, reason=body.reason)
+    return await once.write(
+        access,
+        asked.refuse,
+        call,
+        access.actor,
+        reason=body.reason,
+        but_agent=access.principal.agent_id,
+    )
 
 
 @router.post("/callbacks/{token}", status_code=202)

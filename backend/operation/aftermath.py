@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, delete, or_, update
+from sqlalchemy import and_, delete, or_, select, update
 
 from mailagent.flow import outbox
 from mailagent.flow.ledger import note
 from mailagent.flow.states import DeliveryState, RecipientState
 from mailagent.store.tables import (
+    approval_invitations,
+    approvals,
     deliveries,
     hand_overs,
     metadata,
@@ -73,6 +75,7 @@ def settle(tx: Transaction, made_at: datetime, *, send_queued: bool) -> Aftermat
     unknown += _leave_unsent(
         tx, [RecipientState.QUEUED], f"{restored}: it may have been sent since"
     )
+    _ask_anew(tx, f"{restored}: it may have been decided and sent since")
     return Aftermath(unknown, _hold(tx, f"{restored}: it may have been answered since"))
 
 
@@ -91,6 +94,16 @@ def _leave_unsent(tx: Transaction, states: Sequence[RecipientState], reason: str
         )
         note(inside, "restore", "unknown whether it was sent", reason, outbound_id=row.outbound_id)
     return len(moved)
+
+
+def _ask_anew(tx: Transaction, reason: str) -> None:
+    """Let whoever decides about a draft read that first: no lapse of time and no earlier notice may
+    say yes for them.
+    """
+    for row in tx.rows(select(approvals).where(approvals.c.state == "waiting")):
+        values = {"reasons": [reason, *row.reasons], "at_expiry": "reject"}
+        tx.execute(update(approvals).where(approvals.c.id == row.id).values(**values))
+    tx.execute(delete(approval_invitations))
 
 
 def _hold(tx: Transaction, reason: str) -> int:

@@ -87,8 +87,11 @@ class Webhook:
             said = json.loads(answered.body)
         except (ValueError, RecursionError):
             return decision.handed_over("the agent's program answered with no JSON")
-        await turn.steps.record(Step(_ANSWERED, said))
-        return _outcome(said)
+        outcome = _outcome(said)
+        if not isinstance(outcome, Handoff):
+            # What makes no sense may hold what no database does, and is not asked for again.
+            await turn.steps.record(Step(_ANSWERED, said))
+        return outcome
 
     async def _post(self, endpoint: Endpoint, turn_id: str, body: bytes) -> Answered:
         key = endpoint.url

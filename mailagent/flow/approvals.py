@@ -39,12 +39,12 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
 __all__ = [
-    "STATES",
     "State",
     "approve",
     "ask",
     "draft_of",
     "edit",
+    "expire",
     "forget",
     "get",
     "hold",
@@ -55,7 +55,6 @@ __all__ = [
 ]
 
 State = Literal["waiting", "approved", "rejected", "expired", "stale"]
-STATES: tuple[State, ...] = ("waiting", "approved", "rejected", "expired", "stale")
 
 _LOCKED = select(approvals).where(approvals.c.id == bindparam("approval")).with_for_update()
 _BY_ID = update(approvals).where(approvals.c.id == bindparam("approval"))

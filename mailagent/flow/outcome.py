@@ -7,6 +7,9 @@ frozen: to be sent, to wait for a person's yes, or to be left to a person.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import update
 
 from mailagent.agents.limits import Limits, due_at
 from mailagent.errors import Malformed
@@ -17,7 +20,6 @@ from mailagent.flow import (
     outbox,
     people,
     policies,
-    reminding,
     threads,
 )
 from mailagent.flow import reply as replying
@@ -38,11 +40,13 @@ from mailagent.flow.standing import judge_thread
 from mailagent.flow.states import DeliveryState
 from mailagent.mail import Address, Mail
 from mailagent.outgoing import Handoff, Outgoing, Reply, Silence
+from mailagent.store.tables import deliveries
 from mailagent.store.transaction import Transaction
 
 __all__ = ["Closing", "Outcome", "conclude"]
 
 Outcome = Reply | Silence | Handoff
+_SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,24 @@ def conclude(
     match outcome:
         case Reply():
             return _reply(tx, services, turn, outcome)
-        case Silence(why, wake_at):
-            if wake_at is not None:
-                reminding.remind(tx, turn.thread_id, "wait", at=wake_at, text=why)
+        case Silence(why, wake_at) if wake_at is not None:
+            return _wait(tx, turn, why, wake_at)
+        case Silence(why):
             return DeliveryState.SILENT, f"the agent decided: {why}"
         case Handoff(why, notice):
             if notice:
                 _tell_writer(tx, services, turn, notice)
             people.hand_over(tx, services, turn.last, turn.agent_id, why)
             return DeliveryState.HANDED_TO_A_PERSON, why
+
+
+def _wait(tx: Transaction, turn: Closing, why: str, wake_at: datetime) -> tuple[DeliveryState, str]:
+    """Hold the mails until the agent wants to look again: then they are a turn anew."""
+    asked = wake_at if wake_at.tzinfo is not None else wake_at.replace(tzinfo=UTC)
+    until = min(max(asked, tx.now + _SHORTEST_WAIT), tx.now + _LONGEST_WAIT)
+    mine = deliveries.c.turn_id == turn.turn_id
+    tx.execute(update(deliveries).where(mine).values(held_until=until))
+    return DeliveryState.HELD, f"the agent waits until {until:%Y-%m-%d %H:%M} UTC: {why}"
 
 
 def _reply(

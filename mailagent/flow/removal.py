@@ -108,6 +108,7 @@ def remove_received(tx: Transaction, delivery_ids: Collection[str], by: By, *, w
         _stop_turns(tx, turn_ids, ids)
         _drop_anchors(tx, [row.message_id for row in read if row.message_id])
         tx.execute(delete(messages).where(messages.c.delivery_id.in_(ids)))
+        tx.execute(delete(contact_notes).where(contact_notes.c.delivery_id.in_(ids)))
         hush(tx, ledger.c.delivery_id.in_(ids))
         tx.execute(delete(answer_invitations).where(answer_invitations.c.delivery_id.in_(ids)))
         for row in rows:

@@ -1066,9 +1066,12 @@ contact_notes = Table(
     _id(),
     _workspace(),
     Column("address", String(320), nullable=False),
+    # The mail that it was made of; NULL for a person's own.
+    Column("delivery_id", String(48), ForeignKey("deliveries.id")),
     Column("note", Text, nullable=False),
     Column("author", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Index("ix_contact_notes_delivery_id", "delivery_id"),
     Index("ix_contact_notes_workspace_id_address", "workspace_id", "address", "created_at"),
 )
 

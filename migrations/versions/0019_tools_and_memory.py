@@ -74,14 +74,19 @@ def _contact_notes() -> None:
         sa.Column("id", sa.String(length=48), nullable=False),
         sa.Column("workspace_id", sa.String(length=48), nullable=False),
         sa.Column("address", sa.String(length=320), nullable=False),
+        sa.Column("delivery_id", sa.String(length=48), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("author", sa.Text(), nullable=False),
         sa.Column("created_at", Moment(), nullable=False),
         sa.ForeignKeyConstraint(
             ["workspace_id"], ["workspaces.id"], name=op.f("fk_contact_notes_workspace_id")
         ),
+        sa.ForeignKeyConstraint(
+            ["delivery_id"], ["deliveries.id"], name=op.f("fk_contact_notes_delivery_id")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_contact_notes")),
     )
+    op.create_index("ix_contact_notes_delivery_id", "contact_notes", ["delivery_id"])
     op.create_index(
         "ix_contact_notes_workspace_id_address",
         "contact_notes",

@@ -13,6 +13,8 @@ from sqlalchemy import select
 
 from backend.access import keys
 from backend.access.sign_in import create_link
+from backend.approvals import service
+from backend.operation import aftermath
 from backend.web import create_web
 from mailagent.outgoing import Assessment, Reply
 from mailagent.sandbox import Sandbox
@@ -160,6 +162,20 @@ async def test_who_may_only_look_decides_nothing_and_a_stranger_sees_nothing(
             assert (await api.get(path)).status_code == 404
         there = await api.post(f"/workspaces/other/approvals/{id_}/approve", json={})
         assert there.status_code == 404
+
+
+async def test_after_a_restore_nothing_decides_but_who_reads_that_it_may_have_been_sent(
+    room: Mailroom,
+) -> None:
+    id_ = await waiting(room)
+    lapses = t.approvals.update().values(at_expiry="approve")
+    await room.do(lambda tx: tx.execute(lapses))
+    now = room.store.now()
+    await room.store.write_unscoped(aftermath.settle, now, send_queued=False)
+    one = await room.ask(service.get, id_)
+    assert (one.state, one.at_expiry) == ("waiting", "reject")
+    assert one.reasons[0].endswith("it may have been decided and sent since")
+    assert await room.rows(select(t.approval_invitations)) == []
 
 
 # --- the page ---------------------------------------------------------------------------------

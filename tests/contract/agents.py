@@ -24,7 +24,7 @@ from tests.agents.turns import PROFILE, RETURNS, Notebook, Shelf, turn
 from tests.api_server import ApiServer, Request
 from tests.api_server import Fault as Broken
 from tests.api_server import Reply as Answered
-from tests.model_server import Fault, ModelServer, decide, message, status, text
+from tests.model_server import Answer, Fault, ModelServer, decide, message, status, text
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789" * 3).decode()
 
@@ -68,7 +68,7 @@ async def _builtin(far: Far, mail: Mail, steps: Notebook) -> AsyncIterator[Playe
     yield Played(Builtin(), turn(mail, tools=tools, steps=steps), lambda: " ".join(tools.queries))
 
 
-_MODEL = {
+_MODEL: Mapping[Far, Answer | Fault] = {
     Far.ANSWERS: decide("Within 30 days."),
     Far.REFUSES: message(stop_reason="refusal"),
     Far.EMPTY: text(""),

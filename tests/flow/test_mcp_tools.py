@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -33,8 +34,6 @@ class Uses:
     async def __call__(self, turn: Turn) -> Reply:
         self.offered = [tool.name for tool in turn.tools.offered]
         self.result = await turn.tools.use("call_1", self.name, self.wish)
-        again = await turn.tools.use("call_1", self.name, self.wish)
-        assert again.text == self.result.text
         return Reply("Thank you.")
 
 
@@ -49,7 +48,11 @@ async def used(house: House, mind: Uses, servers: Any, cells: Any = None) -> Spa
             policies.save(tx, cells, author="cli")
 
     await space.write(work)
-    await space.answer_to(await space.receive())
+    got = await space.receive()
+    # A child that imports the SDK needs seconds on a machine that is busy.
+    with contextlib.suppress(TimeoutError):
+        await space.answer_to(got)
+    await space.answer_to(got)
     return space
 
 

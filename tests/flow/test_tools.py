@@ -407,6 +407,67 @@ async def test_a_task_whose_answer_never_came_is_not_made_again_by_itself(house:
     assert any("Was this done?" in str(one["Subject"]) for one in await space.notices())
 
 
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_a_process_that_died_in_a_call_repeats_it_only_where_the_far_side_knows_repetitions(
+    house: House, repeatable: bool
+) -> None:
+    mind = Uses("cancel_order", {"order": "17"})
+    space = await house.workspace(mind)
+    services = house.services
+    died = "tcl_0199"
+
+    async def dead(turn: Turn) -> Reply:
+        """What a process leaves that was killed between the call and its record."""
+
+        def leave(tx: Any) -> None:
+            row = {
+                "id": died,
+                "turn_id": turn.id,
+                "call": "call_1",
+                "thread_id": turn.thread.id,
+                "agent_id": space.agent_id,
+                "delivery_id": turn.mails[0].delivery_id,
+                "name": "cancel_order",
+                "wish": {"order": "17"},
+                "state": "started",
+                "why": "",
+                "created_at": tx.now,
+            }
+            tx.insert(t.tool_calls, {**row, "id": f"{died}{turn.id}"})
+
+        await space.write(leave)
+        return await mind(turn)
+
+    house._agents.minds[space.domain] = dead
+    async with Far() as server:
+        await set_up(space, policy=EVERYTHING)
+        await space.write(
+            lambda tx: custom.add(
+                tx,
+                services.secrets,
+                services.egress,
+                space.agent_id,
+                name="cancel_order",
+                description="Cancels an order by its number.",
+                input_schema={"type": "object", "properties": {"order": {"type": "string"}}},
+                effect="changes",
+                method="POST",
+                url=f"{server.url}/cancel",
+                repeatable=repeatable,
+            )
+        )
+        await space.answer_to(await space.receive())
+        keys = [one.headers["idempotency-key"] for one in server.requests]
+    [call] = await space.rows(t.tool_calls)
+    if repeatable:
+        assert keys == [f"mailagent-{call.id}"]
+        assert call.state == "done"
+    else:
+        assert keys == []
+        assert call.state == "unknown"
+        assert "Do not repeat it" in mind.results[0].text
+
+
 async def test_a_tool_of_the_people_is_called_with_a_secret_that_the_model_never_sees(
     house: House,
 ) -> None:

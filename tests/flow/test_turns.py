@@ -208,3 +208,23 @@ async def test_a_thread_that_answers_too_often_is_parked_and_told_once(house: Ho
     assert "two machines talking" in row.reason
     assert len(await space.notices()) == 1
     assert len(space.turns) == 3
+
+
+async def test_an_agent_that_waits_looks_again_at_the_time_it_named(house: House) -> None:
+    at = house.store.now() + timedelta(hours=1)
+    asked: list[Turn] = []
+
+    def waits_once(turn: Turn) -> Silence | Reply:
+        asked.append(turn)
+        return Reply("Open again.") if len(asked) > 1 else Silence("closed", wake_at=at)
+
+    space = await house.workspace(waits_once)
+    id_ = await space.receive(mail(to=space.address))
+    row = await space.delivery(id_, "held")
+    assert row.held_until == at
+    assert row.reason == f"the agent waits until {at:%Y-%m-%d %H:%M} UTC: closed"
+
+    await house.later(timedelta(hours=1, minutes=1))
+    await house.store.write_unscoped(chores.release_held)
+    await space.delivery(id_, "answered")
+    assert await space.notices() == []

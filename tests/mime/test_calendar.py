@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import icalendar
 import pytest
@@ -106,7 +107,7 @@ def test_an_invitation_is_read_as_it_was_meant_and_ends_no_line() -> None:
     )
     assert max(len(line) for line in octets.split(b"\r\n")) <= 75
     calendar = icalendar.Calendar.from_ical(octets)
-    [event] = calendar.walk("VEVENT")
+    event: Any = calendar.walk("VEVENT")[0]
     assert calendar["METHOD"] == "REQUEST"
     assert event["DTSTART"].dt == at(9)
     assert event["LOCATION"] == "Room 1\\2"

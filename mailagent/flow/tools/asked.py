@@ -28,7 +28,7 @@ from mailagent.flow.values import load_mails
 from mailagent.store.tables import agents, threads, tool_calls
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["AskedCall", "agree", "asked", "refuse"]
+__all__ = ["AskedCall", "agree", "asked", "get", "refuse"]
 
 _GOOD_FOR = timedelta(days=14)
 _MOST = 200
@@ -50,16 +50,31 @@ class AskedCall:
     decided_by: str | None
 
 
-def asked(tx: Transaction, *, state: str = "asked") -> Sequence[AskedCall]:
-    """The calls in a state, newest first, at most 200: those that wait for a person, or others."""
-    rows = tx.rows(
+def asked(
+    tx: Transaction, *, state: str = "asked", but_agent: str | None = None
+) -> Sequence[AskedCall]:
+    """The calls in a state, newest first, at most 200: those that wait for a person, or others.
+
+    `but_agent` is the agent whose key asks, here as below: what is its own is not there for it.
+    """
+    statement = (
         select(tool_calls, agents.c.handle)
         .join(agents, agents.c.id == tool_calls.c.agent_id)
         .where(tool_calls.c.state == state)
         .order_by(tool_calls.c.created_at.desc())
         .limit(_MOST)
     )
-    return [_call(row) for row in rows]
+    if but_agent is not None:
+        statement = statement.where(tool_calls.c.agent_id != but_agent)
+    return [_call(row) for row in tx.rows(statement)]
+
+
+def get(tx: Transaction, call_id: str, *, but_agent: str | None = None) -> AskedCall:
+    """One call. Raises NotFound."""
+    row = _row(tx, call_id)
+    if but_agent is not None and row.agent_id == but_agent:
+        raise NotFound(f"there is no call {call_id[:80]}")
+    return _get(tx, call_id)
 
 
 async def agree(services: Services, workspace_id: str, call_id: str, actor: str) -> AskedCall:
@@ -84,8 +99,16 @@ async def agree(services: Services, workspace_id: str, call_id: str, actor: str)
     return await store.read(workspace_id, _get, call_id)
 
 
-def refuse(tx: Transaction, call_id: str, actor: str, *, reason: str = "") -> AskedCall:
+def refuse(
+    tx: Transaction,
+    call_id: str,
+    actor: str,
+    *,
+    reason: str = "",
+    but_agent: str | None = None,
+) -> AskedCall:
     """Leave it undone. Raises NotFound, Conflict."""
+    get(tx, call_id, but_agent=but_agent)
     row = _row(tx, call_id)
     _decide(tx, row, "refused", actor)
     _tell(tx, row, f"A person did not agree{f': {reason}' if reason else ''}.", actor)

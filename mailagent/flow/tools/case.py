@@ -28,7 +28,7 @@ class Case:
     mail: Mail
     """The newest of the turn."""
     standing: Standing
-    """The least of all who wrote in the turn: nobody borrows another's trust."""
+    """The least of all who wrote in the thread: nobody borrows another's trust."""
     policy: Policy
     tools: Mapping[str, Tool]
     """What this agent has, by name."""

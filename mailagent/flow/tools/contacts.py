@@ -58,6 +58,7 @@ def note_contact(tx: Transaction, _: Services, case: Case, wish: Wish) -> ToolRe
         {
             "id": new_id("not"),
             "address": case.author,
+            "delivery_id": case.mail.delivery_id,
             "note": wish["note"],
             "author": f"agent:{case.handle}",
             "created_at": tx.now,

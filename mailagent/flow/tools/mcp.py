@@ -104,7 +104,8 @@ def caller(tool: Tool) -> Outside:
                 raise UncertainDelivery(error.reason) from error
             raise
         said = [getattr(one, "text", f"({one.type})") for one in answer.content]
-        told: dict[str, Any] = {"text": "\n".join(said)[:_ANSWER_CHARACTERS]}
+        text = "\n".join(said)[:_ANSWER_CHARACTERS].encode("utf-8", "replace").decode()
+        told: dict[str, Any] = {"text": text}
         return ToolResult(data_block("tool_result", told), is_error=bool(answer.is_error))
 
     return call

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mailagent.agents.tools import TOOLS, Tool
-from mailagent.agents.trust import Standing
 from mailagent.flow import policies
-from mailagent.flow.standing import judge
+from mailagent.flow.standing import judge_thread
 from mailagent.flow.tools import custom
 from mailagent.flow.tools.case import Case
 from mailagent.mail import Mail
@@ -43,7 +42,6 @@ def open_case(
     """
     settings: Mapping[str, Any] = agent.agent_settings or {}
     tools = tools_of(tx, agent.agent_id, settings)
-    standings = [judge(tx, mail, thread.id, answers=followed).standing for mail in mails]
     return Case(
         workspace_id=str(tx.workspace_id),
         agent_id=agent.agent_id,
@@ -52,7 +50,7 @@ def open_case(
         subject=thread.subject,
         turn_id=turn_id,
         mail=mails[-1],
-        standing=min(standings, default=Standing.UNPROVEN),
+        standing=judge_thread(tx, thread.id, mails, answers=followed).standing,
         policy=policies.of_agent(tx, agent.agent_id, agent.handle),
         tools=tools,
         settings=settings,
