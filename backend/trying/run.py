@@ -53,7 +53,9 @@ def prepared(agent_id: str, file: AgentFile | None) -> Prepare:
     def prepare(tx: Transaction) -> None:
         if file is not None:
             transfer.apply(tx, agent_id, file, author="trial")
-        tx.execute(update(agents).where(agents.c.id == agent_id).values(email_enabled=True))
+        # Of one that is on, the row is left alone: trials beside each other would wait for it.
+        off = (agents.c.id == agent_id) & agents.c.email_enabled.is_(False)
+        tx.execute(update(agents).where(off).values(email_enabled=True))
 
     return prepare
 

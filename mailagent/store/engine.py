@@ -199,7 +199,9 @@ class Store:
                 return result
         return self._commit(workspace_id, work, tries=tries - 1)
 
-    def _undone(self, workspace_id: str, work: Callable[[Transaction], T]) -> T:
+    def _undone(
+        self, workspace_id: str, work: Callable[[Transaction], T], *, tries: int = LOCK_TRIES
+    ) -> T:
         lock = self.write_lock.hold() if self.on_sqlite else nullcontext()
         with lock, self.engine.connect() as connection:
             if self.on_sqlite:
@@ -208,9 +210,14 @@ class Store:
                 transaction = Transaction(connection, workspace_id, self.now())
                 result = work(transaction)
                 transaction.end()
-            finally:
+            except DBAPIError as error:
+                locked = isinstance(error.orig, LockNotAvailable)
+                if tries == 1 or not (error.connection_invalidated or locked):
+                    raise
+            else:
                 connection.rollback()
-            return result
+                return result
+        return self._undone(workspace_id, work, tries=tries - 1)
 
     def woken(self, queues: frozenset[str]) -> None:
         """Pass on that rows of these queues are due now."""
