@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from backend.cli import dns_writing
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import keyed
 from backend.domains import (
@@ -17,6 +19,7 @@ from backend.domains import (
     checking,
     claims,
     comparing,
+    infrastructure,
     removing,
     rotation,
     stored,
@@ -26,13 +29,14 @@ from backend.domains.desk import Desk
 from backend.domains.instructions import DnsHost, dns_host, instructions
 from backend.domains.overview import Overview, overview, overviews
 from backend.domains.publishing import Expected, expected
-from backend.domains.record import DomainRecord
+from backend.domains.record import DomainRecord, Place
 from backend.domains.record_forms import as_json, as_text
 from backend.domains.schemas import AllowOut, DomainOut, DomainRemovalOut, ResubmittedOut
 from backend.domains.spf_merge import SpfMerge
 from backend.domains.stored import Domain
 from backend.domains.zone_text import zone_text
 from backend.workspaces.service import find as find_workspace
+from mailagent.dns_answers import ascii_name
 from mailagent.errors import Malformed
 from mailagent.flow.services import FlowSettings
 from mailagent.store.transaction import Transaction
@@ -171,6 +175,34 @@ def spf(context: typer.Context, name: Named, workspace: InWorkspace = None) -> N
             shell.tell(note)
     shell.tell(f"{merged.lookups} of 10 DNS lookups" if merged.changed else "it stands there")
     shell.show(merged.record, merged, SpfMerge)
+
+
+def _to_write(shell: Shell, name: str, workspace: str | None) -> dns_writing.Wanted:
+    """A set for the zone that serves its domain, with the SPF record that keeps what others need.
+
+    Raises NotFound; TransientFailure when DNS does not tell what stands there.
+    """
+    default = shell.settings.default_email_domain
+    where = None if ascii_name(name) == default else shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> dns_writing.Wanted:
+        domain = default if where is None else (await _domain(desk, where, name)).name
+        cut = await desk.zone_servers.zone_of(domain)
+        zone = Place.of(domain, cut.name if cut else None).zone
+        if where is None:
+            found = await infrastructure.records_now(desk)
+        else:
+            found = (await _expected(desk, where, name)).records
+        records = [each.record for each in found]
+        if (spf := next((each.record for each in found if each.kind == "spf"), None)) is not None:
+            merged = replace(spf, value=(await desk.merged_spf(found)).record)
+            records = [merged if each == spf else each for each in records]
+        return dns_writing.Wanted(zone, records)
+
+    return _with_desk(shell, work)
+
+
+commands.command("write-dns")(dns_writing.command(_to_write))
 
 
 @commands.command()

@@ -12,13 +12,13 @@ from backend.domains.contributions import Key
 from backend.domains.desk import Desk
 from backend.domains.judging import seen, verdict_to_json
 from backend.domains.overview import ShownRecord, shown_record
-from backend.domains.record import Place
+from backend.domains.record import DomainRecord, Place
 from backend.domains.records import default_domain
 from backend.domains.stored import Choices, Domain
 from mailagent.store import signing_keys
 from mailagent.store.transaction import Transaction
 
-__all__ = ["Infrastructure", "check", "expected_now"]
+__all__ = ["Infrastructure", "check", "expected_now", "records_now"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +62,18 @@ def _keys(tx: Transaction, domain: str) -> list[Key]:
     return [Key(one.selector, one.public_record) for one in found]
 
 
-async def expected_now(desk: Desk) -> Infrastructure:
+async def records_now(desk: Desk) -> tuple[DomainRecord, ...]:
     """What is to be published, as far as it is known without asking anybody."""
     installed, keys = await desk.store.read_unscoped(_known, desk)
     domain = _as_domain(installed, desk.store.now())
-    accounts = contributions(installed, domain, keys, {})
-    records = default_domain(Place.of(domain.name), accounts)
-    return Infrastructure(
-        domain.name,
-        f"*.{domain.name}",
-        "unknown",
-        None,
-        tuple(shown_record(each, {}) for each in records),
-        (),
-        None,
-    )
+    return default_domain(Place.of(domain.name), contributions(installed, domain, keys, {}))
+
+
+async def expected_now(desk: Desk) -> Infrastructure:
+    """The default domain with its records, where nobody has looked."""
+    records, domain = await records_now(desk), desk.flow.default_domain
+    shown = tuple(shown_record(each, {}) for each in records)
+    return Infrastructure(domain, f"*.{domain}", "unknown", None, shown, (), None)
 
 
 async def check(desk: Desk) -> Infrastructure:
