@@ -12,7 +12,7 @@ import typer
 
 from backend.cli import dns_writing
 from backend.cli.shell import InWorkspace, Shell, table
-from backend.cli.writing import keyed
+from backend.cli.writing import desk_of
 from backend.domains import (
     adding,
     changing,
@@ -38,9 +38,7 @@ from backend.domains.zone_text import zone_text
 from backend.workspaces.service import find as find_workspace
 from mailagent.dns_answers import ascii_name
 from mailagent.errors import Malformed
-from mailagent.flow.services import FlowSettings
 from mailagent.store.transaction import Transaction
-from mailagent.tokens import Secrets
 
 __all__ = ["commands"]
 
@@ -357,14 +355,8 @@ def remove(
 
 
 def _with_desk(shell: Shell, work: Callable[[Desk], Awaitable[T]]) -> T:
-    settings = keyed(shell.settings)
-    secrets = Secrets(settings.secret_keys())
-    flow = FlowSettings(
-        settings.default_email_domain, settings.mailagent_hostname, settings.public_url
-    )
-
     async def run() -> T:
-        return await work(Desk(shell.store, secrets, settings, flow))
+        return await work(desk_of(shell))
 
     return asyncio.run(run())
 

@@ -30,7 +30,7 @@ from mailagent.dns_answers import Found, Question, Unknown
 from mailagent.errors import Conflict, Malformed
 from mailagent.flow.directory import normalised
 from mailagent.flow.ledger import note
-from mailagent.store import signing_keys
+from mailagent.store import signing_keys, zone_version
 from mailagent.store.signing_keys import StoredKey
 from mailagent.store.tables import agents as agent_rows
 from mailagent.store.tables import domains
@@ -147,6 +147,7 @@ def add_prepared(
     steps.plan(inside, installed, domain)
     note(inside, "domain", f"{name} added", f"mode {wanted.mode}", actor=actor)
     inside.wake(CHECKS.name)
+    zone_version.changed(tx)  # its keys may have been there before it
     expected(inside, installed, domain)  # what cannot be published must not be added
     return domain
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from backend.domains import carriers, life
 from backend.domains.carriers import Installed, contributions, identities_now, titles
-from backend.domains.contributions import Key
+from backend.domains.contributions import Contribution, Key
 from backend.domains.desk import Desk
 from backend.domains.judging import seen, verdict_to_json
 from backend.domains.overview import ShownRecord, shown_record
@@ -18,7 +18,7 @@ from backend.domains.stored import Choices, Domain
 from mailagent.store import signing_keys
 from mailagent.store.transaction import Transaction
 
-__all__ = ["Infrastructure", "check", "expected_now", "records_now"]
+__all__ = ["Infrastructure", "accounts_with_our_own", "check", "expected_now", "records_now"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,17 @@ class Infrastructure:
     dns_records: tuple[ShownRecord, ...]
     name_servers: tuple[str, ...]
     checked_at: datetime | None
+
+
+def accounts_with_our_own(tx: Transaction, installed: Installed) -> tuple[Contribution, ...]:
+    """What every account asks of the default domain where our own server takes its mail in and
+    sends as well, as far as it is known without asking anybody.
+    """
+    domain = _as_domain(installed, tx.now)
+    carried_by = (*domain.choices.carried_by, carriers.OWN)
+    choices = replace(domain.choices, carried_by=carried_by, receive_by="")
+    keys = _keys(tx, domain.name)
+    return contributions(installed, replace(domain, choices=choices), keys, {})
 
 
 def _as_domain(installed: Installed, now: datetime) -> Domain:

@@ -20,7 +20,7 @@ from backend.domains.stored import Domain
 from mailagent.errors import Conflict
 from mailagent.flow.directory import changed
 from mailagent.flow.ledger import note
-from mailagent.store import provider_accounts
+from mailagent.store import provider_accounts, zone_version
 from mailagent.store.tables import (
     addresses,
     agents,
@@ -164,6 +164,7 @@ def _begin(tx: Transaction, inside: Transaction, domain: Domain, actor: str) -> 
     steps.plan_removal(inside, domain)
     note(inside, "domain", f"{domain.name} is being removed", actor=actor)
     changed(inside)
+    zone_version.changed(tx)
     provider_accounts.changed(tx)
 
 
