@@ -67,7 +67,12 @@ def add(
     receive_by: Annotated[
         str | None, typer.Option(help="The account that brings its mail, or own.")
     ] = None,
-    agent: Annotated[str | None, typer.Option(help="Who gets the address.")] = None,
+    agent: Annotated[
+        str | None, typer.Option(help="Who gets the address; without one, the domain.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="The agent group whose the domain becomes.")
+    ] = None,
     replace_mx: Annotated[
         bool, typer.Option("--replace-mx", help="Take its mail from the service that has it.")
     ] = False,
@@ -77,6 +82,9 @@ def add(
     until_verified: Annotated[
         str, typer.Option(help="default or wait: what answers do until it may send.")
     ] = "default",
+    confirm_apex: Annotated[
+        bool, typer.Option("--confirm-apex", help="It is no sub-domain, and that is meant.")
+    ] = False,
 ) -> None:
     """Add a domain to a workspace, and say which records to publish."""
     shell: Shell = context.obj
@@ -88,9 +96,11 @@ def add(
         by,
         receive_by,
         agent,
+        group,
         replace_mx,
         while_pending,
         until_verified,
+        confirm_apex,
     )
 
     async def work(desk: Desk) -> Overview:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from backend.domains import rotation
 from backend.domains.name_service import name_service
@@ -13,7 +14,10 @@ from tests.domains.test_name_service import ask, secondary
 from tests.domains.town import DEFAULT, HOST, NAME, Town, open_town
 from tests.domains.zones import TSIG
 
-ZONE = {"mailagent_dns_name_servers": f"ns1.{DEFAULT}=192.0.2.53", "mailagent_dns_tsig": TSIG}
+ZONE: dict[str, Any] = {
+    "mailagent_dns_name_servers": f"ns1.{DEFAULT}=192.0.2.53",
+    "mailagent_dns_tsig": TSIG,
+}
 
 
 async def targets(town: Town) -> dict[str, str]:
@@ -107,6 +111,7 @@ async def test_accounts_that_send_for_the_default_domain_have_their_records_ther
         await served.refresh()
         text = served.zone.to_text()
     assert f"\npm-bounces.{DEFAULT}. 300 IN CNAME pm.mtasv.net.\n" in text
+    spf = "v=spf1 include:spf.mtasv.net ip4:192.0.2.25 ~all"
     for name in (DEFAULT, f"*.{DEFAULT}"):
         assert f"\n{name}. 300 IN MX 10 {HOST}.\n" in text, "we take the mail in, whoever sends"
-        assert f'\n{name}. 300 IN TXT "v=spf1 ip4:192.0.2.25 ~all"\n' in text
+        assert f'\n{name}. 300 IN TXT "{spf}"\n' in text
