@@ -10,6 +10,7 @@ import typer
 
 from backend import logs
 from backend.cli.shell import Shell
+from backend.cli.writing import desk_of
 from backend.domains.served_zone import current_zone
 from mailagent.store import migrations
 
@@ -22,7 +23,7 @@ commands = typer.Typer(help="The DNS zone of the default domain.")
 def zone(context: typer.Context) -> None:
     """Print the zone as a master file (RFC 1035) for a name server of yours."""
     shell: Shell = context.obj
-    made = current_zone(shell.store, shell.settings)
+    made = current_zone(shell.store, shell.settings, desk_of(shell).installed)
     records: list[dict[str, Any]] = [
         {
             "name": rrset.name.to_text(omit_final_dot=True),
@@ -61,7 +62,9 @@ def serve(
         stop = asyncio.Event()
         stop_on_signals(stop, lambda: shell.tell("stopping"))
         wanted = settings.mailagent_dns_port if port is None else port
-        async with name_service(shell.store, settings, host=host, port=wanted) as listening:
+        async with name_service(
+            shell.store, settings, desk_of(shell).installed, host=host, port=wanted
+        ) as listening:
             shell.show(
                 f"hidden primary of {settings.default_email_domain} on {host}:{listening}, UDP and "
                 "TCP; not meant to face the internet",

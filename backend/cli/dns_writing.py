@@ -1,7 +1,6 @@
 """`mailagent domain write-dns`: our records, written into the operator's zone.
 
-The command's body; whoever knows which records a domain must publish makes it a command with
-`command(records)`.
+The command's body, and the command for a way to find out which records a domain must publish.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from backend.cli.shell import Shell, table
+from backend.cli.shell import InWorkspace, Shell, table
 from backend.domains.dns_writers import Plan, Step, look, open_writer, write
 from mailagent.errors import Malformed
 from mailagent.identity import DnsRecord
@@ -55,12 +54,14 @@ class PlanOut:
     steps: list[StepOut]
 
 
-def command(records: Callable[[Shell, str], Wanted]) -> Callable[..., None]:
-    """The command for a way to find out what a domain must publish."""
+def command(records: Callable[[Shell, str, str | None], Wanted]) -> Callable[..., None]:
+    """The command for a way to find out what a domain of a workspace must publish."""
 
     def write_dns_command(
         context: typer.Context,
-        domain: Annotated[str, typer.Argument(help="Whose records are written.")],
+        domain: Annotated[
+            str, typer.Argument(help="A domain's name or id, or the default domain.")
+        ],
         to: Annotated[Literal["route53", "cloudflare"], typer.Option(help="Who keeps the zone.")],
         plan: Annotated[bool, typer.Option("--plan", help="Show what would be done.")] = False,
         yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
@@ -68,6 +69,7 @@ def command(records: Callable[[Shell, str], Wanted]) -> Callable[..., None]:
             list[str] | None,
             typer.Option(help="A record set that may be replaced, as 'example.com MX'; repeats."),
         ] = None,
+        workspace: InWorkspace = None,
     ) -> None:
         """Write a domain's records where its zone is, after showing the plan.
 
@@ -75,9 +77,8 @@ def command(records: Callable[[Shell, str], Wanted]) -> Callable[..., None]:
         and kept nowhere. All is written, or nothing.
         """
         shell: Shell = context.obj
-        write_dns(
-            shell, records(shell, domain), to, plan_only=plan, yes=yes, confirmed=replace or ()
-        )
+        wanted = records(shell, domain, workspace)
+        write_dns(shell, wanted, to, plan_only=plan, yes=yes, confirmed=replace or ())
 
     return write_dns_command
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from backend.cli import dns_writing
 from backend.cli.shell import InWorkspace, Shell, table
-from backend.cli.writing import keyed
+from backend.cli.writing import desk_of
 from backend.domains import (
     adding,
     changing,
     checking,
     claims,
     comparing,
+    infrastructure,
     removing,
     rotation,
     stored,
@@ -26,17 +29,16 @@ from backend.domains.desk import Desk
 from backend.domains.instructions import DnsHost, dns_host, instructions
 from backend.domains.overview import Overview, overview, overviews
 from backend.domains.publishing import Expected, expected
-from backend.domains.record import DomainRecord
+from backend.domains.record import DomainRecord, Place
 from backend.domains.record_forms import as_json, as_text
 from backend.domains.schemas import AllowOut, DomainOut, DomainRemovalOut, ResubmittedOut
 from backend.domains.spf_merge import SpfMerge
 from backend.domains.stored import Domain
 from backend.domains.zone_text import zone_text
 from backend.workspaces.service import find as find_workspace
+from mailagent.dns_answers import ascii_name
 from mailagent.errors import Malformed
-from mailagent.flow.services import FlowSettings
 from mailagent.store.transaction import Transaction
-from mailagent.tokens import Secrets
 
 __all__ = ["commands"]
 
@@ -65,7 +67,12 @@ def add(
     receive_by: Annotated[
         str | None, typer.Option(help="The account that brings its mail, or own.")
     ] = None,
-    agent: Annotated[str | None, typer.Option(help="Who gets the address.")] = None,
+    agent: Annotated[
+        str | None, typer.Option(help="Who gets the address; without one, the domain.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="The agent group whose the domain becomes.")
+    ] = None,
     replace_mx: Annotated[
         bool, typer.Option("--replace-mx", help="Take its mail from the service that has it.")
     ] = False,
@@ -75,6 +82,9 @@ def add(
     until_verified: Annotated[
         str, typer.Option(help="default or wait: what answers do until it may send.")
     ] = "default",
+    confirm_apex: Annotated[
+        bool, typer.Option("--confirm-apex", help="It is no sub-domain, and that is meant.")
+    ] = False,
 ) -> None:
     """Add a domain to a workspace, and say which records to publish."""
     shell: Shell = context.obj
@@ -86,9 +96,11 @@ def add(
         by,
         receive_by,
         agent,
+        group,
         replace_mx,
         while_pending,
         until_verified,
+        confirm_apex,
     )
 
     async def work(desk: Desk) -> Overview:
@@ -171,6 +183,34 @@ def spf(context: typer.Context, name: Named, workspace: InWorkspace = None) -> N
             shell.tell(note)
     shell.tell(f"{merged.lookups} of 10 DNS lookups" if merged.changed else "it stands there")
     shell.show(merged.record, merged, SpfMerge)
+
+
+def _to_write(shell: Shell, name: str, workspace: str | None) -> dns_writing.Wanted:
+    """A set for the zone that serves its domain, with the SPF record that keeps what others need.
+
+    Raises NotFound; TransientFailure when DNS does not tell what stands there.
+    """
+    default = shell.settings.default_email_domain
+    where = None if ascii_name(name) == default else shell.workspace(workspace).id
+
+    async def work(desk: Desk) -> dns_writing.Wanted:
+        domain = default if where is None else (await _domain(desk, where, name)).name
+        cut = await desk.zone_servers.zone_of(domain)
+        zone = Place.of(domain, cut.name if cut else None).zone
+        if where is None:
+            found = await infrastructure.records_now(desk)
+        else:
+            found = (await _expected(desk, where, name)).records
+        records = [each.record for each in found]
+        if (spf := next((each.record for each in found if each.kind == "spf"), None)) is not None:
+            merged = replace(spf, value=(await desk.merged_spf(found)).record)
+            records = [merged if each == spf else each for each in records]
+        return dns_writing.Wanted(zone, records)
+
+    return _with_desk(shell, work)
+
+
+commands.command("write-dns")(dns_writing.command(_to_write))
 
 
 @commands.command()
@@ -325,14 +365,8 @@ def remove(
 
 
 def _with_desk(shell: Shell, work: Callable[[Desk], Awaitable[T]]) -> T:
-    settings = keyed(shell.settings)
-    secrets = Secrets(settings.secret_keys())
-    flow = FlowSettings(
-        settings.default_email_domain, settings.mailagent_hostname, settings.public_url
-    )
-
     async def run() -> T:
-        return await work(Desk(shell.store, secrets, settings, flow))
+        return await work(desk_of(shell))
 
     return asyncio.run(run())
 

@@ -1,4 +1,4 @@
-"""What do commands need that write mail? The person's text, and the installation's services."""
+"""What do commands need beside rows? A person's text, services, what the domains work with."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pydantic import SecretStr
 
 from backend.cli.shell import Shell
 from backend.demo import demo_key
+from backend.domains.desk import Desk
 from backend.installation import installation
 from mailagent.errors import Malformed
-from mailagent.flow.services import Services
+from mailagent.flow.services import FlowSettings, Services
 from mailagent.settings import Settings
+from mailagent.tokens import Secrets
 
-__all__ = ["keyed", "text_given", "with_services"]
+__all__ = ["desk_of", "keyed", "text_given", "with_services"]
 
 T = TypeVar("T")
 
@@ -27,6 +29,18 @@ def keyed(settings: Settings) -> Settings:
     if settings.mailagent_secret_key is None and (key := demo_key(settings.mailagent_data)):
         return settings.model_copy(update={"mailagent_secret_key": SecretStr(key)})
     return settings
+
+
+def desk_of(shell: Shell) -> Desk:
+    """What commands about domains work with; made inside the event loop that uses it.
+
+    Raises Misconfigured.
+    """
+    settings = keyed(shell.settings)
+    flow = FlowSettings(
+        settings.default_email_domain, settings.mailagent_hostname, settings.public_url
+    )
+    return Desk(shell.store, Secrets(settings.secret_keys()), settings, flow)
 
 
 def with_services(shell: Shell, work: Callable[[Services], Awaitable[T]]) -> T:

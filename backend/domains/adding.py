@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from backend.agents import service as agents
+from backend.domain_options import service as domain_options
 from backend.domains import carriers, claims, life, steps, stored
 from backend.domains.carriers import Installed
 from backend.domains.contributions import known
@@ -30,7 +31,7 @@ from mailagent.dns_answers import Found, Question, Unknown
 from mailagent.errors import Conflict, Malformed
 from mailagent.flow.directory import normalised
 from mailagent.flow.ledger import note
-from mailagent.store import signing_keys
+from mailagent.store import signing_keys, zone_version
 from mailagent.store.signing_keys import StoredKey
 from mailagent.store.tables import agents as agent_rows
 from mailagent.store.tables import domains
@@ -57,11 +58,17 @@ class Wanted:
     """Accounts, or `own` for our server; None is all that are set up."""
     receive_by: str | None = None
     agent: str | None = None
-    """Id or handle of the agent that gets the address; needed with an address."""
+    """Id or handle of the agent that gets the address; needed with an address. Of a domain alone it
+    is the agent whose the domain becomes (`domain_options`).
+    """
+    group: str | None = None
+    """Name or id of the agent group whose the domain becomes."""
     replace_mx: bool = False
     """Whether mail may be taken from the service that has it now."""
     while_pending: str = "wait"
     until_verified: str = "default"
+    confirm_apex: bool = False
+    """Whether a registered domain may be given to an agent or a group, and not a sub-domain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +84,9 @@ class Prepared:
 
 
 async def add(desk: Desk, workspace_id: str, wanted: Wanted, *, actor: str) -> Domain:
-    """Add a domain. Raises Malformed, NotFound for the agent, and Conflict: it is there already, is
-    another's, or mail for it goes elsewhere and `replace_mx` was not said.
+    """Add a domain. Raises Malformed, NotFound for agent and group, and Conflict: it is there
+    already, is another's, mail for it goes elsewhere and `replace_mx` was not said, or it cannot
+    be given to the agent or group (`domain_options.service.give`).
     """
     prepared = await prepare(desk, wanted)
     return await desk.store.write_unscoped(add_prepared, desk, workspace_id, prepared, actor=actor)
@@ -96,6 +104,8 @@ async def prepare(desk: Desk, wanted: Wanted) -> Prepared:
         local = checked_local_part("name", normalised(wanted.name)[0])
         if wanted.agent is None:
             raise Malformed("agent", f"is missing: say which agent gets {local}@{name}")
+    if wanted.group is not None and wanted.agent is not None and not local:
+        raise Malformed("group", "name an agent or a group, and not both")
     installed = await desk.store.read_unscoped(desk.installed)
     warnings, keys = await asyncio.gather(
         _warnings(desk, installed, wanted, name), _keys(name, wanted.delegation)
@@ -108,6 +118,8 @@ def add_prepared(
 ) -> Domain:
     """Write everything of a new domain (unscoped transaction). Raises as `add`."""
     wanted, name = prepared.wanted, prepared.name
+    if (found := _set_up_already(tx.of(workspace_id), desk, prepared)) is not None:
+        return found
     if reason := claims.why_not(tx, workspace_id, name):
         raise Conflict(reason)
     inside, installed = tx.of(workspace_id), desk.installed(tx)
@@ -144,11 +156,43 @@ def add_prepared(
         # Two claims on one name share its keys: whoever publishes them proves nothing by that.
         status = "published" if number else "signing"
         signing_keys.add(tx, desk.secrets, key, status=status)  # type: ignore[arg-type]
+    if _is_given(prepared):
+        _give(inside, desk, prepared)
     steps.plan(inside, installed, domain)
     note(inside, "domain", f"{name} added", f"mode {wanted.mode}", actor=actor)
     inside.wake(CHECKS.name)
+    zone_version.changed(tx)  # its keys may have been there before it
     expected(inside, installed, domain)  # what cannot be published must not be added
     return domain
+
+
+def _is_given(prepared: Prepared) -> bool:
+    """Whether the domain becomes an agent's or a group's; with an address only the address does."""
+    return prepared.wanted.group is not None or (
+        prepared.wanted.agent is not None and not prepared.local_part
+    )
+
+
+def _set_up_already(tx: Transaction, desk: Desk, prepared: Prepared) -> Domain | None:
+    """The domain, where an agent of the group that has it adds it: what is set up is used."""
+    row = tx.row(select(domains).where(domains.c.name == prepared.name))
+    if row is None or row.group_id is None or row.removing_at is not None:
+        return None
+    if prepared.wanted.agent is None or not _is_given(prepared) or prepared.wanted.group:
+        return None
+    _give(tx, desk, prepared)
+    return stored.find(tx, row.id)
+
+
+def _give(tx: Transaction, desk: Desk, prepared: Prepared) -> None:
+    domain_options.give(
+        tx,
+        prepared.name,
+        most_of_a_group=desk.settings.mailagent_domains_per_group,
+        agent=None if prepared.wanted.group is not None else prepared.wanted.agent,
+        group=prepared.wanted.group,
+        apex_confirmed=prepared.wanted.confirm_apex,
+    )
 
 
 def checked_while_pending(value: str) -> Literal["wait", "go_on"]:

@@ -19,6 +19,7 @@ from mailagent.providers import KINDS, Account, identifier
 from mailagent.providers.account import CanCollect, CanIdentify, ProviderKind
 
 __all__ = [
+    "OWN",
     "Installed",
     "chosen",
     "contributions",
@@ -30,6 +31,8 @@ __all__ = [
     "we_hold_the_keys",
 ]
 
+OWN = "own"
+"""What our own server is called among accounts."""
 TAKES_OUR_KEY = frozenset({"ses", "mailgun"})
 """Providers that sign with a key that we give them."""
 _LONGEST_ASKED = 15.0
@@ -86,15 +89,15 @@ def chosen(
     """
     there = {one.name for one in installed.accounts}
     wanted = [one.name for one in installed.accounts] if carried_by is None else list(carried_by)
-    names = tuple(dict.fromkeys(name for name in wanted if name != "own"))
-    for name in (*names, *([receive_by] if receive_by not in (None, "", "own") else [])):
+    names = tuple(dict.fromkeys(name for name in wanted if name != OWN))
+    for name in (*names, *([receive_by] if receive_by not in (None, "", OWN) else [])):
         if name not in there:
-            known_ = ", ".join(sorted({*there, "own"}))
+            known_ = ", ".join(sorted({*there, OWN}))
             raise Malformed("carried_by", f"there is no account {name!r}: use {known_}")
     if mode == "send_only":
         return names, ""
     if receive_by is not None:
-        return names, "" if receive_by == "own" else receive_by
+        return names, "" if receive_by == OWN else receive_by
     able = [name for name in names if _can_bring(installed, name)]
     return names, able[0] if able else ""
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from backend.domains import carriers, life
 from backend.domains.carriers import Installed, contributions, identities_now, titles
-from backend.domains.contributions import Key
+from backend.domains.contributions import Contribution, Key
 from backend.domains.desk import Desk
 from backend.domains.judging import seen, verdict_to_json
 from backend.domains.overview import ShownRecord, shown_record
-from backend.domains.record import Place
+from backend.domains.record import DomainRecord, Place
 from backend.domains.records import default_domain
 from backend.domains.stored import Choices, Domain
 from mailagent.store import signing_keys
 from mailagent.store.transaction import Transaction
 
-__all__ = ["Infrastructure", "check", "expected_now"]
+__all__ = ["Infrastructure", "accounts_with_our_own", "check", "expected_now", "records_now"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,17 @@ class Infrastructure:
     dns_records: tuple[ShownRecord, ...]
     name_servers: tuple[str, ...]
     checked_at: datetime | None
+
+
+def accounts_with_our_own(tx: Transaction, installed: Installed) -> tuple[Contribution, ...]:
+    """What every account asks of the default domain where our own server takes its mail in and
+    sends as well, as far as it is known without asking anybody.
+    """
+    domain = _as_domain(installed, tx.now)
+    carried_by = (*domain.choices.carried_by, carriers.OWN)
+    choices = replace(domain.choices, carried_by=carried_by, receive_by="")
+    keys = _keys(tx, domain.name)
+    return contributions(installed, replace(domain, choices=choices), keys, {})
 
 
 def _as_domain(installed: Installed, now: datetime) -> Domain:
@@ -62,21 +73,18 @@ def _keys(tx: Transaction, domain: str) -> list[Key]:
     return [Key(one.selector, one.public_record) for one in found]
 
 
-async def expected_now(desk: Desk) -> Infrastructure:
+async def records_now(desk: Desk) -> tuple[DomainRecord, ...]:
     """What is to be published, as far as it is known without asking anybody."""
     installed, keys = await desk.store.read_unscoped(_known, desk)
     domain = _as_domain(installed, desk.store.now())
-    accounts = contributions(installed, domain, keys, {})
-    records = default_domain(Place.of(domain.name), accounts)
-    return Infrastructure(
-        domain.name,
-        f"*.{domain.name}",
-        "unknown",
-        None,
-        tuple(shown_record(each, {}) for each in records),
-        (),
-        None,
-    )
+    return default_domain(Place.of(domain.name), contributions(installed, domain, keys, {}))
+
+
+async def expected_now(desk: Desk) -> Infrastructure:
+    """The default domain with its records, where nobody has looked."""
+    records, domain = await records_now(desk), desk.flow.default_domain
+    shown = tuple(shown_record(each, {}) for each in records)
+    return Infrastructure(domain, f"*.{domain}", "unknown", None, shown, (), None)
 
 
 async def check(desk: Desk) -> Infrastructure:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import dns.tsig
 
+from backend.domains.carriers import Installed
 from backend.domains.dns_dialogue import Policy
 from backend.domains.dns_notify import Notifier
 from backend.domains.dns_server import DnsServer
@@ -16,6 +17,7 @@ from backend.listening import taken
 from mailagent.settings import Settings
 from mailagent.store import zone_version
 from mailagent.store.engine import Store
+from mailagent.store.transaction import Transaction
 from mailagent.work import Wakeups
 
 __all__ = ["name_service"]
@@ -23,14 +25,19 @@ __all__ = ["name_service"]
 
 @asynccontextmanager
 async def name_service(
-    store: Store, settings: Settings, *, host: str, port: int
+    store: Store,
+    settings: Settings,
+    installed: Callable[[Transaction], Installed],
+    *,
+    host: str,
+    port: int,
 ) -> AsyncIterator[int]:
     """Serve the zone as hidden primary until the block ends; gives the port.
 
     Raises Misconfigured where the port is taken or the settings make no zone.
     """
     stop = asyncio.Event()
-    served = ServedZone(store, settings)
+    served = ServedZone(store, settings, installed)
     await served.refresh()
     key = _key(settings)
     policy = Policy(frozenset(address for address, _ in settings.dns_secondaries), key)

@@ -37,9 +37,11 @@ class DomainIn(BaseModel):
     carried_by: list[str] | None = None
     receive_by: str | None = None
     agent: str | None = None
+    group: str | None = None
     replace_mx: bool = False
     while_pending: Literal["wait", "go_on"] = "wait"
     until_verified: Literal["default", "wait"] = "default"
+    confirm_apex: bool = False
 
 
 class DomainPatch(BaseModel):

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from backend.domains.carriers import Installed
 from backend.domains.zone import Zone
 from backend.domains.zone_records import zone_of
 from mailagent.errors import MailagentError
@@ -31,25 +32,32 @@ _LOOK_EVERY = 1.0
 log = structlog.get_logger()
 
 
-def current_zone(store: Store, settings: Settings) -> Zone:
+def current_zone(
+    store: Store, settings: Settings, installed: Callable[[Transaction], Installed]
+) -> Zone:
     """The zone as it is now; a new serial is written where the content is new.
 
+    `installed` tells which accounts there are (`Desk.installed`).
     Raises Misconfigured and Malformed where the settings or rows make no zone.
     """
-    zone = store.read_now(None, _numbered, settings)
-    return zone if zone is not None else store.write_now(None, _renumbered, settings)
+    zone = store.read_now(None, _numbered, settings, installed)
+    return zone if zone is not None else store.write_now(None, _renumbered, settings, installed)
 
 
-def _numbered(tx: Transaction, settings: Settings) -> Zone | None:
+def _numbered(
+    tx: Transaction, settings: Settings, installed: Callable[[Transaction], Installed]
+) -> Zone | None:
     """The zone under its serial; None while its content has none."""
-    zone = zone_of(tx, settings)
+    zone = zone_of(tx, settings, installed(tx))
     row = _row(tx, settings)
     return zone.under(row.serial) if row is not None and row.sha256 == _sha256(zone) else None
 
 
-def _renumbered(tx: Transaction, settings: Settings) -> Zone:
+def _renumbered(
+    tx: Transaction, settings: Settings, installed: Callable[[Transaction], Installed]
+) -> Zone:
     tx.lock(f"zone {settings.default_email_domain}")
-    zone, row = zone_of(tx, settings), _row(tx, settings)
+    zone, row = zone_of(tx, settings, installed(tx)), _row(tx, settings)
     sha256 = _sha256(zone)
     if row is not None and row.sha256 == sha256:
         return zone.under(row.serial)
@@ -78,8 +86,10 @@ def _sha256(zone: Zone) -> str:
 class ServedZone:
     """The zone of a running name server, which follows the database."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+    def __init__(
+        self, store: Store, settings: Settings, installed: Callable[[Transaction], Installed]
+    ) -> None:
+        self._store, self._settings, self._installed = store, settings, installed
         self._version: tuple[int, ...] = ()
         self._zone: Zone | None = None
 
@@ -98,7 +108,7 @@ class ServedZone:
         version = await self._store.read_unscoped(zone_version.current)
         if version == self._version:
             return False
-        zone = await asyncio.to_thread(current_zone, self._store, self._settings)
+        zone = await asyncio.to_thread(current_zone, self._store, self._settings, self._installed)
         moved = self._zone is None or zone.serial != self._zone.serial
         self._zone, self._version = zone, version
         return moved

@@ -264,7 +264,9 @@ def _wish(tx: Transaction, desk: Desk, domain: Domain, account: Account) -> Wish
     if managed and account.kind in carriers.TAKES_OUR_KEY:
         key = signing_keys.newest(tx, desk.secrets, domain.name)
         own = None if key is None else OwnKey(key.selector, key.private_pem)
-    return Wish(mail_from=mail_from, own_key=own)
+    # Set in the Mailgun way of working alone; a key of a provider's own has 2048 bits elsewhere.
+    bits = tx.value(select(domains.c.dkim_bits).where(domains.c.id == domain.id))
+    return Wish(mail_from=mail_from, own_key=own, dkim_bits=1024 if bits == 1024 else 2048)
 
 
 async def _call(desk: Desk, begun: _Begun) -> dict[str, Any] | None:

@@ -68,8 +68,8 @@ def create(
     `recipient` is a sender identity by user, address or id. Raises NotFound, Malformed; Conflict
     while the receiver records are not verified, and for one more than a domain may have.
     """
-    row = find(tx, domain)
-    tx.lock(f"domain {row.id}")
+    tx.lock(f"domain {find(tx, domain).id}")
+    row = find(tx, domain)  # again: it may have been removed meanwhile
     demand_receiving(row)
     mine = receiver_routes.c.domain_id == row.id
     has, last = tx.rows(select(func.count(), func.max(receiver_routes.c.position)).where(mine))[0]

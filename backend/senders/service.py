@@ -69,8 +69,8 @@ def create(
     address that the agent has already is taken as it is. Raises NotFound, Malformed; Conflict while
     the sender records are not verified, and for one more than a domain may have.
     """
-    row = find(tx, domain)
-    tx.lock(f"domain {row.id}")
+    tx.lock(f"domain {find(tx, domain).id}")
+    row = find(tx, domain)  # again: it may have been removed meanwhile
     demand_sending(row)
     chosen = passwords.generated() if password is None else passwords.checked(password)
     has = tx.value(

@@ -134,6 +134,7 @@ def replace(tx: Transaction, secrets: Secrets, key: StoredKey, *, due_at: dateti
             due_at=due_at,
         )
     )
+    zone_version.changed(tx)
 
 
 def set_status(
@@ -150,8 +151,10 @@ def set_status(
         .where(signing_keys.c.domain == domain, signing_keys.c.selector == selector)
         .values(status=status, due_at=due_at)
     )
+    zone_version.changed(tx)
 
 
 def remove(tx: Transaction, domain: str) -> None:
     """Forget every key of a domain."""
     tx.execute(delete(signing_keys).where(signing_keys.c.domain == domain))
+    zone_version.changed(tx)

@@ -24,8 +24,10 @@ def changed(tx: Transaction) -> None:
 
 
 def current(tx: Transaction) -> tuple[int, ...]:
-    """The version now, with that of the addresses: a workspace may need records of its own."""
-    both = versions.c.name.in_([ZONE, "directory"])
+    """The version now, with that of the addresses, as a workspace may need records of its own, and
+    that of the accounts, which have records in the zone.
+    """
+    these = versions.c.name.in_([ZONE, "accounts", "directory"])
     return tuple(
-        tx.execute(select(versions.c.value).where(both).order_by(versions.c.name)).scalars()
+        tx.execute(select(versions.c.value).where(these).order_by(versions.c.name)).scalars()
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cloudflare_server import TOKEN, CloudflareServer
 from tests.dns_server import DnsServer
-from tests.operation.terminal import Terminal
+from tests.operation.terminal import Done, Terminal
 
 NAME = "acme.example"
 
@@ -156,3 +158,70 @@ def test_what_stands_in_spf_is_merged_and_its_lookups_counted(
     assert merged.out.split() == ["v=spf1", "include:mail.example", "ip4:192.0.2.25", "-all"]
     assert "1 of 10 DNS lookups" in merged.err
     assert mailagent("domain", "spf", NAME, "--json").json["lookups"] == 1
+
+
+@pytest.fixture
+async def cloudflare(
+    mailagent: Terminal, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[CloudflareServer]:
+    """It keeps example.com, whose owner sends by a service of others."""
+    dns.add({"example.com": {"NS": ["amy.ns.cloudflare.com."], "TXT": [THEIRS]}})
+    dns.add({"mail.example": {"TXT": ["v=spf1 ip4:192.0.2.7 -all"]}})
+    async with CloudflareServer() as server:
+        server.put("TXT", "example.com", THEIRS)
+        mailagent.set(CLOUDFLARE_BASE_URL=f"{server.url}/client/v4", MAILAGENT_DNS_TOKEN=TOKEN)
+        yield server
+
+
+THEIRS = "v=spf1 include:mail.example -all"
+
+
+async def ran(mailagent: Terminal, *words: str) -> Done:
+    """A command beside the servers of the test, which live on this thread's loop."""
+    return await asyncio.to_thread(mailagent, *words)
+
+
+async def test_a_domains_records_are_written_where_its_zone_is_and_nothing_of_others_is_lost(
+    mailagent: Terminal, cloudflare: CloudflareServer
+) -> None:
+    write = ("domain", "write-dns", "example.com", "--to", "cloudflare", "--json")
+    assert (await ran(mailagent, *write)).code == 1, "it is no domain of the workspace yet"
+    assert (await ran(mailagent, "domain", "add", "example.com")).code == 0
+    plan = (await ran(mailagent, *write, "--plan")).json
+    assert (plan["zone"], plan["written"]) == ("example.com", False)
+    assert cloudflare.standing("_dmarc.example.com") == []
+
+    done = await ran(mailagent, *write, "--yes")
+    assert (done.code, done.json["written"]) == (0, True), done.err
+    wanted = (await ran(mailagent, "domain", "records", "example.com", "--json")).json
+    for one in wanted:
+        at = dict(cloudflare.standing(one["name"]))
+        assert one["type"] in at, one["name"]
+    spf = '"v=spf1 include:mail.example ip4:192.0.2.25 -all"'
+    texts = [value for type_, value in cloudflare.standing("example.com") if type_ == "TXT"]
+    assert texts == [spf]
+
+
+async def test_a_sub_domain_is_written_into_the_zone_above_it(
+    mailagent: Terminal, cloudflare: CloudflareServer
+) -> None:
+    added = (await ran(mailagent, "domain", "add", "mail.example.com", "--json")).json
+    write = ("domain", "write-dns", added["id"], "--to", "cloudflare", "--json", "--yes")
+    done = (await ran(mailagent, *write)).json
+    assert (done["zone"], done["written"]) == ("example.com", True)
+    assert ("TXT", THEIRS) in cloudflare.standing("example.com")
+    assert ("MX", "mx.agents.example") in cloudflare.standing("mail.example.com")
+
+
+async def test_the_default_domains_set_is_written_with_its_wildcard(
+    mailagent: Terminal, cloudflare: CloudflareServer
+) -> None:
+    mailagent.set(DEFAULT_EMAIL_DOMAIN="example.com", MAILAGENT_HOSTNAME="mx.example.com")
+    write = ("domain", "write-dns", "Example.com.", "--to", "cloudflare", "--json", "--yes")
+    done = (await ran(mailagent, *write)).json
+    assert done["zone"] == "example.com"
+    assert cloudflare.standing("*.example.com") == [
+        ("MX", "mx.example.com"),
+        ("TXT", '"v=spf1 ip4:192.0.2.25 ~all"'),
+    ]
+    assert cloudflare.standing("mx.example.com") == [("A", "192.0.2.25")]

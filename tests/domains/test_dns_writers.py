@@ -446,7 +446,7 @@ async def run(there: AtCloudflare, *words: str, token: str = TOKEN, as_json: boo
     shell = Shell({"CLOUDFLARE_BASE_URL": f"{there.server.url}/client/v4"})
     shell.json = as_json
     app = typer.Typer()
-    app.command()(command(lambda _, domain: Wanted(domain, WANTED)))
+    app.command()(command(lambda _, domain, __: Wanted(domain, WANTED)))
     arguments = [ZONE, "--to", "cloudflare", *words]
     runner = CliRunner()
     return await asyncio.to_thread(runner.invoke, app, arguments, input=f"{token}\n", obj=shell)

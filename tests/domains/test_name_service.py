@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,17 +21,20 @@ import dns.zone
 import pytest
 from sqlalchemy import delete
 
+from backend.domains.carriers import Installed
 from backend.domains.dns_dialogue import Policy
 from backend.domains.dns_server import DnsServer
 from backend.domains.name_service import name_service
 from backend.domains.served_zone import current_zone
-from backend.domains.zone_records import zone_of
+from backend.domains.zone import Zone
 from backend.workspaces import service as workspaces
 from mailagent.errors import Misconfigured
 from mailagent.identity import DnsRecord
+from mailagent.settings import Settings
 from mailagent.store import signing_keys
 from mailagent.store.engine import Store
 from mailagent.store.tables import zone_serials
+from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 from tests.contract.far_side import unused_port
 from tests.domains.test_dns_dialogue import foreign, random_packets
@@ -61,6 +64,16 @@ async def ask(port: int, name: str, type_: str = "MX") -> dns.message.Message:
 def add_key(store: Store, selector: str) -> None:
     key = signing_keys.StoredKey(DOMAIN, selector, b"private", f"v=DKIM1; p={selector}")
     assert store.write_now(None, signing_keys.add, SECRETS, key)
+
+
+def without_accounts(settings: Settings) -> Callable[[Transaction], Installed]:
+    """An installation that sends by its own server alone."""
+    host, domain = settings.mailagent_hostname, settings.default_email_domain
+    return lambda _: Installed(domain, host, settings.public_ips, ())
+
+
+def zone_now(store: Store, settings: Settings) -> Zone:
+    return current_zone(store, settings, without_accounts(settings))
 
 
 class Secondary(asyncio.DatagramProtocol):
@@ -199,7 +212,9 @@ async def test_it_follows_the_database_and_tells_the_secondaries(
 ) -> None:
     async with secondary() as told:
         ours = settings(MAILAGENT_DNS_SECONDARIES=f"127.0.0.1:{told.port}")
-        async with name_service(store, ours, host="127.0.0.1", port=0) as port:
+        async with name_service(
+            store, ours, without_accounts(ours), host="127.0.0.1", port=0
+        ) as port:
             first = await told.serial()
             assert (await ask(port, f"s1._domainkey.{DOMAIN}", "A")).rcode() == dns.rcode.NOERROR
             other_process = Store(database_url)
@@ -215,7 +230,7 @@ async def test_a_notice_is_signed_and_repeated_until_it_is_answered(
 ) -> None:
     async with secondary(deaf=1) as told:
         ours = settings(MAILAGENT_DNS_SECONDARIES=f"127.0.0.1:{told.port}")
-        async with name_service(store, ours, host="127.0.0.1", port=0):
+        async with name_service(store, ours, without_accounts(ours), host="127.0.0.1", port=0):
             first = await asyncio.wait_for(told.heard.get(), 30)
             again = await told.serial()
     assert first.had_tsig
@@ -226,7 +241,9 @@ async def test_a_notice_is_signed_and_repeated_until_it_is_answered(
 
 async def test_a_port_that_is_taken_is_a_wrong_setting(store: Store, port: int) -> None:
     with pytest.raises(Misconfigured, match=r"^MAILAGENT_DNS_PORT: cannot listen"):
-        async with name_service(store, settings(), host="127.0.0.1", port=port):
+        async with name_service(
+            store, settings(), without_accounts(settings()), host="127.0.0.1", port=port
+        ):
             pass
 
 
@@ -234,18 +251,18 @@ def test_the_same_content_has_the_same_serial_in_every_process(
     store: Store, database_url: str
 ) -> None:
     other_process = Store(database_url)
-    first = current_zone(store, settings()).serial
-    assert current_zone(other_process, settings()).serial == first
+    first = zone_now(store, settings()).serial
+    assert zone_now(other_process, settings()).serial == first
     add_key(other_process, "s1")
-    second = current_zone(store, settings()).serial
+    second = zone_now(store, settings()).serial
     assert second > first
-    assert current_zone(other_process, settings()).serial == second
+    assert zone_now(other_process, settings()).serial == second
     other_process.close()
 
 
 def test_a_change_of_the_settings_is_a_new_serial(store: Store) -> None:
-    first = current_zone(store, settings())
-    moved = current_zone(store, settings(MAILAGENT_PUBLIC_IPS="192.0.2.26 2001:db8::26"))
+    first = zone_now(store, settings())
+    moved = zone_now(store, settings(MAILAGENT_PUBLIC_IPS="192.0.2.26 2001:db8::26"))
     assert moved.serial > first.serial
     assert "2001:db8::26" in moved.to_text()
 
@@ -253,10 +270,10 @@ def test_a_change_of_the_settings_is_a_new_serial(store: Store) -> None:
 def test_a_database_made_anew_takes_no_lower_serial(database_url: str) -> None:
     now = datetime(2026, 3, 1, tzinfo=UTC)
     store = Store(database_url, now=lambda: now)
-    first = current_zone(store, settings()).serial
+    first = zone_now(store, settings()).serial
     now += timedelta(minutes=1)
     store.write_now(None, lambda tx: tx.execute(delete(zone_serials)))
-    assert current_zone(store, settings()).serial > first
+    assert zone_now(store, settings()).serial > first
     store.close()
 
 
@@ -266,9 +283,9 @@ def test_a_workspace_that_the_wildcard_does_not_reach_gets_the_set_itself(store:
     at = settings(
         MAILAGENT_HOSTNAME=f"mx.acme.{DOMAIN}", MAILAGENT_DNS_NAME_SERVERS="ns1.other.example"
     )
-    text = store.read_now(None, zone_of, at).to_text()
+    text = zone_now(store, at).to_text()
     assert f"acme.{DOMAIN}. 300 IN MX 10 mx.acme.{DOMAIN}.\n" in text
-    assert f'acme.{DOMAIN}. 300 IN TXT "v=spf1 a:mx.acme.{DOMAIN} ~all"\n' in text
+    assert f'acme.{DOMAIN}. 300 IN TXT "v=spf1 ip4:192.0.2.25 ~all"\n' in text
     assert "other" not in text.replace("ns1.other.example", "")
 
 
@@ -283,5 +300,5 @@ def test_a_workspace_that_the_wildcard_does_not_reach_gets_the_set_itself(store:
 def test_what_is_missing_for_a_zone_is_said(sqlite_url: str, setting: str, value: str) -> None:
     store = Store(sqlite_url)
     with pytest.raises(Misconfigured, match=f"^{setting}: is "):
-        current_zone(store, settings(**{setting: value}))
+        zone_now(store, settings(**{setting: value}))
     store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -348,3 +349,13 @@ async def test_a_repeated_removal_goes_on_where_it_is(town: Town, mailgun: Mailg
     )
     await town.work()
     assert await counts(town) == _NOTHING
+
+
+@pytest.mark.parametrize(("more", "bits"), [({}, 2048), ({"agent": "hello"}, 1024)])
+async def test_the_provider_makes_a_key_of_the_length_that_is_set(
+    town: Town, mailgun: Mailgun, more: dict[str, str], bits: int
+) -> None:
+    await town.add(f"mail.{NAME}", **more)
+    await town.work()
+    (made,) = [one for one in mailgun.requests if b"dkim_key_size" in one.body]
+    assert re.search(rb"dkim_key_size\D+(\d+)", made.body)[1] == str(bits).encode()  # type: ignore[index]

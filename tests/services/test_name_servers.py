@@ -41,6 +41,7 @@ def _environment(url: str, secondary: int) -> dict[str, str]:
         "MAILAGENT_DNS_NAME_SERVERS": f"ns1.{DOMAIN}=192.0.2.53 ns2.other.example",
         "MAILAGENT_DNS_SECONDARIES": f"127.0.0.1:{secondary}",
         "MAILAGENT_DNS_TSIG": TSIG,
+        "MAILAGENT_SECRET_KEY": "k" * 40,
     }
 
 
