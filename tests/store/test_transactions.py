@@ -54,6 +54,31 @@ async def test_what_returned_is_committed_and_read_back_the_same(store: Store) -
     assert (row.settings, row.created_at) == ({"a": ["é", None]}, _AT)
 
 
+async def test_a_rehearsal_sees_what_it_did_and_leaves_nothing(store: Store) -> None:
+    woken: list[frozenset[str]] = []
+    store.on_wake(woken.append)
+
+    def change(tx: Transaction) -> int:
+        tx.execute(update(workspaces).values(name="Changed"))
+        tx.insert_at_end(versions, {"name": "late", "value": 1})
+        row = tx.row(select(workspaces.c.name))
+        tx.wake("read")
+        return 1 if row is not None and row.name == "Changed" else 0
+
+    await store.write_unscoped(add, "one")
+    woken.clear()
+    assert await store.rehearse("one", change) == 1
+    with pytest.raises(LookupError):
+        await store.rehearse("one", fail)
+    rows = await store.read_unscoped(
+        lambda tx: tx.rows(select(workspaces.c.slug, workspaces.c.name))
+    )
+    assert [tuple(row) for row in rows] == [("one", "one")]
+    late = select(versions).where(versions.c.name == "late")
+    assert await store.read_unscoped(lambda tx: tx.rows(late)) == []
+    assert woken == []
+
+
 async def test_what_raised_is_undone_and_wakes_nobody(store: Store) -> None:
     woken: list[frozenset[str]] = []
     store.on_wake(woken.append)
