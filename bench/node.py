@@ -46,6 +46,7 @@ __all__ = [
     "DOMAIN",
     "QUESTION",
     "SECRET_KEY",
+    "UNCAPPED",
     "Change",
     "Node",
     "descendants",
@@ -64,6 +65,12 @@ AGENT = f"hello@demo.{DOMAIN}"
 QUESTION = "What are your opening hours on Monday?"
 DOCUMENT = "# Opening hours\n\nWe are open Monday to Friday from 9 to 17, closed on Saturday."
 _NO_CAP = 10**9
+UNCAPPED: Mapping[str, Any] = {
+    "turns_per_workspace_a_day": _NO_CAP,
+    "turns_per_sender_a_day": _NO_CAP,
+    "limits": {"replies_per_agent_a_day": None},
+}
+"""A workspace's settings without the limits of a day, which a benchmark would meet in a minute."""
 
 
 def furnish(url: str, *, processor: str = "builtin") -> str:
@@ -77,18 +84,13 @@ def furnish(url: str, *, processor: str = "builtin") -> str:
 
 def _furnish(tx: Any, processor: str) -> str:
     workspace_id, agent_id = new_id("wsp"), new_id("agt")
-    caps = {
-        "turns_per_workspace_a_day": _NO_CAP,
-        "turns_per_sender_a_day": _NO_CAP,
-        "limits": {"replies_per_agent_a_day": None},
-    }
     tx.insert(
         t.workspaces,
         {
             "id": workspace_id,
             "slug": "demo",
             "name": "Demo",
-            "settings": caps,
+            "settings": UNCAPPED,
             "created_at": tx.now,
         },
     )

@@ -20,9 +20,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.node import ROOT, Node
+from sqlalchemy import create_engine, update
+
+from bench.node import ROOT, UNCAPPED, Node
 from bench.smtp_targets import free_port
 from mailagent.store import migrations
+from mailagent.store.engine import driver_url
+from mailagent.store.tables import workspaces
 from tests.databases import PostgresServer
 from tests.faults.evidence import Evidence, Verdict, judge
 from tests.faults.peers import SinkProcess, Writers, aside
@@ -51,6 +55,14 @@ def older_tree(revision: str, folder: Path) -> Path:
     return tree
 
 
+def _lift_caps(url: str) -> None:
+    """Those that the older version does not know, too: the run is longer than a day of replies."""
+    engine = create_engine(driver_url(url))
+    with engine.begin() as connection:
+        connection.execute(update(workspaces).values(settings=dict(UNCAPPED)))
+    engine.dispose()
+
+
 class _Timeline:
     """What happened when, and how many mails had been acknowledged by then."""
 
@@ -74,6 +86,7 @@ def run(revision: str, folder: Path, seconds: float) -> tuple[list[str], Verdict
         server.start()
         stack.callback(server.remove)
         subprocess.run([sys.executable, "-c", _PREPARE, server.url], cwd=tree, check=True)
+        _lift_caps(server.url)
         sinks = [stack.enter_context(SinkProcess(folder / f"{n}.log")) for n in range(2)]
         nodes: list[Node] = []
         for number, sink in enumerate(sinks):
