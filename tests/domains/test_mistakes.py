@@ -78,6 +78,15 @@ def moved(name: str, type_: str, to: str) -> Mistake:
     return move
 
 
+def proxied(name: str, address: str) -> Mistake:
+    """Cloudflare answers for the name with an address of its own."""
+
+    def hide(dns: DnsServer) -> None:
+        dns.zone[name] = {"A": [address]}
+
+    return hide
+
+
 def cut(name: str) -> Mistake:
     return lambda dns: dns.add({name: {"TXT": [dns.zone[name]["TXT"][0][:255]]}})
 
@@ -120,15 +129,55 @@ MISTAKES: dict[str, tuple[Mistake, str, str]] = {
     ),
 }
 
+_SUB = f"mail.{NAME}"
+_ABOVE = f"mailagent1._domainkey.{NAME}"
+_PROXY = "104.16.132.229"
+
+ELSEWHERE: dict[str, tuple[str, str, Mistake, str, str]] = {
+    # code: (domain, delegation, mistake, what it is about, what is said of the mend)
+    "at_parent": (
+        *(_SUB, "records", moved(f"mailagent1._domainkey.{_SUB}", "TXT", _ABOVE)),
+        *(f"stands at {_ABOVE}", f"at mailagent1._domainkey.{_SUB} as well"),
+    ),
+    "wildcard_hidden": (
+        *(_SUB, "records", moved(_SUB, "MX", f"*.{NAME}")),
+        *(f"*.{NAME} has it", f"add MX 10 {HOST} at {_SUB}"),
+    ),
+    "proxied": (
+        *(NAME, "cname", proxied(f"aexy.{NAME}", _PROXY)),
+        *(f"aexy.{NAME} is proxied by Cloudflare ({_PROXY})", "DNS only"),
+    ),
+}
+
 
 @pytest.mark.parametrize("code", MISTAKES)
 async def test_a_mistake_is_named_and_mended(town: Town, code: str) -> None:
-    await town.add()
-    await town.publish()
+    await _is_named_and_mended(town, code, *MISTAKES[code])
+
+
+@pytest.mark.parametrize("code", ELSEWHERE)
+async def test_a_mistake_of_a_sub_domain_or_a_managed_one_is_named_and_mended(
+    town: Town, code: str
+) -> None:
+    name, delegation, mistake, about, mend = ELSEWHERE[code]
+    await _is_named_and_mended(town, code, mistake, about, mend, name=name, delegation=delegation)
+
+
+async def _is_named_and_mended(
+    town: Town,
+    code: str,
+    mistake: Mistake,
+    about: str,
+    mend: str,
+    *,
+    name: str = NAME,
+    delegation: str = "records",
+) -> None:
+    await town.add(name, delegation=delegation)
+    await town.publish(name)
     good = {name: {type_: list(v) for type_, v in e.items()} for name, e in town.dns.zone.items()}
-    mistake, about, mend = MISTAKES[code]
     mistake(town.dns)
-    looked = await town.look()
+    looked = await town.look(name)
     assert looked.verdict is not None
     said = {each["code"]: each["message"] for each in looked.verdict["records"]}
     print(f"{code}: {said.get(code)}")
@@ -139,7 +188,7 @@ async def test_a_mistake_is_named_and_mended(town: Town, code: str) -> None:
 
     town.dns.zone.clear()
     town.dns.add(good)
-    mended: State = (await town.look()).life.state
+    mended: State = (await town.look(name)).life.state
     assert mended == "verified"
 
 
