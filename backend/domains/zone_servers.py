@@ -60,7 +60,11 @@ class ZoneServers:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def zone_of(self, domain: str) -> Zone | None:
-        """The zone that serves a domain; None when it cannot be told."""
+        """The zone that serves a domain; None when it cannot be told, or nobody has registered it.
+
+        A registered domain without NS cannot be: whoever says so says nothing else that counts
+        either, so its zone is one without servers, whose silence is an unknown answer.
+        """
         top, name = registrable_domain(domain), domain
         while True:
             answer = await self._resolver.ask(Question(name, "NS"))
@@ -72,7 +76,7 @@ class ZoneServers:
                 addresses = [one for each in zip(*_padded(found), strict=True) for one in each]
                 return Zone(name, hosts, tuple(one for one in addresses if one is not None))
             if name == top:
-                return None
+                return None if answer.nxdomain else Zone(top, (), ())
             name = name.partition(".")[2]
 
     async def ask_all(self, zone: Zone, questions: Iterable[Question]) -> dict[Question, Answer]:
