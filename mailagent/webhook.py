@@ -7,6 +7,7 @@ to say (`answer`), because each of them does something else with the same status
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +17,15 @@ from mailagent.errors import Misconfigured
 from mailagent.inbound import Inbound, Outcome
 from mailagent.mail import Event
 
-__all__ = ["Answered", "Fetch", "Receives", "Reports", "WebhookRequest", "WebhookSettings"]
+__all__ = [
+    "Answered",
+    "Fetch",
+    "Receives",
+    "Reports",
+    "WebhookRequest",
+    "WebhookSettings",
+    "from_base64",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +111,14 @@ class Reports(Protocol):
     def answer(self, answered: Answered) -> int:
         """The HTTP status for what was not stored; what was is 200 everywhere."""
         ...
+
+
+def from_base64(text: str) -> bytes:
+    """Octets from Base64, written as RFC 4648 §3.5 has it. Raises ValueError.
+
+    The unused bits of its last letter must be zero: else a signature could be changed and hold.
+    """
+    octets = base64.b64decode(text, validate=True)
+    if base64.b64encode(octets).decode() != text:
+        raise ValueError("not canonical Base64")
+    return octets

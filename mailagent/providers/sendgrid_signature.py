@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from mailagent.errors import Misconfigured, Unauthentic
 from mailagent.inbound import Accepted, Duplicate, Unrouted
-from mailagent.webhook import Answered, WebhookRequest, WebhookSettings
+from mailagent.webhook import Answered, WebhookRequest, WebhookSettings, from_base64
 
 __all__ = ["Signature", "WrongSignature", "answer"]
 
@@ -82,8 +82,8 @@ class Signature:
         digest = hashlib.sha256(timestamp.encode("latin-1", "replace"))
         digest.update(request.body)
         try:
-            octets = base64.b64decode(signature, validate=True)
-        except (binascii.Error, ValueError):
+            octets = from_base64(signature)
+        except ValueError:
             raise WrongSignature("the signature is no Base64") from None
         if not any(_holds(key, octets, digest.digest()) for key in self._keys):
             if request.secret_in_path:

@@ -8,7 +8,6 @@ signatures of Amazon SNS messages", "Amazon SNS raw message delivery" (read 2026
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mailagent.errors import Malformed, Misconfigured, TransientFailure, Unauthentic
 from mailagent.inbound import Accepted, Duplicate, Replayed, Unrouted
 from mailagent.providers.ses_json import members, shaped
-from mailagent.webhook import Answered, Fetch, WebhookRequest, WebhookSettings
+from mailagent.webhook import Answered, Fetch, WebhookRequest, WebhookSettings, from_base64
 
 __all__ = ["TOPICS", "Notification", "Sns", "status"]
 
@@ -235,7 +234,7 @@ def _check_signature(
         f"{name}\n{said[name]}\n" for name in _SIGNED[envelope.type] if said.get(name) is not None
     )
     try:
-        signature = base64.b64decode(envelope.signature, validate=True)
+        signature = from_base64(envelope.signature)
         key.verify(signature, signed.encode(), padding.PKCS1v15(), algorithm)
     except (InvalidSignature, ValueError) as error:
         raise Unauthentic("the signature does not hold") from error

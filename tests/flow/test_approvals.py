@@ -342,6 +342,7 @@ async def pass_time(space: Space, by: timedelta) -> None:
 
 async def test_what_nobody_decides_is_rejected_and_handed_over(house: House) -> None:
     space, row = await asked(house)
+    await space.notices()  # they have left: a notice, too, expires after three days
     await pass_time(space, timedelta(hours=73))
     await space.delivery(row.delivery_id, "handed to a person")
     assert (await the_approval(space)).state == "expired"

@@ -26,7 +26,7 @@ from mailagent.store.migrations import upgrade
 from mailagent.store.transaction import Transaction
 from tests.dns_server import DnsServer
 from tests.end_to_end.system import System, running
-from tests.model_server import ModelServer, status, text
+from tests.model_server import ModelServer, decide, status
 from tests.operation.metrics import names_in_alerts, names_in_dashboard
 from tests.smtp_sink import Fault, Sink
 
@@ -66,7 +66,7 @@ async def _outside() -> AsyncIterator[tuple[dict[str, str], Sink]]:
         "customer.example": {"TXT": ["v=spf1 ip4:127.0.0.1 -all"]},
         "_dmarc.customer.example": {"TXT": ["v=DMARC1; p=reject"]},
     }
-    answers = [text(f"You said {MARK}."), status(401)]
+    answers = [decide(f"You said {MARK}."), status(401)]
     with DnsServer(zone) as dns:
         async with Sink(users={"relay": SECRET}) as sink, ModelServer(answers) as model:
             yield (

@@ -16,7 +16,7 @@ from mailagent.mime import parse
 from mailagent.mime.rebuilt import rebuild
 from mailagent.providers.sendgrid import SendGrid
 from mailagent.providers.sendgrid_signature import WrongSignature
-from mailagent.webhook import Answered, Receives, WebhookRequest, WebhookSettings
+from mailagent.webhook import Answered, Receives, WebhookRequest, WebhookSettings, from_base64
 from tests.parsed_forms import Part, multipart
 from tests.sendgrid_signer import PUBLIC_KEY, public_key, signed
 
@@ -214,6 +214,13 @@ async def test_one_changed_octet_is_refused_for_good() -> None:
             with pytest.raises(Unauthentic) as caught:
                 await hook.inbound(request(body, headers=other))
             assert hook.answer(caught.value) in (403, 503)
+
+
+def test_base64_is_read_in_one_spelling_alone() -> None:
+    assert from_base64("YQ==") == b"a"
+    for other in ("YR==", "YQ", "YQ= =", "Y Q=="):  # each is read as "a" by a lenient reader
+        with pytest.raises(ValueError):
+            from_base64(other)
 
 
 async def test_another_key_is_refused_and_one_of_several_is_enough() -> None:
