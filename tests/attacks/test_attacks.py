@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,13 @@ async def test_there_are_sixty_attacks_in_eight_families_and_each_has_a_name_of_
     assert min(families.values()) >= 6
     assert len(ATTACKS) >= 60
     assert len({str(one) for one in ATTACKS}) == len(ATTACKS)
+
+
+async def test_the_page_about_trust_has_the_table_of_these_attacks() -> None:
+    families = Counter(one.family for one in ATTACKS)
+    page = (Path(__file__).parents[2] / "docs/explanation/trust.md").read_text()
+    rows = [f"| {family} | {count} | {count} |" for family, count in families.items()]
+    assert "\n".join(["|---|---|---|", *rows, ""]) in page
 
 
 # --- that an attack which succeeds would be seen -----------------------------------------------
