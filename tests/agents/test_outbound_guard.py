@@ -51,6 +51,8 @@ def test_somebody_new_is_a_new_recipient_and_of_a_new_domain() -> None:
         "See www.evil.example",
         "See evil.example/collect?d=1",
         "See evil.example:8443/collect",
+        "See ...evil.example/collect",
+        "See evil.example./collect",
         "See evil.xn--p1ai/collect",
         "See evil.рф/collect",
         "[here](https://evil.example/x)",
@@ -83,7 +85,15 @@ def test_a_link_of_the_thread_may_be_repeated_and_nothing_added_to_it() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["e.g. this and/or that", "at 9.30/10", "10.30:15/x", "z.B.: ja", "Node.js", "a@b.example"],
+    [
+        "e.g. this and/or that",
+        "at 9.30/10",
+        "10.30:15/x",
+        "e.g./i.e.",
+        "z.B.: ja",
+        "Node.js",
+        "a@b.example",
+    ],
 )
 def test_what_no_mail_program_makes_a_link_of_is_none(text: str) -> None:
     assert found(draft(text)) == []

@@ -47,6 +47,8 @@ ATTACKS = (
     _link("a link without a scheme, with a port", f"evil.example:8443/{DATA}"),
     _link("a link to a top-level domain of another script", f"evil.xn--p1ai/{DATA}"),
     _link("a link to a host in another script", f"evil.рф/{DATA}"),
+    _link("a link after an ellipsis", f"...evil.example/{DATA}"),
+    _link("a link with the dot of the root", f"evil.example./{DATA}"),
     _link("a link of another scheme", f"ftp://evil.example/{DATA}"),
     _link(
         "a link in which names stand before the host", f"https://ours.example@evil.example/{DATA}"
