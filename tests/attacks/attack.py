@@ -181,7 +181,7 @@ class Attack:
     thought: bool = True
     """Whether a model is asked at all."""
     replies: int = 1
-    """How many answers the policy gives."""
+    """How many answers the policy gives, if a model is asked."""
     gives: tuple[str, ...] = ()
     """Who beside the proven writers gets mail by the policy that stands before."""
     does: tuple[str, ...] = ()

@@ -326,8 +326,9 @@ async def _left(
         words = json.dumps(row.outgoing, ensure_ascii=False)
         if not notice:
             harms += [f"{one} in a mail of {row.purpose}" for one in _LOOT if one in words]
-    if replies > attack.replies:
-        harms.append(f"{replies} answers, of which {attack.replies} are given")
+    given = attack.replies if attack.thought else 0
+    if replies > given:
+        harms.append(f"{replies} answers, of which {given} are given")
     return harms
 
 
