@@ -23,10 +23,13 @@ _MOST_FINDINGS = 40
 _SHOWN = 120
 
 _SCHEME_LINK = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s<>\"'`\\]+", re.I)
-# What a mail program makes a link of though nobody wrote a scheme.
+# What a mail program makes a link of though nobody wrote a scheme: also with a port or the root's
+# dot, after an ellipsis, and below a top-level domain in any script, as itself or as RFC 5890
+# §2.3.2.1 writes it (`xn--`).
 _BARE_LINK = re.compile(
-    r"""(?<![\w@./-])
-        (?:www\.[\w-]+(?:\.[\w-]+)+ | (?:[\w-]+\.)+[a-z]{2,24}(?=[/?\#]))
+    r"""(?<![\w@/-])(?<!\w\.)
+        (?:www\.[\w-]+(?:\.[\w-]+)+
+         | (?:[\w-]+\.)+(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{1,59})(?=\.?(?::\d{1,5})?[/?\#]))
         [^\s<>"'`\\]*""",
     re.I | re.X,
 )

@@ -50,6 +50,11 @@ def test_somebody_new_is_a_new_recipient_and_of_a_new_domain() -> None:
         "See http://evil.example",
         "See www.evil.example",
         "See evil.example/collect?d=1",
+        "See evil.example:8443/collect",
+        "See ...evil.example/collect",
+        "See evil.example./collect",
+        "See evil.xn--p1ai/collect",
+        "See evil.рф/collect",
         "[here](https://evil.example/x)",
         "ftp://evil.example/x",
     ],
@@ -78,7 +83,18 @@ def test_a_link_of_the_thread_may_be_repeated_and_nothing_added_to_it() -> None:
     assert found(draft("It is https://shop.example/orders?id=7&d=x"), given) == ["link"]
 
 
-@pytest.mark.parametrize("text", ["e.g. this and/or that", "at 9.30/10", "Node.js", "a@b.example"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "e.g. this and/or that",
+        "at 9.30/10",
+        "10.30:15/x",
+        "e.g./i.e.",
+        "z.B.: ja",
+        "Node.js",
+        "a@b.example",
+    ],
+)
 def test_what_no_mail_program_makes_a_link_of_is_none(text: str) -> None:
     assert found(draft(text)) == []
 

@@ -1,0 +1,1 @@
+"""Hostile mail, and a model that obeys all of it: does the code stop it?"""
