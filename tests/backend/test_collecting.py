@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 
 from backend.installation import installation
 from backend.outbound import accounts
@@ -57,7 +57,11 @@ class Place:
         await self.room.store.write_unscoped(workspaces_service.create, slug, slug)
 
     async def retire(self, slug: str) -> None:
-        gone = delete(workspaces).where(workspaces.c.slug == slug)
+        gone = (
+            update(workspaces)
+            .where(workspaces.c.slug == slug)
+            .values(retired_at=self.room.store.now())
+        )
         await self.room.store.write_unscoped(lambda tx: tx.execute(gone).rowcount)
 
 
