@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from mailagent.errors import LostClaim
+from mailagent.store.announcements import CHANNEL
 from mailagent.store.engine import Store
 from mailagent.store.transaction import Transaction
 from mailagent.store.types import Moment
@@ -294,10 +295,11 @@ class Wakeups:
         while not self._closed.is_set():
             try:
                 with psycopg.connect(address, autocommit=True, connect_timeout=5) as connection:
-                    connection.execute("LISTEN mailagent")
+                    connection.execute(f"LISTEN {CHANNEL}".encode())
                     while not self._closed.is_set():
                         for notice in connection.notifies(timeout=1):
-                            self._from_thread(frozenset([notice.payload]))
+                            if notice.pid != self._store.announcer:
+                                self._from_thread(frozenset([notice.payload]))
             except psycopg.Error as error:
                 log.warning("wakeups.lost", error=str(error), mend="polling until it is back")
                 self._closed.wait(1)

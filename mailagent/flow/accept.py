@@ -1,7 +1,9 @@
 """Step 1: is the mail kept? Only then does a door say yes.
 
 All mails that wait while one commit runs go into the next one together. The commit runs in a thread
-that owns its connection; a single small mail on SQLite is committed without that hand-over.
+with a connection of its own; a single small mail on SQLite is committed without that hand-over.
+PostgreSQL takes a second commit beside the first when what waits is large: its server then works
+while we still send.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ __all__ = ["GroupAcceptor", "Locates"]
 _BATCH_BYTES = 32 * 1024 * 1024
 _INLINE_BYTES = 256 * 1024
 _SINGLES_BEFORE_HERE = 3
+_BESIDE_BYTES = 128 * 1024
+_READ = frozenset({"read"})
 
 _Batch = list[tuple[Waiting, asyncio.Future[Outcome]]]
 
@@ -46,12 +50,15 @@ class GroupAcceptor:
     ) -> None:
         self._store, self._directory, self._secrets = store, directory, secrets
         self._on_accepted = on_accepted
-        self._group = GroupCommit(store.url)
+        at_once = 1 if store.on_sqlite else 2
+        self._free = [GroupCommit(store.url) for _ in range(at_once)]
+        self._groups = tuple(self._free)
         # Runs in the event loop, so it never waits: not for another process's write either.
         self._single = GroupCommit(store.url, busy_seconds=0)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="accept")
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="accept")
         self._waiting: _Batch = []
-        self._committing = False
+        self._waiting_bytes = 0
+        self._planned = False
         self._singles = 0
 
     async def accept(self, batch: Sequence[Inbound]) -> Sequence[Outcome]:
@@ -62,10 +69,10 @@ class GroupAcceptor:
         return await asyncio.gather(*(self._settle(one) for one in prepared))
 
     def close(self) -> None:
-        """Finish the commit that runs and close the connection."""
-        self._thread.shutdown()
-        self._group.close()
-        self._single.close()
+        """Finish the commits that run and close the connections."""
+        self._threads.shutdown()
+        for group in (*self._groups, self._single):
+            group.close()
 
     def _prepare(self, inbound: Inbound) -> Waiting | Unrouted | Later:
         destinations: list[Destination] = []
@@ -102,26 +109,40 @@ class GroupAcceptor:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((prepared, future))
-        if not self._committing:
-            self._committing = True
+        self._waiting_bytes += len(prepared.raw)
+        if not self._planned and self._is_time():
+            self._planned = True
             # Not at once: mails whose final dot is read in this round of the loop come along.
             loop.call_soon(self._next, loop)
         return await future
 
+    def _is_time(self) -> bool:
+        running = len(self._groups) - len(self._free)
+        return not running or bool(self._free and self._waiting_bytes >= _BESIDE_BYTES)
+
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._planned = False
+        if not (self._waiting and self._is_time()):
+            return
         size, count = 0, 0
         for mail, _ in self._waiting:
-            size += len(mail.raw)
-            if count and size > _BATCH_BYTES:
+            if count and size + len(mail.raw) > _BATCH_BYTES:
                 break
+            size += len(mail.raw)
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._waiting_bytes -= size
         here = self._commit_here(batch)
         if here is not None:
             self._done(loop, batch, here)
             return
-        running = loop.run_in_executor(self._thread, self._commit, [mail for mail, _ in batch])
-        running.add_done_callback(lambda done: self._done(loop, batch, _outcomes(batch, done)))
+        group, mails = self._free.pop(), [mail for mail, _ in batch]
+
+        def done(running: asyncio.Future[list[Outcome]]) -> None:
+            self._free.append(group)
+            self._done(loop, batch, _outcomes(batch, running))
+
+        loop.run_in_executor(self._threads, self._commit, group, mails).add_done_callback(done)
 
     def _commit_here(self, batch: _Batch) -> list[Outcome] | None:
         """Commit a single mail without the hand-over to a thread; None when that is not wise.
@@ -129,7 +150,7 @@ class GroupAcceptor:
         Only when mails have come one at a time lately: what commits in the event loop keeps others
         from arriving, and so from sharing its commit.
         """
-        if len(batch) != 1 or self._singles < _SINGLES_BEFORE_HERE or not self._group.on_sqlite:
+        if len(batch) != 1 or self._singles < _SINGLES_BEFORE_HERE or not self._store.on_sqlite:
             return None
         mail = batch[0][0]
         if len(mail.raw) > _INLINE_BYTES or not self._store.write_lock.try_hold():
@@ -140,11 +161,11 @@ class GroupAcceptor:
             self._store.write_lock.release()
         return None if isinstance(outcomes[0], Later) else outcomes
 
-    def _commit(self, mails: Sequence[Waiting]) -> list[Outcome]:
-        if not self._group.on_sqlite:
-            return self._group.commit(mails)
+    def _commit(self, group: GroupCommit, mails: Sequence[Waiting]) -> list[Outcome]:
+        if not self._store.on_sqlite:
+            return group.commit(mails)
         with self._store.write_lock.hold(first=True):
-            return self._group.commit(mails)
+            return group.commit(mails)
 
     def _done(
         self, loop: asyncio.AbstractEventLoop, batch: _Batch, outcomes: Sequence[Outcome]
@@ -153,11 +174,9 @@ class GroupAcceptor:
             if not future.done():
                 future.set_result(outcome)
         self._on_accepted()
+        self._store.announce(_READ)
         self._singles = self._singles + 1 if len(batch) == 1 and not self._waiting else 0
-        if self._waiting:
-            self._next(loop)
-        else:
-            self._committing = False
+        self._next(loop)
 
 
 def _outcomes(batch: _Batch, done: asyncio.Future[list[Outcome]]) -> list[Outcome]:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from mailagent.store.announcements import Announcements
 from mailagent.store.postgres import APPLICATION_NAME, LOCK_TRIES, OPTIONS
 from mailagent.store.process_lock import ProcessLock
 from mailagent.store.shared_commit import SharedCommit
@@ -60,6 +61,7 @@ class Store:
         self._processes = _processes(self.url) if self.on_sqlite else None
         self.write_lock = WriteLock(self._processes)
         self._listeners: list[Callable[[frozenset[str]], None]] = []
+        self._announcements = None if self.on_sqlite else Announcements(_plain_url(self.url))
         self._threads = ThreadPoolExecutor(
             _READERS if self.on_sqlite else _POSTGRES_CONNECTIONS, thread_name_prefix="store"
         )
@@ -184,8 +186,6 @@ class Store:
             try:
                 result = work(transaction)
                 transaction.end()
-                if transaction.woken and not self.on_sqlite:
-                    _notify(connection, transaction.woken)
             except DBAPIError as error:
                 # Died before its COMMIT was sent: nothing was done. To ask each connection first
                 # whether it lives would cost a mail ten round trips.
@@ -220,10 +220,21 @@ class Store:
         return self._undone(workspace_id, work, tries=tries - 1)
 
     def woken(self, queues: frozenset[str]) -> None:
-        """Pass on that rows of these queues are due now."""
+        """Pass on that rows of these queues are due now; call it after their commit."""
         if queues:
             for listener in self._listeners:
                 listener(queues)
+            self.announce(queues)
+
+    def announce(self, queues: frozenset[str]) -> None:
+        """`woken` for other processes alone; never waits."""
+        if self._announcements is not None:
+            self._announcements.tell(queues)
+
+    @property
+    def announcer(self) -> int | None:
+        """PostgreSQL's number of the session that announces for us, once there is one."""
+        return self._announcements.session if self._announcements else None
 
     async def _run(self, method: Callable[..., T], /, *args: object, **kwargs: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(
@@ -244,9 +255,15 @@ class Store:
         if self._shared is not None:
             self._shared.close()
         self._threads.shutdown()
+        if self._announcements is not None:
+            self._announcements.close()
         self.engine.dispose()
         if self._processes is not None:
             self._processes.close()
+
+
+def _plain_url(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://")
 
 
 def _processes(url: str) -> ProcessLock | None:
@@ -274,8 +291,3 @@ def _engine(url: str, *, on_sqlite: bool) -> Engine:
         cursor.close()
 
     return engine
-
-
-def _notify(connection: Connection, queues: frozenset[str]) -> None:
-    for queue in sorted(queues):
-        connection.execute(text("SELECT pg_notify('mailagent', :queue)").bindparams(queue=queue))

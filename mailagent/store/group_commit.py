@@ -141,8 +141,6 @@ class GroupCommit:
                 cursor.execute(self._insert_raw, row)
             for row in deliveries:
                 cursor.execute(self._insert_delivery, row)
-            if deliveries:
-                cursor.execute("SELECT pg_notify('mailagent', 'read')")
             # A pipeline writes once for each command and then waits for answers, though the server
             # that has not read all of a large mail yet has none to give: so all is written first.
             self._connection.wait(generators.send(self._connection.pgconn))

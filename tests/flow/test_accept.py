@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from mailagent.flow.accept import GroupAcceptor
-from mailagent.flow.directory import StoreDirectory, normalised
-from mailagent.inbound import Accepted, Duplicate, Envelope, Inbound, Known, Later, Origin, Unrouted
+from mailagent.flow.directory import Place, StoreDirectory, normalised
+from mailagent.inbound import (
+    Accepted,
+    Duplicate,
+    Envelope,
+    Inbound,
+    Known,
+    Later,
+    Origin,
+    Outcome,
+    Unrouted,
+)
 from mailagent.store import tables as t
 from mailagent.store.engine import Store
+from mailagent.store.group_commit import GroupCommit, Waiting
 from mailagent.tokens import Secrets, new_id
 from tests.databases import SqliteDatabases
 from tests.flow.house import ANN, DOMAIN, House, mail
@@ -121,6 +134,44 @@ async def test_mails_that_arrive_together_are_all_kept(house: House) -> None:
     )
     assert all(isinstance(one, Accepted) for one in outcomes)
     assert len(await space.rows(t.deliveries)) == 60
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(200_000, 2), (2_000, 1)])
+async def test_on_postgresql_what_is_large_is_kept_beside_what_is_being_kept(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, size: int, at_once: int
+) -> None:
+    running, most, go_on = [0], [0], threading.Event()
+
+    def commit(_: GroupCommit, mails: Sequence[Waiting]) -> list[Outcome]:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        if most[0] == at_once:
+            loop.call_soon_threadsafe(as_meant.set)
+        assert go_on.wait(20)
+        running[0] -= 1
+        return [Accepted(("dlv",))] * len(mails)
+
+    monkeypatch.setattr(GroupCommit, "commit", commit)
+    loop, as_meant = asyncio.get_running_loop(), asyncio.Event()
+    store = Store(postgres_url)
+    acceptor = GroupAcceptor(store, _Anywhere(), Secrets(["k" * 40]), on_accepted=lambda: None)
+    sent = []
+    for n in range(4):
+        envelope = Envelope(ANN, (f"a@{DOMAIN}",))
+        one = Inbound(envelope, b"x" * size, "smtp", str(n), Origin(store.now()))
+        sent.append(asyncio.create_task(acceptor.accept([one])))
+        await asyncio.sleep(0.01)  # each could begin a commit of its own
+    await asyncio.wait_for(as_meant.wait(), 20)
+    go_on.set()
+    assert await asyncio.gather(*sent) == [[Accepted(("dlv",))]] * 4
+    assert most == [at_once]
+    acceptor.close()
+    store.close()
+
+
+class _Anywhere:
+    def locate(self, address: str) -> Place | Known:
+        return Place("agent", "wsp", "agt")
 
 
 async def test_nothing_is_said_no_to_before_the_addresses_are_loaded(

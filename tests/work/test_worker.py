@@ -239,6 +239,41 @@ async def test_a_commit_wakes_the_workers_of_other_processes(postgres_url: str) 
     there.close()
 
 
+async def test_a_process_is_not_woken_twice_by_its_own_commit(postgres_url: str) -> None:
+    here, there = Store(postgres_url), Store(postgres_url)
+    wakeups = Wakeups(here)
+    wakeups.listen()
+    await _until_heard(wakeups, there)
+    with psycopg.connect(postgres_url, autocommit=True) as hearing:
+        hearing.execute("LISTEN mailagent")
+        await here.write_unscoped(lambda tx: tx.wake("own"))
+        await wakeups.event("own").wait()
+        wakeups.event("own").clear()
+        # All who listen hear in one order: when they know the later word, they know the earlier.
+        assert await asyncio.to_thread(_next_heard, hearing, "own")
+        await there.write_unscoped(lambda tx: tx.wake("later"))
+        await asyncio.wait_for(wakeups.event("later").wait(), _DEADLINE)
+    assert not wakeups.event("own").is_set()
+    wakeups.close()
+    here.close()
+    there.close()
+
+
+async def test_who_stops_at_once_has_told_the_others(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as hearing:
+        hearing.execute("LISTEN mailagent")
+        store = Store(postgres_url)
+        await store.write_unscoped(lambda tx: tx.wake("jobs"))
+        store.close()
+        assert await asyncio.to_thread(_next_heard, hearing, "jobs")
+
+
+def _next_heard(hearing: psycopg.Connection, queue: str) -> bool:
+    return any(
+        notice.payload == queue for notice in hearing.notifies(timeout=_DEADLINE, stop_after=1)
+    )
+
+
 async def _until_heard(wakeups: Wakeups, from_store: Store) -> None:
     wakeups.event("jobs").clear()
     async with asyncio.timeout(_DEADLINE):
