@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -34,6 +35,7 @@ from backend.domains.judging import (
     verdict_to_json,
 )
 from backend.domains.life import After, asked_again, live
+from backend.domains.patience import Patience
 from backend.domains.publishing import expected
 from backend.domains.stored import CHECKS, Domain, life_columns
 from backend.domains.telling import tell
@@ -48,7 +50,7 @@ from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 from mailagent.work import Claim, finish, holds
 
-__all__ = ["Look", "ask", "check", "give_up", "look", "look_now"]
+__all__ = ["Look", "ask", "check", "give_up", "look", "look_now", "looked"]
 
 _KEPT_CHECKS = 100
 _LOOK_TAKES = timedelta(minutes=2)
@@ -84,14 +86,19 @@ async def look_now(desk: Desk, workspace_id: str, reference: str) -> Domain:
 
     Raises NotFound; Conflict while the domain is removed.
     """
-    # Not at once: only if this process dies meanwhile is it a worker's to look.
-    domain = await desk.store.write(workspace_id, ask, reference, after=_LOOK_TAKES)
+    domain = await desk.store.write(workspace_id, ask, reference)
+    return await looked(desk, workspace_id, domain.id)
+
+
+async def looked(desk: Desk, workspace_id: str, domain_id: str) -> Domain:
+    """Look at a domain of which that was asked before (`ask`). Raises NotFound."""
+    domain = await desk.store.read(workspace_id, stored.find, domain_id)
     found = await look(desk, domain)
     return await desk.store.write_unscoped(_record, desk, workspace_id, domain.id, found, None)
 
 
-def ask(tx: Transaction, reference: str, *, after: timedelta = timedelta()) -> Domain:
-    """Make a look due. Raises NotFound; Conflict while the domain is removed."""
+def ask(tx: Transaction, reference: str) -> Domain:
+    """Say that somebody looks now. Raises NotFound; Conflict while the domain is removed."""
     domain = stored.find(tx, reference)
     if domain.removing_at is not None:
         raise Conflict(f"{domain.name} is being removed: add it again when it is gone")
@@ -99,7 +106,8 @@ def ask(tx: Transaction, reference: str, *, after: timedelta = timedelta()) -> D
     tx.execute(
         update(domains)
         .where(domains.c.id == domain.id)
-        .values(**life_columns(life), not_before=tx.now + after)
+        # Not at once: only if who looks dies meanwhile is it a worker's to look.
+        .values(**life_columns(life), not_before=tx.now + _LOOK_TAKES)
     )
     tx.wake(CHECKS.name)
     return replace(domain, life=life)
@@ -111,17 +119,24 @@ def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
 
 
 async def look(desk: Desk, domain: Domain) -> Look:
-    """Ask everybody about a domain; writes nothing, raises nothing that DNS or providers cause."""
+    """Ask everybody about a domain; writes nothing, raises nothing that DNS or providers cause.
+
+    It ends in time (`Desk.longest_look`): what was not answered by then is unknown.
+    """
     installed = await desk.store.read_unscoped(desk.installed)
+    patience = Patience.of(desk.longest_look)
     zone, (identities, lost) = await asyncio.gather(
-        desk.zone_servers.zone_of(domain.name), _words(desk, installed, domain)
+        patience.within(partial(desk.zone_servers.zone_of, domain.name), None),
+        _words(desk, installed, domain),
     )
     name = "" if zone is None else zone.name
     wanted = await desk.store.read(domain.workspace_id, expected, installed, domain, zone=name)
     words = titles(installed, identities)
     told = {words.get(account, account): one for account, one in identities.items()}
     was_verified = domain.life.state == "verified" or domain.life.failures > 0
-    verdict = await desk.judged(wanted.records, zone, told, was_verified=was_verified)
+    verdict = await desk.judged(
+        wanted.records, zone, told, was_verified=was_verified, patience=patience
+    )
     return Look(domain.mode, verdict, identities, lost, name, zone.hosts if zone else ())
 
 

@@ -57,6 +57,8 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
     ) -> Answer[Overview]:
         """Add a domain, or nothing of it. 409 when mail for it goes to another service and
         `replace_mx` is not said, or when it is another workspace's."""
+        if (kept := await once.kept(access)) is not None:
+            return kept
         desk = desk_of(request)
         prepared = await adding.prepare(desk, Wanted(**body.model_dump()))
         return await once.write_unscoped(access, _add, desk, access, prepared)
@@ -81,12 +83,17 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
         f"{prefix}/{{domain}}/verify", response_model=DomainOut, name=f"verify_domain{suffix}"
     )
     async def verify_domain(
-        request: Request, domain: str, access: Access = of("domain.verify")
-    ) -> Overview:
-        """Look now, as often as you wish; asks providers for their word and resubmits nothing."""
+        request: Request, domain: str, once: Once, access: Access = of("domain.verify")
+    ) -> Answer[DomainOut]:
+        """Look now, as often as you wish; asks providers for their word and resubmits nothing.
+        Answers within a minute: what DNS has not told by then is `unknown`."""
         desk = desk_of(request)
-        found = await checking.look_now(desk, access.workspace_id, domain)
-        return await access.read(overview, desk, found.id)
+
+        async def follow(asked: DomainOut) -> DomainOut:
+            await checking.looked(desk, access.workspace_id, asked.id)
+            return _shown(await access.read(overview, desk, asked.id))
+
+        return await once.write_and_follow(access, lambda tx: _ask(tx, desk, domain), follow)
 
     @router.post(
         f"{prefix}/{{domain}}/resubmit",
@@ -103,7 +110,7 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
         return ResubmittedOut(
             asked=list(done.asked),
             warnings=list(done.warnings),
-            domain=DomainOut.model_validate(shown, from_attributes=True),
+            domain=_shown(shown),
         )
 
     @router.post(
@@ -178,6 +185,14 @@ _routes("/domains", require_in_own, "_of_key")
 def _add(tx: Transaction, desk: Desk, access: Access, prepared: Prepared) -> Overview:
     made = adding.add_prepared(tx, desk, access.workspace_id, prepared, actor=access.actor)
     return overview(tx.of(access.workspace_id), desk, made.id)
+
+
+def _shown(found: Overview) -> DomainOut:
+    return DomainOut.model_validate(found, from_attributes=True)
+
+
+def _ask(tx: Transaction, desk: Desk, domain: str) -> DomainOut:
+    return _shown(overview(tx, desk, checking.ask(tx, domain).id))
 
 
 def _change(

@@ -79,6 +79,36 @@ async def test_a_domain_is_added_verified_and_shown_with_the_fields_of_the_issue
     ]
 
 
+async def test_the_same_look_twice_by_its_key_asks_dns_once(
+    client: httpx.AsyncClient, dns: DnsServer
+) -> None:
+    await add(client)
+    headers = {"Idempotency-Key": "look-at-acme"}
+    first = await client.post(f"{_OWN}/{NAME}/verify", headers=headers)
+    assert first.json()["verification_failure"]["code"] == "ownership_missing"
+    await publish(client, dns)
+    asked = len(dns.asked)
+    again = await client.post(f"{_OWN}/{NAME}/verify", headers=headers)
+    assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+    assert len(dns.asked) == asked
+    looked = (await client.post(f"{_OWN}/{NAME}/verify")).json()
+    assert looked["verification_status"] == "verified"
+
+
+async def test_the_same_wish_twice_by_its_key_asks_dns_once(
+    client: httpx.AsyncClient, dns: DnsServer
+) -> None:
+    headers, body = {"Idempotency-Key": "add-acme"}, {"name": NAME}
+    first = await client.post(_OWN, json=body, headers=headers)
+    dns.add({NAME: {"MX": ["1 aspmx.l.google.com."]}})  # would be refused, were it asked for now
+    asked = len(dns.asked)
+    again = await client.post(_OWN, json=body, headers=headers)
+    assert (again.status_code, again.content) == (201, first.content)
+    assert len(dns.asked) == asked
+    other = await client.post(_OWN, json={"name": "two.example"}, headers=headers)
+    assert other.status_code == 409
+
+
 async def test_the_long_paths_are_the_same(client: httpx.AsyncClient) -> None:
     await add(client)
     short = (await client.get(f"{_OWN}/{NAME}")).json()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal, get_args
 
@@ -11,6 +12,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from backend.domains import checking
 from backend.domains.zone_servers import ZoneServers
 from mailagent.resolver import Resolver
 from tests.dns_server import DnsServer
@@ -119,6 +121,26 @@ async def test_no_trouble_of_dns_demotes_a_verified_domain_within_an_hour_of_loo
     town.without(NAME, "MX")
     await town.cycles(2)
     assert (await town.domain()).life.state == "failed", "what is really wrong is seen"
+
+
+async def test_a_look_ends_in_time_and_what_was_not_answered_by_then_is_unknown(
+    town: Town, troubled: Troubled
+) -> None:
+    await town.add()
+    await town.work()
+    await town.publish()
+    await town.next_look()
+    impatient = replace(town.desk, longest_look=timedelta(seconds=0.3))
+    troubled.trouble = "silence"
+    for _ in range(2):
+        domain = await town.domain()
+        await town.later(domain.life.next_cycle - town.store.now() + timedelta(seconds=1))
+        domain = await checking.look_now(impatient, town.acme, NAME)
+        assert (domain.life.state, domain.life.sending) == ("verified", "active")
+        assert domain.verdict is not None
+        told = {(one["status"], one["code"]) for one in domain.verdict["records"]}
+        assert told == {("unknown", "dns_unknown")}
+        assert "took too long" in domain.verdict["records"][0]["message"]
 
 
 async def test_a_domain_whose_registration_ran_out_is_not_taken_for_trouble(
