@@ -102,6 +102,7 @@ class Desk:
         patience = patience or Patience.of(self.longest_look)
         recursive: dict[Question, Answer] = {}
         bogus: dict[str, str] = {}
+        nothing: dict[str, str] = {}
         own: dict[Question, Answer] | None = None if zone is None else {}
         for _ in range(_ROUNDS):
             verdict = verify(records, Evidence(recursive, own, bogus), identities)
@@ -112,7 +113,7 @@ class Desk:
                 self._said(zone, verdict, patience),
             )
             recursive.update(told)
-            bogus.update(await patience.within(partial(self._bogus, told, bogus), {}))
+            bogus.update(await patience.within(partial(self._bogus, told, bogus), nothing))
             if own is not None:
                 own.update(said)
                 if not was_verified and all(isinstance(one, Unknown) for one in own.values()):

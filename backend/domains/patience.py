@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Self, TypeVar
 
 from mailagent.dns_answers import Answer, Question, Unknown
@@ -17,7 +18,7 @@ T = TypeVar("T")
 LONGEST_LOOK = timedelta(seconds=45)
 """Less than the minute after which a proxy gives up on who asks for a look (nginx
 `proxy_read_timeout`); DNS that is well needs less than a second."""
-_TOO_LATE = Unknown("the look took too long, so that this was not answered in time")
+_TOO_LATE: Answer = Unknown("the look took too long, so that this was not answered in time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,5 @@ class Patience:
     ) -> dict[Question, Answer]:
         """Every question with its answer, unknown where none came in time."""
         asked = list(dict.fromkeys(questions))
-        told = await asyncio.gather(
-            *(self.within(lambda one=one: ask(one), _TOO_LATE) for one in asked)  # type: ignore[misc]
-        )
+        told = await asyncio.gather(*(self.within(partial(ask, one), _TOO_LATE) for one in asked))
         return dict(zip(asked, told, strict=True))

@@ -43,8 +43,8 @@ WITHOUT_KEY = {
     *(
         f"{one}/{{domain}}/{doing}"
         for one in ("/workspaces/{ws}/domains", "/domains")
-        # Ask for the same again, or go on with what is under way.
-        for doing in ("resubmit", "pause", "rotate-dkim")
+        # Ask for the same again, go on with what is under way, or change nothing.
+        for doing in ("resubmit", "pause", "rotate-dkim", "compare")
     ),
     "/callbacks/{token}",  # the token is one turn's, and answers it once
 }

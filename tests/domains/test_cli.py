@@ -146,6 +146,9 @@ def test_the_records_come_as_the_fields_of_the_dns_host(
     fitted = mailagent.ok("domain", "records", NAME, "--steps")
     assert fitted.startswith("At Amazon Route 53:")
     assert '"aexy-verify=' in fitted, "Route 53 wants quotation marks"
+    told = mailagent("domain", "records", NAME, "--steps", "--json").json
+    assert told["host"] == "Amazon Route 53"
+    assert told["steps"][0]["fields"][0] == {"title": "Record type", "value": "TXT"}
 
 
 def test_what_stands_in_spf_is_merged_and_its_lookups_counted(
