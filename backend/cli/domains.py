@@ -83,6 +83,9 @@ def add(
     confirm_apex: Annotated[
         bool, typer.Option("--confirm-apex", help="It is no sub-domain, and that is meant.")
     ] = False,
+    region: Annotated[
+        str | None, typer.Option(help="US or EU, for good: only accounts there carry it.")
+    ] = None,
 ) -> None:
     """Add a domain to a workspace, and say which records to publish."""
     shell: Shell = context.obj
@@ -99,6 +102,7 @@ def add(
         while_pending,
         until_verified,
         confirm_apex,
+        region,
     )
 
     async def work(desk: Desk) -> Overview:
@@ -375,6 +379,8 @@ def _show(shell: Shell, one: Overview) -> None:
         ("state", one.verification_status),
         ("mode", one.mode),
     ]
+    if one.region is not None:
+        facts.append(("kept to", one.region))
     if one.mode != "send_only":
         facts.append(("receiving", since[one.receiving_verified_at is not None]))
     if one.mode != "receive_only":

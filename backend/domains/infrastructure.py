@@ -56,6 +56,7 @@ def _as_domain(installed: Installed, now: datetime) -> Domain:
         mode="send_receive",
         delegation="records",
         token="",
+        region=None,
         life=life.begun(now),
         choices=Choices(carried_by=names, receive_by=receive_by),
         held=frozenset(),
