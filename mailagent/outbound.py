@@ -34,6 +34,7 @@ __all__ = [
     "rest",
     "sending_domain",
     "trouble",
+    "warm_up_paused",
 ]
 
 CAPTURE = "capture"
@@ -135,6 +136,13 @@ def trouble(rates: Rates) -> str | None:
     if reported and rates.delivered < LEAST_DELIVERED * rates.due:
         return f"{rates.delivered} of {rates.due} delivered, under {LEAST_DELIVERED:.0%}"
     return None
+
+
+def warm_up_paused(domain: str) -> str:
+    """What stands in the reason of a mail that waits for a warm-up; by it the mail is found again
+    when the warm-up goes on.
+    """
+    return f"warming up for {domain}, which is paused"
 
 
 def sending_domain(domain: str, default_domain: str) -> str:
@@ -261,7 +269,7 @@ def _never(
         return f"works in {account.region}, and mail of {domain} is kept to {region}"
     warm_up = account.warming(domain, default_domain)
     if warm_up is not None and warm_up.paused:
-        return f"warming up for {warm_up.domain}, which is paused: {warm_up.paused}"
+        return f"{warm_up_paused(warm_up.domain)}: {warm_up.paused}"
     if outgoing.raw is not None and not account.carries_mime:
         return "takes no raw MIME, as the mail was handed in"
     if account.most_bytes is not None:

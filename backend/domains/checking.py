@@ -20,6 +20,7 @@ from sqlalchemy import delete, select, update
 from backend.domains import claims, rotation, stored
 from backend.domains.carriers import (
     Installed,
+    identifies,
     identities_now,
     identity_to_json,
     sender_first,
@@ -40,9 +41,12 @@ from backend.domains.publishing import expected
 from backend.domains.stored import CHECKS, Domain, life_columns
 from backend.domains.telling import tell
 from backend.domains.verify import Verdict
+from backend.outbound import warm_ups
 from mailagent.errors import Conflict, LostClaim
 from mailagent.flow import sender_domains
+from mailagent.flow import warm_ups as counting
 from mailagent.flow.directory import changed
+from mailagent.flow.ledger import note
 from mailagent.identity import Identity
 from mailagent.store import provider_accounts
 from mailagent.store.tables import domain_checks, domain_identities, domain_steps, domains
@@ -299,5 +303,27 @@ def _consequences(
     if (before.sending_since is None) != (life.sending_since is None):
         provider_accounts.changed(tx)  # an account may send for it, or may no more
     may = life.sending in ("active", "warming")
+    if may and before.sending_since is None:
+        _warm_up(tx, inside, desk, domain)
+    if may:
+        counting.mark(tx, domain.name)
     if may and (before.sending_since is None or before.sending == "waiting"):
         sender_domains.release(inside, domain.name)
+
+
+def _warm_up(tx: Transaction, inside: Transaction, desk: Desk, domain: Domain) -> None:
+    """Begin to warm the domain up by every account that is to send for it, if that is wished."""
+    if not (days := desk.settings.warm_up_days):
+        return
+    installed = desk.installed(tx)
+    # Of a domain on our own server those send that ask nobody for whom.
+    own = (one.name for one in installed.accounts if not identifies(one))
+    begun = warm_ups.start_where_new(
+        tx,
+        [name for name in domain.choices.carried_by if installed.account(name)] or own,
+        domain.name,
+        days,
+        default_domain=desk.flow.default_domain,
+    )
+    for name in begun:
+        note(inside, "domain", f"{domain.name} warms up at {name}", f"for {days} days")
