@@ -99,6 +99,7 @@ class Settings(BaseModel):
     mailagent_dns_port: Port = 5353
     mailagent_dns_name_servers: str = ""
     mailagent_dns_secondaries: str = ""
+    mailagent_dns_mx: str = ""
     mailagent_dns_tsig: SecretStr | None = None
     mailagent_resolver: str = ""
     mailagent_raw_store: str = ""

@@ -89,6 +89,8 @@ class Secondary(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         message = dns.message.from_wire(data, keyring=KEY)
+        if message.opcode() != dns.opcode.NOTIFY:
+            return  # asked for the serial that it has
         self.heard.put_nowait(message)
         if self._deaf:
             self._deaf -= 1
