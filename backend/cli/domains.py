@@ -279,13 +279,26 @@ def set_(
 
 
 @commands.command("rotate-dkim")
-def rotate_dkim(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
-    """Give a CNAME-managed domain another DKIM key; it signs when DNS shows it everywhere."""
+def rotate_dkim(
+    context: typer.Context,
+    name: Named,
+    workspace: InWorkspace = None,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Drop new keys that are not in DNS yet.")
+    ] = False,
+) -> None:
+    """Give a domain other DKIM keys; they sign when DNS shows them.
+
+    Behind CNAMEs we publish them; else the answer has the records for you to publish.
+    """
     shell: Shell = context.obj
     where = shell.workspace(workspace).id
 
     async def work(desk: Desk) -> Overview:
-        found = await rotation.rotate(desk, where, name, actor=_ACTOR)
+        if cancel:
+            found = await desk.store.write(where, rotation.cancel, name, actor=_ACTOR)
+        else:
+            found = await rotation.rotate(desk, where, name, actor=_ACTOR)
         return await desk.store.read(where, overview, desk, found.id)
 
     _show(shell, _with_desk(shell, work))

@@ -25,6 +25,7 @@ from backend.domains.schemas import (
     DomainRemovalOut,
     ResubmittedOut,
 )
+from backend.domains.stored import Domain
 from backend.idempotency import Answer, Once
 from backend.workspaces.service import find as find_workspace
 from mailagent.errors import NotFound
@@ -34,6 +35,7 @@ __all__ = ["desk_of", "router"]
 
 router = APIRouter(tags=["domains"])
 
+Cancel = Annotated[bool, Query(description="Drop new keys that are not in DNS yet.")]
 Force = Annotated[bool, Query(description="Remove it with everything that uses it.")]
 
 
@@ -128,11 +130,12 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
         name=f"rotate_domain_dkim{suffix}",
     )
     async def rotate_dkim(
-        request: Request, domain: str, access: Access = of("domain.create")
+        request: Request, domain: str, cancel: Cancel = False, access: Access = of("domain.create")
     ) -> Overview:
-        """Give a CNAME-managed domain another DKIM key; it signs when DNS shows it everywhere."""
+        """Give a domain other DKIM keys; they sign when DNS shows them. Behind CNAMEs we publish
+        them; else the answer has the records for its owner. 409 while a rotation is under way."""
         desk = desk_of(request)
-        found = await rotation.rotate(desk, access.workspace_id, domain, actor=access.actor)
+        found = await _rotated(desk, access, domain, cancel=cancel)
         return await access.read(overview, desk, found.id)
 
     @router.get(
@@ -193,6 +196,12 @@ def _shown(found: Overview) -> DomainOut:
 
 def _ask(tx: Transaction, desk: Desk, domain: str) -> DomainOut:
     return _shown(overview(tx, desk, checking.ask(tx, domain).id))
+
+
+async def _rotated(desk: Desk, access: Access, domain: str, *, cancel: bool) -> Domain:
+    if cancel:
+        return await access.write(rotation.cancel, domain, actor=access.actor)
+    return await rotation.rotate(desk, access.workspace_id, domain, actor=access.actor)
 
 
 def _change(
