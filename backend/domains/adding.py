@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets as randomness
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from sqlalchemy import select, update
@@ -85,6 +85,7 @@ class Prepared:
     """Empty where a domain alone was named."""
     warnings: tuple[str, ...]
     keys: tuple[StoredKey, ...]
+    """None for a domain that is set up already."""
 
 
 async def add(desk: Desk, workspace_id: str, wanted: Wanted, *, actor: str) -> Domain:
@@ -93,12 +94,15 @@ async def add(desk: Desk, workspace_id: str, wanted: Wanted, *, actor: str) -> D
     its region may carry it (`regions.within`), or it cannot be given to the agent or group
     (`domain_options.service.give`).
     """
-    prepared = await prepare(desk, wanted)
+    prepared = await prepare(desk, workspace_id, wanted)
     return await desk.store.write_unscoped(add_prepared, desk, workspace_id, prepared, actor=actor)
 
 
-async def prepare(desk: Desk, wanted: Wanted) -> Prepared:
-    """Ask DNS about a wish and make its keys. Raises Malformed, Conflict."""
+async def prepare(desk: Desk, workspace_id: str, wanted: Wanted) -> Prepared:
+    """Ask DNS about a wish and make its keys; of a domain that a group has set up nobody is asked.
+
+    Raises Malformed, Conflict.
+    """
     local, _, domain = wanted.name.rpartition("@")
     name = claims.checked_claim("name", domain or wanted.name, desk.flow.default_domain)
     if wanted.mode not in _MODES:
@@ -113,11 +117,14 @@ async def prepare(desk: Desk, wanted: Wanted) -> Prepared:
         regions.checked(wanted.region)
     if wanted.group is not None and wanted.agent is not None and not local:
         raise Malformed("group", "name an agent or a group, and not both")
+    asked = Prepared(wanted, name, local, (), ())
+    if await desk.store.read(workspace_id, _of_its_group, asked) is not None:
+        return asked
     installed = await desk.store.read_unscoped(desk.installed)
     warnings, keys = await asyncio.gather(
         _warnings(desk, installed, wanted, name), _keys(name, wanted.delegation)
     )
-    return Prepared(wanted, name, local, tuple(warnings), keys)
+    return replace(asked, warnings=tuple(warnings), keys=keys)
 
 
 def add_prepared(
@@ -127,6 +134,8 @@ def add_prepared(
     wanted, name = prepared.wanted, prepared.name
     if (found := _set_up_already(tx.of(workspace_id), desk, prepared)) is not None:
         return found
+    if not prepared.keys:
+        raise Conflict(f"{name} has changed meanwhile: add it again")
     if reason := claims.why_not(tx, workspace_id, name):
         raise Conflict(reason)
     inside, installed = tx.of(workspace_id), desk.installed(tx)
@@ -185,13 +194,21 @@ def _is_given(prepared: Prepared) -> bool:
 
 def _set_up_already(tx: Transaction, desk: Desk, prepared: Prepared) -> Domain | None:
     """The domain, where an agent of the group that has it adds it: what is set up is used."""
+    domain_id = _of_its_group(tx, prepared)
+    if domain_id is None:
+        return None
+    _give(tx, desk.installed(tx), desk, prepared)
+    return stored.find(tx, domain_id)
+
+
+def _of_its_group(tx: Transaction, prepared: Prepared) -> str | None:
+    """The id of a domain that a group has, where one agent is named for it, and no address."""
+    if prepared.wanted.agent is None or not _is_given(prepared) or prepared.wanted.group:
+        return None
     row = tx.row(select(domains).where(domains.c.name == prepared.name))
     if row is None or row.group_id is None or row.removing_at is not None:
         return None
-    if prepared.wanted.agent is None or not _is_given(prepared) or prepared.wanted.group:
-        return None
-    _give(tx, desk.installed(tx), desk, prepared)
-    return stored.find(tx, row.id)
+    return str(row.id)
 
 
 def _region(installed: Installed, prepared: Prepared) -> str | None:

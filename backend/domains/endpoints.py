@@ -62,7 +62,7 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
         if (kept := await once.kept(access)) is not None:
             return kept
         desk = desk_of(request)
-        prepared = await adding.prepare(desk, Wanted(**body.model_dump()))
+        prepared = await adding.prepare(desk, access.workspace_id, Wanted(**body.model_dump()))
         return await once.write_unscoped(access, _add, desk, access, prepared)
 
     @router.get(f"{prefix}/{{domain}}", response_model=DomainOut, name=f"get_domain{suffix}")
