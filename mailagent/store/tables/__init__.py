@@ -31,7 +31,10 @@ from mailagent.store.tables.domains import (
     domain_steps,
     domains,
     signing_keys,
+    zone_answers,
+    zone_records,
     zone_serials,
+    zone_servers,
 )
 from mailagent.store.tables.house import ledger, schedules, versions
 from mailagent.store.tables.people import (
@@ -160,5 +163,8 @@ __all__ = [
     "waiting_events",
     "warm_ups",
     "workspaces",
+    "zone_answers",
+    "zone_records",
     "zone_serials",
+    "zone_servers",
 ]
