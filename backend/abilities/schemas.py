@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "AbilitiesOut",
     "AbilitiesPatch",
-    "AskedCallOut",
-    "DecisionIn",
+    "CallOfToolOut",
     "HttpToolIn",
     "HttpToolOut",
     "SecretIn",
@@ -107,16 +106,8 @@ class HttpToolOut(BaseModel):
     headers: list[str]
 
 
-class DecisionIn(BaseModel):
-    """Why, where somebody should know."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: str = Field("", max_length=500)
-
-
-class AskedCallOut(BaseModel):
-    """A call of a tool that waits for a person, or had one."""
+class CallOfToolOut(BaseModel):
+    """A call of a tool that changes or sends something."""
 
     id: str
     agent: str
@@ -124,6 +115,7 @@ class AskedCallOut(BaseModel):
     wish: dict[str, Any]
     state: str
     why: str
+    result: str = Field(description="What its agent was told")
     thread_id: str
     delivery_id: str
     created_at: datetime

@@ -92,8 +92,22 @@ class DraftOut(BaseModel):
         )
 
 
+class CallOut(BaseModel):
+    """The call of a tool that waits, or what came of it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    tool: str
+    wish: dict[str, Any]
+    state: str = Field(
+        description="asked, agreed (a worker does it), started, done, failed, unknown or refused"
+    )
+    result: str = Field(description="What its agent was told")
+
+
 class IncomingOut(BaseModel):
-    """The mail that is answered, or that waits itself."""
+    """The mail that is answered or worked on, or that waits itself."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -116,17 +130,20 @@ class EditOut(BaseModel):
 
 
 class ApprovalOut(BaseModel):
-    """A draft (`outbound`) or a mail before its agent (`inbound`) that waits for a yes, or did."""
+    """A draft, a call of a tool or a mail before its agent that waits for a yes, or did."""
 
     id: str
-    direction: str
+    kind: str = Field(description="draft, call or mail")
     state: str = Field(description="waiting, approved, rejected, expired or stale")
-    agent_id: str
-    agent: str
-    thread_id: str
+    agent_id: str | None
+    agent: str | None = Field(
+        description="Null for a mail that a rule holds and that would reach no agent without it"
+    )
+    thread_id: str | None
     reasons: list[str]
     digest: str
     draft: DraftOut | None
+    call: CallOut | None
     incoming: IncomingOut | None
     assessment: dict[str, Any] | None
     edits: list[EditOut]
@@ -143,7 +160,7 @@ class ApprovalOut(BaseModel):
         """An approval as the API shows it."""
         return cls(
             id=one.id,
-            direction=one.direction,
+            kind=one.kind,
             state=one.state,
             agent_id=one.agent_id,
             agent=one.agent,
@@ -151,6 +168,7 @@ class ApprovalOut(BaseModel):
             reasons=list(one.reasons),
             digest=one.digest,
             draft=DraftOut.of(one.draft) if one.draft is not None else None,
+            call=CallOut.model_validate(one.call) if one.call else None,
             incoming=IncomingOut.model_validate(one.incoming) if one.incoming else None,
             assessment=dict(one.assessment) if one.assessment is not None else None,
             edits=[EditOut.model_validate(each) for each in one.edits],

@@ -16,7 +16,7 @@ from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import with_services
 from backend.paging import Window
 from mailagent.errors import Malformed, NotFound
-from mailagent.flow.approvals import State
+from mailagent.flow.approval_rows import Kind, State
 from mailagent.flow.services import Services
 from mailagent.store import tables
 from mailagent.store.transaction import Transaction
@@ -25,7 +25,7 @@ __all__ = ["commands"]
 
 _ACTOR = "cli"
 
-commands = typer.Typer(help="Drafts, and mail that came in, that wait for a person's yes.")
+commands = typer.Typer(help="Drafts, calls of tools and held mail that wait for a person's yes.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of an approval, apr_….")]
 Digest = Annotated[
@@ -38,6 +38,7 @@ def list_(
     context: typer.Context,
     workspace: InWorkspace = None,
     state: Annotated[State, typer.Option(help="Those in this state.")] = "waiting",
+    kind: Annotated[Kind | None, typer.Option(help="Drafts, calls or mails alone.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
     """What waits, newest first; --state shows what was decided."""
@@ -45,13 +46,13 @@ def list_(
     found = [
         one
         for id_ in shell.workspaces(workspace)
-        for one in shell.read(id_, service.listing, Window(limit), state=state).items
+        for one in shell.read(id_, service.listing, Window(limit), state=state, kind=kind).items
     ]
     rows = [
         (
             one.id,
-            one.direction,
-            one.agent,
+            one.kind,
+            one.agent or "(none)",
             _whom(one),
             f"until {one.expires_at:%Y-%m-%d %H:%M} UTC",
             "; ".join(one.reasons)[:80],
@@ -71,7 +72,7 @@ def show(context: typer.Context, id_: Id) -> None:
 
 @commands.command()
 def approve(context: typer.Context, id_: Id, digest: Digest = None) -> None:
-    """Send the draft as it stands, or let the mail pass to its agent."""
+    """Send the draft as it stands, have the call done, or let the mail pass to its agent."""
     shell: Shell = context.obj
     where = _workspace(shell, id_)
 
@@ -87,9 +88,9 @@ def approve(context: typer.Context, id_: Id, digest: Digest = None) -> None:
 def reject(
     context: typer.Context,
     id_: Id,
-    reason: Annotated[str, typer.Option(help="Why, for whoever answers the mail.")] = "",
+    reason: Annotated[str, typer.Option(help="Why, for the agent or who answers.")] = "",
 ) -> None:
-    """Send nothing: a person answers the mail; one that came in is turned away."""
+    """Send nothing, do nothing, or turn the mail away that came in."""
     shell: Shell = context.obj
     where = _workspace(shell, id_)
     _decided(shell, shell.write(where, service.reject, id_, actor=_ACTOR, reason=reason))
@@ -142,13 +143,19 @@ def _show(shell: Shell, one: Approval) -> None:
 
 
 def _lines(one: Approval) -> Iterator[str]:
-    yield f"{one.id}  {one.direction}  {one.state}  of {one.agent}"
+    yield f"{one.id}  {one.kind}  {one.state}  of {one.agent or 'no agent'}"
     for reason in one.reasons:
         yield f"  {reason}"
     if one.decided_at is not None:
-        yield f"{one.state} at {one.decided_at:%Y-%m-%d %H:%M} UTC by {one.decided_by}"
+        why = f": {one.decision}" if one.decision else ""
+        yield f"{one.state} at {one.decided_at:%Y-%m-%d %H:%M} UTC by {one.decided_by}{why}"
     else:
         yield f"until {one.expires_at:%Y-%m-%d %H:%M} UTC, then {one.at_expiry}"
+    if one.call is not None:
+        yield f"\n{one.call.tool}: {one.call.state}"
+        yield from (f"  {name}: {value}" for name, value in one.call.wish.items())
+        if one.call.state != "asked":
+            yield one.call.result
     if one.draft is not None:
         yield f"digest {one.digest}"
         yield f"\nTo: {_whom(one)}\nSubject: {one.draft.subject}"
@@ -164,6 +171,8 @@ def _lines(one: Approval) -> Iterator[str]:
 
 
 def _whom(one: Approval) -> str:
+    if one.call is not None:
+        return one.call.tool
     if one.draft is None:
         return one.incoming.from_address if one.incoming is not None else "(removed)"
     mailboxes = (*one.draft.to, *one.draft.cc, *one.draft.bcc)

@@ -1,8 +1,7 @@
-"""`mailagent tool`: what agents can do beside answering, and what of it waits for a person."""
+"""`mailagent tool`: what agents can do beside answering, and what they did."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -11,25 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from backend.abilities import service
-from backend.abilities.schemas import AbilitiesOut, AskedCallOut, HttpToolOut, SecretOut
+from backend.abilities.schemas import AbilitiesOut, CallOfToolOut, HttpToolOut, SecretOut
 from backend.abilities.service import Abilities, Surroundings
 from backend.cli.shell import InWorkspace, Shell, table
-from backend.installation import installation
 from mailagent.agents.mcp_servers import load_listing
 from mailagent.egress import Egress
 from mailagent.errors import Malformed
-from mailagent.flow.tools import asked
-from mailagent.flow.tools.asked import AskedCall
+from mailagent.flow import asked_calls
 from mailagent.tokens import Secrets
 
 __all__ = ["commands"]
 
-_ACTOR = "cli"
-
 commands = typer.Typer(help="The model, the tools and the secrets of agents.")
 
 OfAgent = Annotated[str, typer.Argument(metavar="AGENT", help="Handle or id.")]
-Call = Annotated[str, typer.Argument(metavar="ID", help="The call's id.")]
 
 
 def _around(shell: Shell) -> Surroundings:
@@ -164,42 +158,16 @@ def remove(
 @commands.command()
 def calls(
     context: typer.Context,
-    state: Annotated[str, typer.Option(help="asked, done, failed, refused or unknown.")] = "asked",
+    state: Annotated[
+        str, typer.Option(help="asked, agreed, done, failed, refused or unknown.")
+    ] = "done",
     workspace: InWorkspace = None,
 ) -> None:
-    """The calls of tools that wait for a person, or were made."""
+    """The calls of tools that change or send something; those that wait are among the approvals."""
     shell: Shell = context.obj
-    found = shell.read(shell.workspace(workspace).id, asked.asked, state=state)
+    found = shell.read(shell.workspace(workspace).id, asked_calls.listing, state=state)
     rows = [(one.id, one.agent, one.tool, json.dumps(one.wish), one.why) for one in found]
-    shell.show(table(rows, empty="none"), found, list[AskedCallOut])
-
-
-@commands.command()
-def approve(context: typer.Context, call: Call, workspace: InWorkspace = None) -> None:
-    """Do what an agent asked for; it hears of it."""
-    shell: Shell = context.obj
-    workspace_id = shell.workspace(workspace).id
-
-    async def agree() -> AskedCall:
-        async with installation(shell.settings) as here:
-            return await asked.agree(here.services, workspace_id, call, _ACTOR)
-
-    done = asyncio.run(agree())
-    shell.show(f"{done.tool}: {done.state}", done, AskedCallOut)
-
-
-@commands.command()
-def refuse(
-    context: typer.Context,
-    call: Call,
-    reason: Annotated[str, typer.Option(help="Told to the agent.")] = "",
-    workspace: InWorkspace = None,
-) -> None:
-    """Leave undone what an agent asked for; it hears why."""
-    shell: Shell = context.obj
-    workspace_id = shell.workspace(workspace).id
-    done = shell.write(workspace_id, asked.refuse, call, _ACTOR, reason=reason)
-    shell.show(f"{done.tool}: {done.state}", done, AskedCallOut)
+    shell.show(table(rows, empty="none"), found, list[CallOfToolOut])
 
 
 def _in_words(found: Abilities) -> str:

@@ -71,7 +71,7 @@ async def test_the_queue_shows_why_the_draft_the_mail_and_what_the_agent_made_of
     id_ = await waiting(room)
     (one,) = (await api.get(PATH, params={"state": "waiting"})).json()["items"]
     assert one == (await api.get(f"{PATH}/{id_}")).json()
-    assert (one["direction"], one["agent"], one["at_expiry"]) == ("outbound", "hello", "reject")
+    assert (one["kind"], one["agent"], one["at_expiry"]) == ("draft", "hello", "reject")
     assert one["reasons"] == ["the agent asks for it: a promise"]
     assert one["draft"]["to"] == ["ann@customer.example"]
     assert one["draft"]["text"] == "Yes <b>now</b>."

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from backend.inboxes import handling
 from backend.outbound import deciding, suppressions, writing
 from mailagent.errors import Conflict, NotFound
-from mailagent.flow import answers, approvals
+from mailagent.flow import answers, approval_edits, approvals
 from mailagent.inbound import Accepted, Duplicate
 from mailagent.mail import Address
 from mailagent.store import tables as t
@@ -338,7 +338,7 @@ class Installation:
             self._decide(here, approvals.reject, one.id, actor=_PERSON)
         elif one.outgoing is not None:
             text = f"{one.outgoing['text']}Changed.\n"
-            self._decide(here, approvals.edit, one.id, text=text, actor=_PERSON)
+            self._decide(here, approval_edits.edit, one.id, text=text, actor=_PERSON)
 
     @_step(2, which=_any)
     def a_person_drives_a_mail_again(self, which: int) -> None:
