@@ -6,6 +6,8 @@ digest of the draft that was shown.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -34,7 +36,6 @@ async def show(site: Site, request: Request) -> Response:
         who=who,
         workspace=workspace,
         one=one,
-        to=_mailboxes(one),
         may_decide=(
             one.state == "waiting" and "approval.decide" in who.principal.grants[workspace_id]
         ),
@@ -52,7 +53,7 @@ async def approve(site: Site, request: Request) -> Response:
         actor=who.principal.actor,
         digest=fields.get("digest", ""),
     )
-    return _back(request)
+    return _back(request, fields)
 
 
 async def reject(site: Site, request: Request) -> Response:
@@ -65,7 +66,7 @@ async def reject(site: Site, request: Request) -> Response:
         actor=who.principal.actor,
         reason=fields.get("reason", ""),
     )
-    return _back(request)
+    return _back(request, fields)
 
 
 async def edit(site: Site, request: Request) -> Response:
@@ -80,7 +81,7 @@ async def edit(site: Site, request: Request) -> Response:
         subject=fields.get("subject"),
         digest=fields.get("digest", ""),
     )
-    return _back(request)
+    return _back(request, fields)
 
 
 async def _form(site: Site, request: Request) -> tuple[str, Visitor, dict[str, str]]:
@@ -106,11 +107,6 @@ def _all(tx: Transaction, approval_id: str) -> tuple[workspaces.Workspace, Appro
     return workspaces.get(tx), service.get(tx, approval_id)
 
 
-def _mailboxes(one: Approval) -> list[str]:
-    if one.draft is None:
-        return []
-    return [each.address for each in (*one.draft.to, *one.draft.cc, *one.draft.bcc)]
-
-
-def _back(request: Request) -> Response:
-    return RedirectResponse(f"/approvals/{request.path_params['id']}", status_code=303)
+def _back(request: Request, fields: Mapping[str, str]) -> Response:
+    there = "/approvals" if fields.get("then") == "queue" else request.url.path.rpartition("/")[0]
+    return RedirectResponse(there, status_code=303)
