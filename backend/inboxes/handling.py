@@ -75,7 +75,7 @@ def set_priority(
         "priority_by": None if priority is None else actor,
     }
     tx.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**values))
-    what = "priority as its agent reads it" if priority is None else f"priority {priority}"
+    what = priority or "as its agent reads it"
     note(tx, "priority", what, actor=actor, delivery_id=delivery_id)
 
 
