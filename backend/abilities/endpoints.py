@@ -12,6 +12,7 @@ from backend.abilities.schemas import (
     AbilitiesOut,
     AbilitiesPatch,
     CallOfToolOut,
+    HeaderIn,
     HttpToolIn,
     HttpToolOut,
     SecretIn,
@@ -35,8 +36,7 @@ _AGENT = "/workspaces/{ws}/agents/{agent}"
 
 
 def _around(access: Access) -> Surroundings:
-    services = access.services
-    return Surroundings(services.secrets, services.egress, tuple(services.mcp_listing))
+    return service.surroundings(access.services)
 
 
 @router.get(f"{_AGENT}/abilities", response_model=AbilitiesOut)
@@ -85,6 +85,19 @@ async def add_http_tool(
 ) -> Answer[HttpTool]:
     """Describe one more; the values of its header fields are not shown again."""
     return await once.write(access, service.add_tool, _around(access), agent, body.model_dump())
+
+
+@router.put(f"{_AGENT}/http-tools/{{name}}/headers/{{header}}", response_model=HttpToolOut)
+async def set_header(
+    agent: str,
+    name: str,
+    header: str,
+    body: HeaderIn,
+    access: Access = require("agent.manage"),
+) -> HttpTool:
+    """Give the value of a header field, a credential mostly; it is not shown again."""
+    around = _around(access)
+    return await access.write(service.set_header, around, agent, name, header, body.value)
 
 
 @router.delete(f"{_AGENT}/http-tools/{{name}}", status_code=204)

@@ -11,6 +11,7 @@ __all__ = [
     "AbilitiesOut",
     "AbilitiesPatch",
     "CallOfToolOut",
+    "HeaderIn",
     "HttpToolIn",
     "HttpToolOut",
     "SecretIn",
@@ -57,6 +58,14 @@ class AbilitiesOut(BaseModel):
     mcp_servers: list[dict[str, Any]]
     tools: list[AbleToolOut]
     secrets: list[str]
+
+
+class HeaderIn(BaseModel):
+    """The value of a header field."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: str = Field(max_length=4_000)
 
 
 class SecretIn(BaseModel):

@@ -19,14 +19,15 @@ from mailagent.errors import Malformed
 from mailagent.flow import asked_calls
 from mailagent.tokens import Secrets
 
-__all__ = ["commands"]
+__all__ = ["around", "commands"]
 
 commands = typer.Typer(help="The model, the tools and the secrets of agents.")
 
 OfAgent = Annotated[str, typer.Argument(metavar="AGENT", help="Handle or id.")]
 
 
-def _around(shell: Shell) -> Surroundings:
+def around(shell: Shell) -> Surroundings:
+    """What decides which addresses may be saved here."""
     settings = shell.settings
     listed = load_listing(settings.mailagent_mcp_servers)
     return Surroundings(
@@ -86,7 +87,7 @@ def set_(
         raise Malformed("--model", "or another option must be given: there is nothing to change")
     shell: Shell = context.obj
     workspace_id = shell.workspace(workspace).id
-    done = shell.write(workspace_id, service.change, _around(shell), agent, changes)
+    done = shell.write(workspace_id, service.change, around(shell), agent, changes)
     shell.show(_in_words(done), done, AbilitiesOut)
 
 
@@ -109,7 +110,7 @@ def secret(
         shell.show(f"removed {name}", {"name": name, "value": ""}, SecretOut)
         return
     given = None if value is None else _read(value).strip()
-    kept = shell.write(workspace_id, service.keep_secret, _around(shell), agent, name, given)
+    kept = shell.write(workspace_id, service.keep_secret, around(shell), agent, name, given)
     shell.show(kept if given is None else f"kept {name}", {"name": name, "value": kept}, SecretOut)
 
 
@@ -131,7 +132,7 @@ def add(
     if unknown := sorted(set(described) - known):
         raise Malformed("FILE", f"holds {unknown[0]!r}: give {', '.join(_TOOL_FIELDS)}")
     made = shell.write(
-        shell.workspace(workspace).id, service.add_tool, _around(shell), agent, described
+        shell.workspace(workspace).id, service.add_tool, around(shell), agent, described
     )
     shell.show(f"added {made.name}: {made.method} {made.url}", made, HttpToolOut)
 
@@ -140,6 +141,22 @@ _TOOL_FIELDS = (
     *("name", "description", "input_schema", "effect", "method", "url"),
     *("least", "repeatable", "headers"),
 )
+
+
+@commands.command()
+def header(
+    context: typer.Context,
+    agent: OfAgent,
+    name: Annotated[str, typer.Argument(help="The tool's name.")],
+    field: Annotated[str, typer.Argument(metavar="HEADER", help="Such as Authorization.")],
+    value: Annotated[Path, typer.Option(help="A file that holds it; - is standard input.")],
+    workspace: InWorkspace = None,
+) -> None:
+    """Give the value of a header field of such a tool: a credential that the model never sees."""
+    shell: Shell = context.obj
+    given = (around(shell), agent, name, field, _read(value).strip())
+    changed = shell.write(shell.workspace(workspace).id, service.set_header, *given)
+    shell.show(f"kept {field} of {name}", changed, HttpToolOut)
 
 
 @commands.command()

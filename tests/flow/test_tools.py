@@ -464,6 +464,30 @@ async def test_a_tool_of_the_people_is_called_with_a_secret_that_the_model_never
     assert "topsecret17" not in kept
 
 
+async def test_a_tool_whose_credential_nobody_has_given_calls_nobody(house: House) -> None:
+    mind = Uses("find_order", {})
+    space = await house.workspace(mind)
+    async with Far() as server:
+        await space.write(
+            lambda tx: custom.add(
+                tx,
+                house.services.secrets,
+                house.services.egress,
+                space.agent_id,
+                name="find_order",
+                description="Looks an order up by its number.",
+                input_schema={"type": "object"},
+                effect="reads",
+                method="GET",
+                url=f"{server.url}/orders",
+                headers={"Authorization": custom.NOT_GIVEN},
+            )
+        )
+        await space.answer_to(await space.receive())
+        assert server.requests == []
+    assert "nobody has given the value of its header Authorization" in mind.results[0].text
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
