@@ -73,7 +73,9 @@ class Limits(BaseModel):
     the queue, and the owners' digest counts it."""
     signature: Annotated[str, Field(max_length=_SIGNATURE_CHARACTERS)] = ""
     languages: tuple[str, ...] = ()
-    """BCP 47 tags the agent may write in; the first is used where a mail does not show its own."""
+    """BCP 47 tags the agent may write in: the writer's where it is among them, else the first;
+    empty: whichever the writer uses.
+    """
 
     @field_validator("approvers")
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, or_, select, update
 
-from mailagent.agents.limits import Limits
+from mailagent.agents.limits import Limits, due_at
 from mailagent.errors import Conflict, NotFound
 from mailagent.flow import asked_calls, held_mail, outbox, threads
 from mailagent.flow.approval_rows import (
@@ -28,6 +28,7 @@ from mailagent.flow.approval_rows import (
     waiting,
     waiting_rows,
 )
+from mailagent.flow.limits import of_agent
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import outgoing_to_json, to_json
@@ -107,7 +108,7 @@ def approve(
     outbound_id = None
     match row.kind:
         case "draft":
-            outbound_id = _send(tx, services, row, name_of(actor))
+            outbound_id = _send(tx, services, row, actor)
         case "call":
             asked_calls.agree(tx, row, actor)
         case _:
@@ -115,7 +116,7 @@ def approve(
     return end(tx, row, "approved", actor, how, outbound_id=outbound_id)
 
 
-def _send(tx: Transaction, services: Services, row: AnyRow, by: str) -> str:
+def _send(tx: Transaction, services: Services, row: AnyRow, actor: str) -> str:
     draft = draft_of(row)
     if draft is None or draft.digest() != row.digest:
         raise Conflict(f"{row.id} is not the draft that was asked about: reject it")
@@ -125,9 +126,12 @@ def _send(tx: Transaction, services: Services, row: AnyRow, by: str) -> str:
     envelope = outbox.Envelope(
         "reply", f"agent:{handle}", row.agent_id, row.thread_id, row.turn_id, row.delivery_id
     )
-    outbound_id = outbox.queue(tx, draft, envelope, expiry=services.settings.send_expiry)
+    # A person's yes is for now; a lapse of time keeps to the hours and the delay of any answer.
+    due = due_at(of_agent(tx, row.agent_id), tx.now) if actor == "mailagent" else None
+    expiry = services.settings.send_expiry
+    outbound_id = outbox.queue(tx, draft, envelope, expiry=expiry, not_before=due)
     waits, answered = DeliveryState.WAITING_FOR_APPROVAL, DeliveryState.ANSWERED
-    move_or_refuse(tx, row, waits, answered, f"approved by {by}")
+    move_or_refuse(tx, row, waits, answered, f"approved by {name_of(actor)}")
     return outbound_id
 
 

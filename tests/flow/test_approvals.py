@@ -365,6 +365,17 @@ async def test_a_rule_may_approve_what_nobody_decides_but_never_a_secret(house: 
     await other.delivery(grave.delivery_id, "handed to a person")
 
 
+async def test_what_a_lapse_of_time_approves_waits_for_the_working_hours(house: House) -> None:
+    tomorrow = (house.store.now() + timedelta(days=1, hours=12)).strftime("%a").lower()
+    hours = {"zone": "UTC", "days": [tomorrow], "opens": "09:00", "closes": "17:00"}
+    space, _ = await asked(house, at_expiry="approve", approval_hours=1, working_hours=hours)
+    await pass_time(space, timedelta(hours=2))
+    (row,) = await replies(space)
+    assert (row.state, f"{row.not_before:%a}".lower(), row.not_before.hour) == (
+        *("queued", tomorrow, 9),
+    )
+
+
 async def test_people_are_reminded_once_and_then_others_are_told(house: House) -> None:
     space, _ = await asked(house)
     assert len(await space.notices(EVA)) == 1
