@@ -88,16 +88,22 @@ async def reject(
 async def edit(
     approval: str, body: EditIn, once: Once, access: Access = require("approval.decide")
 ) -> Answer[ApprovalOut]:
-    """Change the words of a draft; the difference is kept, and it goes on waiting."""
+    """Change words, recipients or files of a draft; the difference is kept, and it goes on waiting.
+
+    What the policy does not give takes `message.send` as well (403).
+    """
 
     def change(tx: Transaction) -> ApprovalOut:
         return ApprovalOut.of(
             service.edit(
                 tx,
+                access.services,
                 approval,
+                body.changes(),
                 actor=access.actor,
+                may_send=access.principal.may_send(access.workspace_id),
+                digest=body.digest,
                 but_agent=access.principal.agent_id,
-                **body.model_dump(),
             )
         )
 

@@ -8,6 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.approvals.service import Approval
+from backend.outbound.schemas import AttachmentIn, attachments_of
+from backend.outbound.writing import mailboxes
+from mailagent.flow.approval_edits import Changes
 from mailagent.mail import Address
 from mailagent.outgoing import Outgoing
 
@@ -37,13 +40,37 @@ class RejectIn(BaseModel):
 
 
 class EditIn(BaseModel):
-    """Other words; what is left out stays. HTML goes with the text that it was made for."""
+    """What is to be changed; what is left out stays. HTML goes with the text it was made for.
+
+    An address is `a@b.example` or `Name <a@b.example>`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     text: str | None = None
     subject: str | None = None
+    to: list[str] | None = None
+    cc: list[str] | None = None
+    bcc: list[str] | None = None
+    add_files: list[AttachmentIn] = Field(default_factory=list)
+    drop_files: list[str] = Field(default_factory=list, description="Names")
     digest: str | None = _DIGEST
+
+    def changes(self) -> Changes:
+        """The change, checked as far as it can be by itself. Raises Malformed."""
+        return Changes(
+            text=self.text,
+            subject=self.subject,
+            to=_mailboxes("to", self.to),
+            cc=_mailboxes("cc", self.cc),
+            bcc=_mailboxes("bcc", self.bcc),
+            add=attachments_of("add_files", self.add_files),
+            drop=tuple(self.drop_files),
+        )
+
+
+def _mailboxes(field: str, given: list[str] | None) -> tuple[Address, ...] | None:
+    return None if given is None else mailboxes(field, given)
 
 
 class FileOut(BaseModel):

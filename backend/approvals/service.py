@@ -5,17 +5,19 @@ An agent's own key sees nothing of what waits of that agent: it must not judge i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 
+from backend.access.principal import Forbidden
 from backend.naming import checked_text
 from backend.paging import Page, Window, page
 from mailagent.errors import NotFound
 from mailagent.flow import approval_edits, approval_rows, approvals, asked_calls
+from mailagent.flow.approval_edits import Changes
 from mailagent.flow.approval_rows import Kind, State
 from mailagent.flow.asked_calls import CallOfTool
 from mailagent.flow.services import Services
@@ -145,19 +147,29 @@ def reject(
 
 def edit(
     tx: Transaction,
+    services: Services,
     approval_id: str,
+    changes: Changes,
     *,
     actor: str,
-    text: str | None = None,
-    subject: str | None = None,
+    may_send: bool,
     digest: str | None = None,
     but_agent: str | None = None,
 ) -> Approval:
-    """Change the words of a draft. Raises NotFound, Malformed, Conflict."""
+    """Change a draft. Who may not send mail themselves (`may_send`) adds nothing that the policy
+    does not give. Raises NotFound, Forbidden, Malformed, Conflict.
+    """
     get(tx, approval_id, but_agent=but_agent)
-    if text is not None:
-        checked_text("text", text, at_most=_TEXT_CHARACTERS)
-    approval_edits.edit(tx, approval_id, actor=actor, text=text, subject=subject, digest=digest)
+    if changes.text is not None:
+        checked_text("text", changes.text, at_most=_TEXT_CHARACTERS)
+
+    def widening(added: Sequence[str]) -> None:
+        if not may_send:
+            raise Forbidden(f"this needs the permission message.send: {'; '.join(added)}")
+
+    approval_edits.edit(
+        tx, services, approval_id, changes, actor=actor, widening=widening, digest=digest
+    )
     return get(tx, approval_id)
 
 

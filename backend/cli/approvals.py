@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mimetypes
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,10 +16,13 @@ from backend.approvals.schemas import ApprovalOut
 from backend.approvals.service import Approval
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import with_services
+from backend.outbound.writing import mailboxes
 from backend.paging import Window
 from mailagent.errors import Malformed, NotFound
+from mailagent.flow.approval_edits import Changes
 from mailagent.flow.approval_rows import Kind, State
 from mailagent.flow.services import Services
+from mailagent.outgoing import OutgoingAttachment
 from mailagent.store import tables
 from mailagent.store.transaction import Transaction
 
@@ -102,23 +107,44 @@ def edit(
     id_: Id,
     text: Annotated[str | None, typer.Option(help="The new text; - is standard input.")] = None,
     subject: Annotated[str | None, typer.Option(help="The new subject.")] = None,
+    to: Annotated[list[str] | None, typer.Option(help="All who get it; repeatable.")] = None,
+    cc: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    bcc: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    file: Annotated[list[Path] | None, typer.Option(help="One more; repeatable.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="A file's name; repeatable.")] = None,
     digest: Digest = None,
 ) -> None:
-    """Change the words of a draft; it goes on waiting."""
+    """Change words, recipients or files of a draft; it goes on waiting."""
     shell: Shell = context.obj
-    if text is None and subject is None:
-        raise Malformed("--text", "is missing: give the new text, or --subject")
-    words = sys.stdin.read() if text == "-" else text
-    changed = shell.write(
-        _workspace(shell, id_),
-        service.edit,
-        id_,
-        actor=_ACTOR,
-        text=words,
+    changes = Changes(
+        text=sys.stdin.read() if text == "-" else text,
         subject=subject,
-        digest=digest,
+        to=mailboxes("--to", to) if to else None,
+        cc=mailboxes("--cc", cc) if cc else None,
+        bcc=mailboxes("--bcc", bcc) if bcc else None,
+        add=tuple(_file(one) for one in file or ()),
+        drop=tuple(drop or ()),
     )
-    _show(shell, changed)
+    if changes == Changes():
+        raise Malformed("--text", "is missing: give the new text, or another option")
+    where = _workspace(shell, id_)
+
+    async def change(services: Services) -> Approval:
+        given = (services, id_, changes)
+        return await services.store.write(
+            where, service.edit, *given, actor=_ACTOR, may_send=True, digest=digest
+        )
+
+    _show(shell, with_services(shell, change))
+
+
+def _file(path: Path) -> OutgoingAttachment:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Malformed("--file", f"cannot be read: {error}") from error
+    content_type, _ = mimetypes.guess_type(path.name)
+    return OutgoingAttachment(path.name, content_type or "application/octet-stream", content)
 
 
 def _workspace(shell: Shell, approval_id: str) -> str:

@@ -14,10 +14,13 @@ from starlette.responses import RedirectResponse, Response
 
 from backend.approvals import service
 from backend.approvals.service import Approval
+from backend.outbound.writing import mailboxes
 from backend.web.rendering import render
 from backend.web.session import Site, Visitor, form_of, visitor
 from backend.workspaces import service as workspaces
 from mailagent.errors import NotFound
+from mailagent.flow.approval_edits import Changes
+from mailagent.mail import Address
 from mailagent.store.tables import approvals
 from mailagent.store.transaction import Transaction
 
@@ -70,18 +73,32 @@ async def reject(site: Site, request: Request) -> Response:
 
 
 async def edit(site: Site, request: Request) -> Response:
-    """Change the draft's words."""
+    """Change the draft's words and recipients; a field that a form has not stays."""
     workspace_id, who, fields = await _form(site, request)
     await site.services.store.write(
         workspace_id,
         service.edit,
+        site.services,
         request.path_params["id"],
+        Changes(
+            text=fields.get("text", "").replace("\r\n", "\n"),
+            subject=fields.get("subject"),
+            to=_mailboxes("to", fields),
+            cc=_mailboxes("cc", fields),
+            bcc=_mailboxes("bcc", fields),
+        ),
         actor=who.principal.actor,
-        text=fields.get("text", "").replace("\r\n", "\n"),
-        subject=fields.get("subject"),
+        may_send=who.principal.may_send(workspace_id),
         digest=fields.get("digest", ""),
     )
     return _back(request, fields)
+
+
+def _mailboxes(name: str, fields: Mapping[str, str]) -> tuple[Address, ...] | None:
+    """The addresses of a field, between commas. Raises Malformed."""
+    if name not in fields:
+        return None
+    return mailboxes(name, [one for one in fields[name].split(",") if one.strip()])
 
 
 async def _form(site: Site, request: Request) -> tuple[str, Visitor, dict[str, str]]:

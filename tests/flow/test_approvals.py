@@ -62,6 +62,11 @@ async def approve(space: Space, row: AnyRow, **named: Any) -> AnyRow:
     return await decide(space, approvals.approve, space.house.services, row.id, **named)
 
 
+async def edit(space: Space, row: AnyRow, widening: Any = len, **changes: Any) -> AnyRow:
+    given = (space.house.services, row.id, approval_edits.Changes(**changes))
+    return await decide(space, approval_edits.edit, *given, widening=widening)
+
+
 def following(space: Space, text: str = "And one more thing.", **headers: str) -> bytes:
     """Ann's next mail in the thread."""
     more = {"In-Reply-To": f"<a1@{space.slug}.example>", **headers}
@@ -226,10 +231,10 @@ async def test_an_edit_is_kept_as_a_difference_and_what_was_seen_before_is_not_a
     house: House,
 ) -> None:
     space, row = await asked(house)
-    changed = await decide(space, approval_edits.edit, row.id, text="Yes, until Monday.\n")
-    (edit,) = changed.edits
-    assert (edit["from"], edit["to"], edit["by"]) == (row.digest, changed.digest, f"person:{EVA}")
-    assert "-Yes, until Friday.\n+Yes, until Monday." in edit["difference"]
+    changed = await edit(space, row, text="Yes, until Monday.\n")
+    (kept,) = changed.edits
+    assert (kept["from"], kept["to"], kept["by"]) == (row.digest, changed.digest, f"person:{EVA}")
+    assert "-Yes, until Friday.\n+Yes, until Monday." in kept["difference"]
     with pytest.raises(Conflict, match="was changed since you saw it"):
         await approve(space, row, digest=row.digest)
 
@@ -242,7 +247,68 @@ async def test_an_edit_without_words_or_change_is_refused(house: House) -> None:
     space, row = await asked(house)
     for text in ("  ", "Yes, until Friday.\n"):
         with pytest.raises(Malformed, match=r"^text:"):
-            await decide(space, approval_edits.edit, row.id, text=text)
+            await edit(space, row, text=text)
+
+
+async def test_recipients_and_files_are_changed_and_sent_as_they_were_seen(house: House) -> None:
+    letter = OutgoingAttachment("a.pdf", "application/pdf", b"%PDF")
+    space, row = await asked(house, lambda _: Reply("Yes", attachments=(letter,)))
+    other = OutgoingAttachment("b.txt", "text/plain", b"B")
+    to = (Address(ANN), Address("desk@elsewhere.example"))
+    changed = await edit(space, row, to=to, cc=(Address(BOB),), add=(other,), drop=("a.pdf",))
+    for line in (f"+To: {ANN}, desk@elsewhere.example", f"+Cc: {BOB}", "-File: a.pdf (",
+                 "+File: b.txt (text/plain, 1 octets)"):  # fmt: skip
+        assert line in changed.edits[0]["difference"]
+    with pytest.raises(Conflict, match="was changed since you saw it"):
+        await approve(space, row, digest=row.digest)
+    decided = await approve(space, row, digest=changed.digest)
+    await space.sent_off(decided.outbound_id, "sent")
+    assert set(await space.recipients(decided.outbound_id)) == {ANN, to[1].address, BOB}
+    sent = space.as_sent((await replies(space))[0].message_id)
+    assert [part.get_filename() for part in sent.iter_attachments()] == ["b.txt"]
+
+
+async def test_what_an_edit_adds_beyond_the_policy_is_told_and_no_lapse_of_time_approves_it(
+    house: House,
+) -> None:
+    space, row = await asked(house, at_expiry="approve", approval_hours=1)
+    told: list[str] = []
+    one = await edit(space, row, told.extend, text="Yes.\n")
+    assert (told, one.at_expiry, one.reasons) == ([], "approve", row.reasons)
+    away = "desk@elsewhere.example"
+    two = await edit(space, row, told.extend, to=(Address(ANN), Address(away)))
+    assert any(away in words and "stranger, new_" in words for words in told)
+    assert two.reasons[len(row.reasons) :] == [f"{EVA} added: {words}" for words in told]
+    assert two.at_expiry == "reject"
+    told.clear()
+    await edit(space, row, told.extend, text="The key is AKIAAAAAAAAAAAAAAAAA")
+    assert "AWS access key" in told[0]
+
+
+async def test_an_edit_that_a_role_does_not_allow_changes_nothing(house: House) -> None:
+    space, row = await asked(house)
+
+    def refuse(_: Any) -> None:
+        raise Malformed("to", "is more than you may")
+
+    with pytest.raises(Malformed, match="more than you may"):
+        await edit(space, row, refuse, to=(Address("desk@elsewhere.example"),))
+    assert await the_approval(space) == row
+    await enlist(space, "allow", "send", "desk@elsewhere.example")
+    await edit(space, row, refuse, to=(Address("desk@elsewhere.example"),))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"to": ()}, "to"), ({"drop": ("none.pdf",)}, "drop"),
+     ({"cc": tuple(Address(f"a{n}@b.example") for n in range(50))}, "to")],
+)  # fmt: skip
+async def test_an_edit_that_makes_no_mail_is_refused(
+    house: House, changes: dict[str, Any], field: str
+) -> None:
+    space, row = await asked(house)
+    with pytest.raises(Malformed, match=rf"^{field}:"):
+        await edit(space, row, **changes)
 
 
 async def test_a_draft_that_is_not_the_one_asked_about_never_fires(house: House) -> None:
@@ -674,7 +740,7 @@ async def test_a_draft_that_was_changed_since_the_notice_is_not_approved_by_it(
     house: House,
 ) -> None:
     space, row = await asked(house)
-    await decide(space, approval_edits.edit, row.id, text="Take it all.", actor=f"person:{BOB}")
+    await edit(space, row, text="Take it all.")
     said = await say(space, "approve")
     assert "was changed since you saw it" in said.reason
     assert await replies(space) == []
