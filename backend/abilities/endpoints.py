@@ -1,4 +1,4 @@
-"""API: what agents can do, what of it waits for a person, and answers to turns that come later."""
+"""API: what agents can do, what they did, and answers to turns that come later."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from backend.abilities import service
 from backend.abilities.schemas import (
     AbilitiesOut,
     AbilitiesPatch,
-    AskedCallOut,
-    DecisionIn,
+    CallOfToolOut,
+    HeaderIn,
     HttpToolIn,
     HttpToolOut,
     SecretIn,
@@ -22,9 +22,8 @@ from backend.abilities.service import Abilities, Surroundings
 from backend.access.dependencies import Access, require, services_of
 from backend.idempotency import Answer, Once
 from mailagent.errors import Malformed
-from mailagent.flow import callbacks
-from mailagent.flow.tools import asked
-from mailagent.flow.tools.asked import AskedCall
+from mailagent.flow import asked_calls, callbacks
+from mailagent.flow.asked_calls import CallOfTool
 from mailagent.flow.tools.custom import HttpTool
 from mailagent.store.transaction import Transaction
 
@@ -34,12 +33,10 @@ router = APIRouter(tags=["abilities"])
 
 _MOST_ANSWER = 1_000_000
 _AGENT = "/workspaces/{ws}/agents/{agent}"
-_CALLS = "/workspaces/{ws}/tool-calls"
 
 
 def _around(access: Access) -> Surroundings:
-    services = access.services
-    return Surroundings(services.secrets, services.egress, tuple(services.mcp_listing))
+    return service.surroundings(access.services)
 
 
 @router.get(f"{_AGENT}/abilities", response_model=AbilitiesOut)
@@ -90,51 +87,34 @@ async def add_http_tool(
     return await once.write(access, service.add_tool, _around(access), agent, body.model_dump())
 
 
+@router.put(f"{_AGENT}/http-tools/{{name}}/headers/{{header}}", response_model=HttpToolOut)
+async def set_header(
+    agent: str,
+    name: str,
+    header: str,
+    body: HeaderIn,
+    access: Access = require("agent.manage"),
+) -> HttpTool:
+    """Give the value of a header field, a credential mostly; it is not shown again."""
+    around = _around(access)
+    return await access.write(service.set_header, around, agent, name, header, body.value)
+
+
 @router.delete(f"{_AGENT}/http-tools/{{name}}", status_code=204)
 async def remove_http_tool(agent: str, name: str, access: Access = require("agent.manage")) -> None:
     """Take one away."""
     await access.write(service.remove_tool, agent, name)
 
 
-@router.get(_CALLS, response_model=list[AskedCallOut])
+@router.get("/workspaces/{ws}/tool-calls", response_model=list[CallOfToolOut])
 async def list_tool_calls(
-    access: Access = require("approval.read"), state: str = "asked"
-) -> Sequence[AskedCall]:
-    """Calls of tools in a state, newest first: `asked`, `done`, `failed`, `refused`, `unknown`."""
-    return await access.read(asked.asked, state=state, but_agent=access.principal.agent_id)
-
-
-@router.post(f"{_CALLS}/{{call}}/approve", response_model=AskedCallOut)
-async def approve_tool_call(
-    call: str, once: Once, access: Access = require("approval.decide")
-) -> Answer[AskedCall]:
-    """Do what was asked for; 409 when it was decided."""
-
-    def find(tx: Transaction) -> AskedCall:
-        return asked.get(tx, call, but_agent=access.principal.agent_id)
-
-    async def agree(_: AskedCall) -> AskedCall:
-        found = await access.read(find)
-        if found.decided_by == access.actor and found.state != "refused" and once.key:
-            return found  # the same request again, after this process or another had begun
-        return await asked.agree(access.services, access.workspace_id, call, access.actor)
-
-    return await once.write_and_follow(access, find, agree)
-
-
-@router.post(f"{_CALLS}/{{call}}/refuse", response_model=AskedCallOut)
-async def refuse_tool_call(
-    call: str, body: DecisionIn, once: Once, access: Access = require("approval.decide")
-) -> Answer[AskedCall]:
-    """Leave it undone, and tell the agent why."""
-    return await once.write(
-        access,
-        asked.refuse,
-        call,
-        access.actor,
-        reason=body.reason,
-        but_agent=access.principal.agent_id,
-    )
+    access: Access = require("approval.read"), state: str = "done"
+) -> Sequence[CallOfTool]:
+    """Calls that change or send something in a state, newest first: `asked` (they wait among the
+    approvals), `agreed`, `done`, `failed`, `refused`, `unknown`.
+    """
+    but_agent = access.principal.agent_id
+    return await access.read(asked_calls.listing, state=state, but_agent=but_agent)
 
 
 @router.post("/callbacks/{token}", status_code=202)

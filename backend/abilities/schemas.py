@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "AbilitiesOut",
     "AbilitiesPatch",
-    "AskedCallOut",
-    "DecisionIn",
+    "CallOfToolOut",
+    "HeaderIn",
     "HttpToolIn",
     "HttpToolOut",
     "SecretIn",
@@ -58,6 +58,14 @@ class AbilitiesOut(BaseModel):
     mcp_servers: list[dict[str, Any]]
     tools: list[AbleToolOut]
     secrets: list[str]
+
+
+class HeaderIn(BaseModel):
+    """The value of a header field."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: str = Field(max_length=4_000)
 
 
 class SecretIn(BaseModel):
@@ -107,16 +115,8 @@ class HttpToolOut(BaseModel):
     headers: list[str]
 
 
-class DecisionIn(BaseModel):
-    """Why, where somebody should know."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: str = Field("", max_length=500)
-
-
-class AskedCallOut(BaseModel):
-    """A call of a tool that waits for a person, or had one."""
+class CallOfToolOut(BaseModel):
+    """A call of a tool that changes or sends something."""
 
     id: str
     agent: str
@@ -124,6 +124,7 @@ class AskedCallOut(BaseModel):
     wish: dict[str, Any]
     state: str
     why: str
+    result: str = Field(description="What its agent was told")
     thread_id: str
     delivery_id: str
     created_at: datetime

@@ -21,6 +21,7 @@ from mailagent.agents.tools import TOOLS
 from mailagent.egress import Egress
 from mailagent.errors import Malformed, Misconfigured, NotFound
 from mailagent.flow import agent_secrets
+from mailagent.flow.services import Services
 from mailagent.flow.tools import custom
 from mailagent.flow.tools.meetings import MOST_CALENDARS
 from mailagent.flow.tools.opening import tools_of
@@ -39,6 +40,8 @@ __all__ = [
     "list_http_tools",
     "remove_secret",
     "remove_tool",
+    "set_header",
+    "surroundings",
 ]
 
 _MOST_QUESTIONS = 50
@@ -54,6 +57,11 @@ class Surroundings:
     egress: Egress
     mcp_listed: Sequence[str] = ()
     """Names of the operator's MCP servers."""
+
+
+def surroundings(services: Services) -> Surroundings:
+    """Those of a running installation."""
+    return Surroundings(services.secrets, services.egress, tuple(services.mcp_listing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +180,14 @@ def add_tool(
 def remove_tool(tx: Transaction, reference: str, name: str) -> None:
     """Take such a tool away. Raises NotFound."""
     custom.remove(tx, agents.get(tx, reference).id, name)
+
+
+def set_header(
+    tx: Transaction, around: Surroundings, reference: str, name: str, header: str, value: str
+) -> custom.HttpTool:
+    """Give the value of a header field of a tool's. Raises NotFound, Malformed."""
+    agent = agents.get(tx, reference)
+    return custom.set_header(tx, around.secrets, agent.id, name, header, value)
 
 
 def _settings(tx: Transaction, agent_id: str) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Principal:
                 "an owner of the workspace can give it"
             )
 
+    def may_send(self, workspace_id: str) -> bool:
+        """Whether what they write is a person's yes to it, as it is not of an agent's own key."""
+        held = self.grants.get(workspace_id, frozenset())
+        return self.agent_id is None and "message.send" in held
+
     def demand_operator(self, permission: str) -> str:
         """Pass who has the permission in the operator's workspace; returns that one's id."""
         where = self.operator_workspace_id

@@ -1,7 +1,8 @@
 """What is an agent as one file?
 
-YAML that holds all that its people have set, and nothing of the installation: no secret, no id, no
-address of a server. What is left out of a file is left as it is by who imports it. Pure.
+YAML that holds all that its people have set, and nothing of the installation: no id and no secret,
+only the names of those that it needs. What is left out of a file is left as it is by who imports
+it. Pure.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from mailagent.agents import prices
 from mailagent.agents.limits import parse_limits
 from mailagent.agents.tools import TOOLS
-from mailagent.agents.trust import parse_policy
+from mailagent.agents.trust import Effect, parse_policy
 from mailagent.errors import Malformed, Misconfigured
 from mailagent.routing import check_condition
 
@@ -27,7 +28,9 @@ __all__ = [
     "Decision",
     "Example",
     "Expected",
+    "HttpToolPart",
     "MalformedFile",
+    "McpServerPart",
     "ModelPart",
     "RulePart",
     "SettingsPart",
@@ -82,6 +85,29 @@ class SettingsPart(_Part):
     escalation_address: Annotated[str, StringConstraints(max_length=320)] | None = None
     usd_a_day: int | float | str | None = None
     usd_a_month: int | float | str | None = None
+
+
+class McpServerPart(_Part):
+    """An MCP server that the agent uses; without `url` the operator's of that name."""
+
+    name: _Line
+    url: Annotated[str, StringConstraints(max_length=2_000)] = ""
+    reads: list[_Line] = Field(default=[], max_length=200)
+    changes: list[_Line] = Field(default=[], max_length=200)
+
+
+class HttpToolPart(_Part):
+    """A tool that calls an address; of its header fields the file has the names."""
+
+    name: _Line
+    description: Annotated[str, StringConstraints(max_length=2_000)]
+    input_schema: dict[str, Any]
+    effect: Effect
+    method: _Line
+    url: Annotated[str, StringConstraints(max_length=2_000)]
+    least: _Line = "stranger"
+    repeatable: bool = False
+    headers: list[_Line] = Field(default=[], max_length=20)
 
 
 class RulePart(_Part):
@@ -139,6 +165,14 @@ class AgentFile(_Part):
     limits: dict[str, Any] | None = None
     settings: SettingsPart | None = None
     rules: list[RulePart] | None = Field(default=None, max_length=100)
+    aliases: list[_Line] | None = Field(default=None, max_length=100)
+    """Further addresses: `name` in the workspace's own domain, or `name@domain`."""
+    webhook_url: Annotated[str, StringConstraints(max_length=2_000)] | None = None
+    task_url: Annotated[str, StringConstraints(max_length=2_000)] | None = None
+    mcp_servers: list[McpServerPart] | None = Field(default=None, max_length=10)
+    http_tools: list[HttpToolPart] | None = Field(default=None, max_length=50)
+    secrets: list[_Line] | None = Field(default=None, max_length=50)
+    """Names of those that the agent uses."""
     examples: list[Example] | None = Field(default=None, max_length=_MOST_EXAMPLES)
 
 
@@ -244,6 +278,8 @@ _PARTS: Mapping[str, type[_Part]] = {
     "": AgentFile,
     "model": ModelPart,
     "settings": SettingsPart,
+    "mcp_servers": McpServerPart,
+    "http_tools": HttpToolPart,
     "rules": RulePart,
     "examples": Example,
     "examples.expect": Expected,
@@ -285,7 +321,11 @@ def _beyond_types(file: AgentFile) -> Iterator[tuple[str, str]]:
         )
     for index, rule in enumerate(file.rules or ()):
         yield from _told(check_condition, rule.condition, where=f"rules[{index}].condition")
-    for field, named in (("rules", file.rules), ("examples", file.examples)):
+    lists: Sequence[tuple[str, Sequence[Any] | None]] = (
+        *(("rules", file.rules), ("examples", file.examples)),
+        *(("mcp_servers", file.mcp_servers), ("http_tools", file.http_tools)),
+    )
+    for field, named in lists:
         names = [one.name for one in named or ()]
         for index, name in enumerate(names):
             if name in names[:index]:
@@ -303,7 +343,10 @@ def _check_price(price: str) -> None:
 
 def _own(file: AgentFile, spoken: set[str]) -> set[str]:
     """Names behind `tool:` that may be tools of people's own: none that looks like one of ours."""
-    return {one for one in spoken if not difflib.get_close_matches(one, TOOLS, n=1, cutoff=0.7)}
+    described = {one.name for one in file.http_tools or ()}
+    return described | {
+        one for one in spoken if not difflib.get_close_matches(one, TOOLS, n=1, cutoff=0.7)
+    }
 
 
 def _told(check: Any, *args: Any, **kwargs: Any) -> Iterator[tuple[str, str]]:

@@ -130,6 +130,8 @@ class ImportOut(BaseModel):
     created: bool
     done: bool
     changes: list[ChangeOut]
+    needs: list[str]
+    """Commands that give the credentials which the file names, and nobody has given this agent."""
 
 
 class TemplateOut(BaseModel):

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 from sqlalchemy import delete, select, update
 
-from backend.agents import service
+from backend.abilities.service import Surroundings
+from backend.agents import service, transfer_abilities
 from backend.agents.agent_file import (
     AgentFile,
     Example,
@@ -42,6 +43,7 @@ _MODEL = {"name": "model", "price": "price"} | {
     name: name for name in ("most_questions", "history_tokens")
 }
 """What the file calls a setting of the model, and what the agent's settings do."""
+_NEVER_CHANGED = ("mailagent", "handle", "description", "secrets")
 _BY_FIELD = ("model", "limits", "settings")
 """Parts of which a file changes the fields that it names."""
 
@@ -71,9 +73,11 @@ class Imported:
     created: bool
     done: bool
     changes: tuple[Change, ...]
+    needs: tuple[str, ...] = ()
+    """Commands that give the credentials which the file names, and nobody has given this agent."""
 
 
-def export(tx: Transaction, reference: str) -> AgentFile:
+def export(tx: Transaction, around: Surroundings, reference: str) -> AgentFile:
     """All that is set for an agent. Raises NotFound."""
     agent = service.get(tx, reference)
     kept: Mapping[str, Any] = tx.value(select(agents.c.settings).where(agents.c.id == agent.id))
@@ -93,19 +97,20 @@ def export(tx: Transaction, reference: str) -> AgentFile:
             **{name: value for name, value in caps.items() if value is not None},
         ),
         "rules": list(_rules(tx, agent.id)) or None,
+        **transfer_abilities.parts(tx, around, agent),
         "examples": list(_examples(tx, agent.id)) or None,
     }
     return AgentFile(**{name: value for name, value in fields.items() if value is not None})
 
 
-def plan(tx: Transaction, file: AgentFile, handle: str) -> tuple[Change, ...]:
+def plan(tx: Transaction, around: Surroundings, file: AgentFile, handle: str) -> tuple[Change, ...]:
     """What the file would change of the agent of that handle; all it says where there is none."""
     try:
-        now = export(tx, handle)
+        now = export(tx, around, handle)
     except NotFound:
         now = AgentFile(handle=handle)
     before, after = _fields(now), _fields(file)
-    named = [name for name in after if name not in ("mailagent", "handle", "description")]
+    named = [name for name in after if name not in _NEVER_CHANGED]
     changes = (Change(n, _yaml(_shown(before, after, n)), _yaml(after[n])) for n in named)
     return tuple(one for one in changes if one.before != one.after)
 
@@ -113,6 +118,7 @@ def plan(tx: Transaction, file: AgentFile, handle: str) -> tuple[Change, ...]:
 def import_agent(
     tx: Transaction,
     default_domain: str,
+    around: Surroundings,
     file: AgentFile,
     *,
     author: str,
@@ -131,9 +137,10 @@ def import_agent(
         raise MalformedFile([("handle", "is missing: say it in the file or with --handle")])
     tx.lock(f"agents {tx.workspace_id}")
     known = _known(tx, wanted)
-    changes = plan(tx, file, wanted)
+    changes = plan(tx, around, file, wanted)
+    needs = transfer_abilities.needs(tx, around, known, file, wanted)
     if only_plan:
-        return Imported(known, known is None, done=False, changes=changes)
+        return Imported(known, known is None, done=False, changes=changes, needs=needs)
     if known is not None and not overwrite:
         raise Conflict(
             f"there is an agent {wanted} already: look at the plan first, then say that it is to be"
@@ -141,13 +148,23 @@ def import_agent(
         )
     agent = known or service.create(tx, default_domain, handle=wanted, name=file.name or wanted)
     apply(tx, agent.id, file, author=author, unpriced=unpriced)
-    return Imported(service.get(tx, agent.id), known is None, done=True, changes=changes)
+    try:
+        transfer_abilities.write(tx, default_domain, around, agent.id, file)
+    except MalformedFile:
+        raise
+    except Malformed as error:
+        raise MalformedFile([(error.field, error.problem)]) from error
+    now = service.get(tx, agent.id)
+    return Imported(now, known is None, done=True, changes=changes, needs=needs)
 
 
 def apply(
     tx: Transaction, agent_id: str, file: AgentFile, *, author: str, unpriced: Unpriced = ALL_PRICED
 ) -> None:
-    """Give an agent all that the file names. Raises MalformedFile, Conflict."""
+    """Give an agent all that the file names, but what leads out of it (`transfer_abilities`).
+
+    Raises MalformedFile, Conflict.
+    """
     given = file.model_fields_set
     try:
         _write_settings(tx, agent_id, file)

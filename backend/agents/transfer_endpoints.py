@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from backend.abilities.service import surroundings
 from backend.access.dependencies import Access, require, settings_of
 from backend.agents import agent_file, catalogue, transfer
 from backend.agents.agent_file import AgentFile
@@ -38,6 +39,7 @@ async def import_agent(
         access,
         transfer.import_agent,
         access.services.settings.default_domain,
+        surroundings(access.services),
         file,
         author=access.actor,
         handle=body.handle,
@@ -52,7 +54,7 @@ async def export_agent(agent: str, access: Access = require("agent.read")) -> Re
     """All that is set for an agent, as one YAML file without a secret."""
     access.demand("rule.read")
     access.demand("trust.read")
-    file = await access.read(transfer.export, agent)
+    file = await access.read(transfer.export, surroundings(access.services), agent)
     return Response(agent_file.render(file), media_type="application/yaml")
 
 

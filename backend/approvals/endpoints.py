@@ -10,7 +10,7 @@ from backend.approvals.schemas import ApprovalOut, ApproveIn, EditIn, RejectIn
 from backend.idempotency import Answer, Once
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
-from mailagent.flow.approvals import State
+from mailagent.flow.approval_rows import Kind, State
 from mailagent.store.transaction import Transaction
 
 __all__ = ["router"]
@@ -20,11 +20,14 @@ router = APIRouter(prefix="/workspaces/{ws}/approvals", tags=["approvals"])
 
 @router.get("", response_model=PageOf[ApprovalOut])
 async def list_approvals(
-    window: Windowed, access: Access = require("approval.read"), state: State | None = None
+    window: Windowed,
+    access: Access = require("approval.read"),
+    state: State | None = None,
+    kind: Kind | None = None,
 ) -> Page[ApprovalOut]:
     """What waits or waited, newest first."""
     found = await access.read(
-        service.listing, window, state=state, but_agent=access.principal.agent_id
+        service.listing, window, state=state, kind=kind, but_agent=access.principal.agent_id
     )
     return found.map(ApprovalOut.of)
 
@@ -40,7 +43,9 @@ async def get_approval(approval: str, access: Access = require("approval.read"))
 async def approve(
     approval: str, body: ApproveIn, once: Once, access: Access = require("approval.decide")
 ) -> Answer[ApprovalOut]:
-    """Send the draft as it stands, or let the mail pass to its agent; 409 when it was decided."""
+    """Send the draft as it stands, have the call done, or let the mail pass to its agent; 409 when
+    it was decided.
+    """
 
     def decide(tx: Transaction) -> ApprovalOut:
         return ApprovalOut.of(
@@ -61,7 +66,9 @@ async def approve(
 async def reject(
     approval: str, body: RejectIn, once: Once, access: Access = require("approval.decide")
 ) -> Answer[ApprovalOut]:
-    """Send nothing: the mail is a person's to answer, and one that came in is turned away."""
+    """Send nothing: the mail is a person's to answer; leave a call undone, and tell its agent why;
+    turn away a mail that came in.
+    """
 
     def decide(tx: Transaction) -> ApprovalOut:
         return ApprovalOut.of(
@@ -81,16 +88,22 @@ async def reject(
 async def edit(
     approval: str, body: EditIn, once: Once, access: Access = require("approval.decide")
 ) -> Answer[ApprovalOut]:
-    """Change the words of a draft; the difference is kept, and it goes on waiting."""
+    """Change words, recipients or files of a draft; the difference is kept, and it goes on waiting.
+
+    What the policy does not give takes `message.send` as well (403).
+    """
 
     def change(tx: Transaction) -> ApprovalOut:
         return ApprovalOut.of(
             service.edit(
                 tx,
+                access.services,
                 approval,
+                body.changes(),
                 actor=access.actor,
+                may_send=access.principal.may_send(access.workspace_id),
+                digest=body.digest,
                 but_agent=access.principal.agent_id,
-                **body.model_dump(),
             )
         )
 

@@ -8,6 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.approvals.service import Approval
+from backend.outbound.schemas import AttachmentIn, attachments_of
+from backend.outbound.writing import mailboxes
+from mailagent.flow.approval_edits import Changes
 from mailagent.mail import Address
 from mailagent.outgoing import Outgoing
 
@@ -37,13 +40,37 @@ class RejectIn(BaseModel):
 
 
 class EditIn(BaseModel):
-    """Other words; what is left out stays. HTML goes with the text that it was made for."""
+    """What is to be changed; what is left out stays. HTML goes with the text it was made for.
+
+    An address is `a@b.example` or `Name <a@b.example>`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     text: str | None = None
     subject: str | None = None
+    to: list[str] | None = None
+    cc: list[str] | None = None
+    bcc: list[str] | None = None
+    add_files: list[AttachmentIn] = Field(default_factory=list)
+    drop_files: list[str] = Field(default_factory=list, description="Names")
     digest: str | None = _DIGEST
+
+    def changes(self) -> Changes:
+        """The change, checked as far as it can be by itself. Raises Malformed."""
+        return Changes(
+            text=self.text,
+            subject=self.subject,
+            to=_mailboxes("to", self.to),
+            cc=_mailboxes("cc", self.cc),
+            bcc=_mailboxes("bcc", self.bcc),
+            add=attachments_of("add_files", self.add_files),
+            drop=tuple(self.drop_files),
+        )
+
+
+def _mailboxes(field: str, given: list[str] | None) -> tuple[Address, ...] | None:
+    return None if given is None else mailboxes(field, given)
 
 
 class FileOut(BaseModel):
@@ -92,8 +119,22 @@ class DraftOut(BaseModel):
         )
 
 
+class CallOut(BaseModel):
+    """The call of a tool that waits, or what came of it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    tool: str
+    wish: dict[str, Any]
+    state: str = Field(
+        description="asked, agreed (a worker does it), started, done, failed, unknown or refused"
+    )
+    result: str = Field(description="What its agent was told")
+
+
 class IncomingOut(BaseModel):
-    """The mail that is answered, or that waits itself."""
+    """The mail that is answered or worked on, or that waits itself."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -116,17 +157,20 @@ class EditOut(BaseModel):
 
 
 class ApprovalOut(BaseModel):
-    """A draft (`outbound`) or a mail before its agent (`inbound`) that waits for a yes, or did."""
+    """A draft, a call of a tool or a mail before its agent that waits for a yes, or did."""
 
     id: str
-    direction: str
+    kind: str = Field(description="draft, call or mail")
     state: str = Field(description="waiting, approved, rejected, expired or stale")
-    agent_id: str
-    agent: str
-    thread_id: str
+    agent_id: str | None
+    agent: str | None = Field(
+        description="Null for a mail that a rule holds and that would reach no agent without it"
+    )
+    thread_id: str | None
     reasons: list[str]
     digest: str
     draft: DraftOut | None
+    call: CallOut | None
     incoming: IncomingOut | None
     assessment: dict[str, Any] | None
     edits: list[EditOut]
@@ -143,7 +187,7 @@ class ApprovalOut(BaseModel):
         """An approval as the API shows it."""
         return cls(
             id=one.id,
-            direction=one.direction,
+            kind=one.kind,
             state=one.state,
             agent_id=one.agent_id,
             agent=one.agent,
@@ -151,6 +195,7 @@ class ApprovalOut(BaseModel):
             reasons=list(one.reasons),
             digest=one.digest,
             draft=DraftOut.of(one.draft) if one.draft is not None else None,
+            call=CallOut.model_validate(one.call) if one.call else None,
             incoming=IncomingOut.model_validate(one.incoming) if one.incoming else None,
             assessment=dict(one.assessment) if one.assessment is not None else None,
             edits=[EditOut.model_validate(each) for each in one.edits],

@@ -5,18 +5,21 @@ An agent's own key sees nothing of what waits of that agent: it must not judge i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 
+from backend.access.principal import Forbidden
 from backend.naming import checked_text
 from backend.paging import Page, Window, page
 from mailagent.errors import NotFound
-from mailagent.flow import approvals
-from mailagent.flow.approvals import State
+from mailagent.flow import approval_edits, approval_rows, approvals, asked_calls
+from mailagent.flow.approval_edits import Changes
+from mailagent.flow.approval_rows import Kind, State
+from mailagent.flow.asked_calls import CallOfTool
 from mailagent.flow.services import Services
 from mailagent.flow.values import load_mails
 from mailagent.mail import Mail
@@ -57,16 +60,18 @@ class Approval:
     """One thing that waits, or waited, for a person's yes."""
 
     id: str
-    direction: str
-    """`outbound`: a draft; `inbound`: a mail before its agent."""
+    kind: str
+    """`draft`: of an answer; `call`: of a tool; `mail`: one that came in and is held."""
     state: str
-    agent_id: str
-    agent: str
-    thread_id: str
+    agent_id: str | None
+    agent: str | None
+    """None for a mail that a rule holds and that would reach no agent without it."""
+    thread_id: str | None
     reasons: tuple[str, ...]
     digest: str
-    """Of the draft as it stands: give it with a decision, so that no other one is decided."""
+    """Of what waits as it stands: give it with a decision, so that no other draft is decided."""
     draft: Outgoing | None
+    call: CallOfTool | None
     incoming: Incoming | None
     """None when its content was removed."""
     assessment: Mapping[str, Any] | None
@@ -81,22 +86,30 @@ class Approval:
 
 
 def listing(
-    tx: Transaction, window: Window, *, state: State | None = None, but_agent: str | None = None
+    tx: Transaction,
+    window: Window,
+    *,
+    state: State | None = None,
+    kind: Kind | None = None,
+    but_agent: str | None = None,
+    newest_first: bool = True,
 ) -> Page[Approval]:
-    """What waits or waited, newest first, without what is `but_agent`'s own."""
+    """What waits or waited, without what is `but_agent`'s own."""
     table = tables.approvals
     statement = select(table)
     if state is not None:
         statement = statement.where(table.c.state == state)
+    if kind is not None:
+        statement = statement.where(table.c.kind == kind)
     if but_agent is not None:
-        statement = statement.where(table.c.agent_id != but_agent)
-    found = page(tx, statement, window, by=table.c.id, newest_first=True)
+        statement = statement.where(table.c.agent_id.is_distinct_from(but_agent))
+    found = page(tx, statement, window, by=table.c.id, newest_first=newest_first)
     return found.map(lambda row: _approval(tx, row))
 
 
 def get(tx: Transaction, approval_id: str, *, but_agent: str | None = None) -> Approval:
     """One of them. Raises NotFound, also for `but_agent`'s own."""
-    row = approvals.get(tx, approval_id)
+    row = approval_rows.get(tx, approval_id)
     if but_agent is not None and row.agent_id == but_agent:
         raise NotFound(f"there is no approval {approval_id[:80]!r}")
     return _approval(tx, row)
@@ -134,19 +147,29 @@ def reject(
 
 def edit(
     tx: Transaction,
+    services: Services,
     approval_id: str,
+    changes: Changes,
     *,
     actor: str,
-    text: str | None = None,
-    subject: str | None = None,
+    may_send: bool,
     digest: str | None = None,
     but_agent: str | None = None,
 ) -> Approval:
-    """Change the words of a draft. Raises NotFound, Malformed, Conflict."""
+    """Change a draft. Who may not send mail themselves (`may_send`) adds nothing that the policy
+    does not give. Raises NotFound, Forbidden, Malformed, Conflict.
+    """
     get(tx, approval_id, but_agent=but_agent)
-    if text is not None:
-        checked_text("text", text, at_most=_TEXT_CHARACTERS)
-    approvals.edit(tx, approval_id, actor=actor, text=text, subject=subject, digest=digest)
+    if changes.text is not None:
+        checked_text("text", changes.text, at_most=_TEXT_CHARACTERS)
+
+    def widening(added: Sequence[str]) -> None:
+        if not may_send:
+            raise Forbidden(f"this needs the permission message.send: {'; '.join(added)}")
+
+    approval_edits.edit(
+        tx, services, approval_id, changes, actor=actor, widening=widening, digest=digest
+    )
     return get(tx, approval_id)
 
 
@@ -155,14 +178,15 @@ def _approval(tx: Transaction, row: AnyRow) -> Approval:
     mails = load_mails(tx, [row.delivery_id])
     return Approval(
         id=row.id,
-        direction=row.direction,
+        kind=row.kind,
         state=row.state,
         agent_id=row.agent_id,
         agent=tx.value(select(agents.c.handle).where(agents.c.id == row.agent_id)),
         thread_id=row.thread_id,
         reasons=tuple(row.reasons),
         digest=row.digest,
-        draft=approvals.draft_of(row),
+        draft=approval_rows.draft_of(row),
+        call=asked_calls.of_approval(tx, row),
         incoming=_incoming(mails[0]) if mails else None,
         assessment=row.assessment,
         edits=tuple(

@@ -65,7 +65,15 @@ app = typer.Typer(
 for _command in (
     *(serve.serve, migrate.migrate, backup.backup, backup.restore, demo.demo, doctor.doctor),
     *(people.sign_in_link, rules.explain, reports.reports),
-    *(inbox.inbox, inbox.trace, inbox.reply, inbox.send, inbox.replay, outbound.send_test),
+    *(
+        inbox.inbox,
+        inbox.trace,
+        inbox.reply,
+        inbox.send,
+        inbox.replay,
+        inbox.priority,
+        outbound.send_test,
+    ),
 ):
     app.command()(_command)
 app.command("try")(trying.try_)

@@ -14,6 +14,7 @@ from backend.agents.service import Agent
 from backend.agents.transfer import Imported
 from backend.caps import unpriced_by
 from backend.cli.shell import InWorkspace, Shell, table
+from backend.cli.tools import around
 from backend.paging import EVERYTHING
 from mailagent.errors import Malformed
 
@@ -87,7 +88,7 @@ def templates(context: typer.Context) -> None:
 def export(context: typer.Context, agent: Named, workspace: InWorkspace = None) -> None:
     """Print an agent as one YAML file, without a secret."""
     shell: Shell = context.obj
-    file = shell.read(shell.workspace(workspace).id, transfer.export, agent)
+    file = shell.read(shell.workspace(workspace).id, transfer.export, around(shell), agent)
     shell.show(agent_file.render(file).rstrip(), file, AgentFile)
 
 
@@ -139,6 +140,7 @@ def _import(
         where.id,
         transfer.import_agent,
         shell.settings.default_email_domain,
+        around(shell),
         file,
         author="cli",
         handle=handle,
@@ -150,13 +152,15 @@ def _import(
 
 
 def _told(done: Imported) -> str:
+    needs = [f"it still needs: {command}" for command in done.needs]
     if done.done:
         assert done.agent is not None
-        return done.agent.address
+        return "\n".join([done.agent.address, *needs])
     head = "would make an agent" if done.created else "would change"
     if not done.changes:
         return "nothing would change"
-    return "\n".join([head, *(f"\n{one.field}\n{one.difference}" for one in done.changes)])
+    changes = [f"\n{one.field}\n{one.difference}" for one in done.changes]
+    return "\n".join([head, *changes, *needs])
 
 
 @commands.command("list")

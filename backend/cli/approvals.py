@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mimetypes
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,10 +16,13 @@ from backend.approvals.schemas import ApprovalOut
 from backend.approvals.service import Approval
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import with_services
+from backend.outbound.writing import mailboxes
 from backend.paging import Window
 from mailagent.errors import Malformed, NotFound
-from mailagent.flow.approvals import State
+from mailagent.flow.approval_edits import Changes
+from mailagent.flow.approval_rows import Kind, State
 from mailagent.flow.services import Services
+from mailagent.outgoing import OutgoingAttachment
 from mailagent.store import tables
 from mailagent.store.transaction import Transaction
 
@@ -25,7 +30,7 @@ __all__ = ["commands"]
 
 _ACTOR = "cli"
 
-commands = typer.Typer(help="Drafts, and mail that came in, that wait for a person's yes.")
+commands = typer.Typer(help="Drafts, calls of tools and held mail that wait for a person's yes.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of an approval, apr_….")]
 Digest = Annotated[
@@ -38,6 +43,7 @@ def list_(
     context: typer.Context,
     workspace: InWorkspace = None,
     state: Annotated[State, typer.Option(help="Those in this state.")] = "waiting",
+    kind: Annotated[Kind | None, typer.Option(help="Drafts, calls or mails alone.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
     """What waits, newest first; --state shows what was decided."""
@@ -45,13 +51,13 @@ def list_(
     found = [
         one
         for id_ in shell.workspaces(workspace)
-        for one in shell.read(id_, service.listing, Window(limit), state=state).items
+        for one in shell.read(id_, service.listing, Window(limit), state=state, kind=kind).items
     ]
     rows = [
         (
             one.id,
-            one.direction,
-            one.agent,
+            one.kind,
+            one.agent or "(none)",
             _whom(one),
             f"until {one.expires_at:%Y-%m-%d %H:%M} UTC",
             "; ".join(one.reasons)[:80],
@@ -71,7 +77,7 @@ def show(context: typer.Context, id_: Id) -> None:
 
 @commands.command()
 def approve(context: typer.Context, id_: Id, digest: Digest = None) -> None:
-    """Send the draft as it stands, or let the mail pass to its agent."""
+    """Send the draft as it stands, have the call done, or let the mail pass to its agent."""
     shell: Shell = context.obj
     where = _workspace(shell, id_)
 
@@ -87,9 +93,9 @@ def approve(context: typer.Context, id_: Id, digest: Digest = None) -> None:
 def reject(
     context: typer.Context,
     id_: Id,
-    reason: Annotated[str, typer.Option(help="Why, for whoever answers the mail.")] = "",
+    reason: Annotated[str, typer.Option(help="Why, for the agent or who answers.")] = "",
 ) -> None:
-    """Send nothing: a person answers the mail; one that came in is turned away."""
+    """Send nothing, do nothing, or turn the mail away that came in."""
     shell: Shell = context.obj
     where = _workspace(shell, id_)
     _decided(shell, shell.write(where, service.reject, id_, actor=_ACTOR, reason=reason))
@@ -101,23 +107,44 @@ def edit(
     id_: Id,
     text: Annotated[str | None, typer.Option(help="The new text; - is standard input.")] = None,
     subject: Annotated[str | None, typer.Option(help="The new subject.")] = None,
+    to: Annotated[list[str] | None, typer.Option(help="All who get it; repeatable.")] = None,
+    cc: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    bcc: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    file: Annotated[list[Path] | None, typer.Option(help="One more; repeatable.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="A file's name; repeatable.")] = None,
     digest: Digest = None,
 ) -> None:
-    """Change the words of a draft; it goes on waiting."""
+    """Change words, recipients or files of a draft; it goes on waiting."""
     shell: Shell = context.obj
-    if text is None and subject is None:
-        raise Malformed("--text", "is missing: give the new text, or --subject")
-    words = sys.stdin.read() if text == "-" else text
-    changed = shell.write(
-        _workspace(shell, id_),
-        service.edit,
-        id_,
-        actor=_ACTOR,
-        text=words,
+    changes = Changes(
+        text=sys.stdin.read() if text == "-" else text,
         subject=subject,
-        digest=digest,
+        to=mailboxes("--to", to) if to else None,
+        cc=mailboxes("--cc", cc) if cc else None,
+        bcc=mailboxes("--bcc", bcc) if bcc else None,
+        add=tuple(_file(one) for one in file or ()),
+        drop=tuple(drop or ()),
     )
-    _show(shell, changed)
+    if changes == Changes():
+        raise Malformed("--text", "is missing: give the new text, or another option")
+    where = _workspace(shell, id_)
+
+    async def change(services: Services) -> Approval:
+        given = (services, id_, changes)
+        return await services.store.write(
+            where, service.edit, *given, actor=_ACTOR, may_send=True, digest=digest
+        )
+
+    _show(shell, with_services(shell, change))
+
+
+def _file(path: Path) -> OutgoingAttachment:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Malformed("--file", f"cannot be read: {error}") from error
+    content_type, _ = mimetypes.guess_type(path.name)
+    return OutgoingAttachment(path.name, content_type or "application/octet-stream", content)
 
 
 def _workspace(shell: Shell, approval_id: str) -> str:
@@ -142,13 +169,19 @@ def _show(shell: Shell, one: Approval) -> None:
 
 
 def _lines(one: Approval) -> Iterator[str]:
-    yield f"{one.id}  {one.direction}  {one.state}  of {one.agent}"
+    yield f"{one.id}  {one.kind}  {one.state}  of {one.agent or 'no agent'}"
     for reason in one.reasons:
         yield f"  {reason}"
     if one.decided_at is not None:
-        yield f"{one.state} at {one.decided_at:%Y-%m-%d %H:%M} UTC by {one.decided_by}"
+        why = f": {one.decision}" if one.decision else ""
+        yield f"{one.state} at {one.decided_at:%Y-%m-%d %H:%M} UTC by {one.decided_by}{why}"
     else:
         yield f"until {one.expires_at:%Y-%m-%d %H:%M} UTC, then {one.at_expiry}"
+    if one.call is not None:
+        yield f"\n{one.call.tool}: {one.call.state}"
+        yield from (f"  {name}: {value}" for name, value in one.call.wish.items())
+        if one.call.state != "asked":
+            yield one.call.result
     if one.draft is not None:
         yield f"digest {one.digest}"
         yield f"\nTo: {_whom(one)}\nSubject: {one.draft.subject}"
@@ -164,6 +197,8 @@ def _lines(one: Approval) -> Iterator[str]:
 
 
 def _whom(one: Approval) -> str:
+    if one.call is not None:
+        return one.call.tool
     if one.draft is None:
         return one.incoming.from_address if one.incoming is not None else "(removed)"
     mailboxes = (*one.draft.to, *one.draft.cc, *one.draft.bcc)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from sqlalchemy import select
@@ -28,10 +28,11 @@ from mailagent.flow.answers import answer
 from mailagent.flow.directory import normalised, without_tag
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
+from mailagent.outgoing import Urgency
 from mailagent.store.tables import addresses
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["delivery_of", "inbox", "moment", "replay", "reply", "send", "trace"]
+__all__ = ["delivery_of", "inbox", "moment", "priority", "replay", "reply", "send", "trace"]
 
 _ACTOR = "cli"
 _AGO = re.compile(r"(\d{1,5})(min|h|d)")
@@ -43,6 +44,7 @@ def inbox(
     address: Annotated[str, typer.Argument(help="An agent's address.")],
     status: Annotated[Status | None, typer.Option(help="In the words of Aexy's inbox.")] = None,
     state: Annotated[DeliveryState | None, typer.Option(help="In our own words.")] = None,
+    priority: Annotated[Urgency | None, typer.Option(help="By hand, or the agent's.")] = None,
     since: Annotated[str, typer.Option(help="A time (ISO 8601), or an age: 30min, 2h, 7d.")] = "",
     search: Annotated[
         str | None,
@@ -54,7 +56,7 @@ def inbox(
     shell: Shell = context.obj
     row = _agent_at(shell, address)
     earliest = moment(since, shell.store.now()) if since else None
-    which = Filter(row.agent_id, status, state, earliest)
+    which = Filter(row.agent_id, status, state, earliest, priority=priority)
     if search is None:
         items = shell.read(row.workspace_id, listing.listing, which, Window(limit)).items
     else:
@@ -140,6 +142,23 @@ def replay(
     shell.show(delivery_id, driven, ItemOut)
 
 
+def priority(
+    context: typer.Context,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a delivery, or its Message-ID.")],
+    word: Annotated[
+        Literal["low", "normal", "high", "urgent", "agent"],
+        typer.Argument(help="agent: as the agent reads it."),
+    ],
+) -> None:
+    """Say how urgent a mail is, whatever its agent says."""
+    shell: Shell = context.obj
+    workspace_id, delivery_id = delivery_of(shell, id_)
+    wanted = None if word == "agent" else word
+    shell.write(workspace_id, handling.set_priority, delivery_id, wanted, actor=_ACTOR)
+    changed = ItemOut.of(shell.read(workspace_id, listing.one, delivery_id))
+    shell.show(f"{delivery_id} {changed.priority}", changed, ItemOut)
+
+
 def delivery_of(shell: Shell, id_: str) -> tuple[str, str]:
     """(workspace, delivery) of an id. Raises NotFound; Malformed for an id of several."""
     found = shell.read(None, locate, id_)
@@ -182,7 +201,8 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def _item_lines(item: Item) -> Iterator[str]:
-    yield f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.status} ({item.state})"
+    urgency = "" if item.priority == "normal" else f"  {item.priority}"
+    yield f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.status} ({item.state}){urgency}"
     yield f"    {item.from_address or '(no sender)'}: {item.subject or '(no subject)'}"
     for given in item.replies:
         first = given.text.strip().partition("\n")[0][:100]

@@ -1,8 +1,7 @@
-"""`mailagent tool`: what agents can do beside answering, and what of it waits for a person."""
+"""`mailagent tool`: what agents can do beside answering, and what they did."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -11,28 +10,24 @@ from typing import Annotated, Any
 import typer
 
 from backend.abilities import service
-from backend.abilities.schemas import AbilitiesOut, AskedCallOut, HttpToolOut, SecretOut
+from backend.abilities.schemas import AbilitiesOut, CallOfToolOut, HttpToolOut, SecretOut
 from backend.abilities.service import Abilities, Surroundings
 from backend.cli.shell import InWorkspace, Shell, table
-from backend.installation import installation
 from mailagent.agents.mcp_servers import load_listing
 from mailagent.egress import Egress
 from mailagent.errors import Malformed
-from mailagent.flow.tools import asked
-from mailagent.flow.tools.asked import AskedCall
+from mailagent.flow import asked_calls
 from mailagent.tokens import Secrets
 
-__all__ = ["commands"]
-
-_ACTOR = "cli"
+__all__ = ["around", "commands"]
 
 commands = typer.Typer(help="The model, the tools and the secrets of agents.")
 
 OfAgent = Annotated[str, typer.Argument(metavar="AGENT", help="Handle or id.")]
-Call = Annotated[str, typer.Argument(metavar="ID", help="The call's id.")]
 
 
-def _around(shell: Shell) -> Surroundings:
+def around(shell: Shell) -> Surroundings:
+    """What decides which addresses may be saved here."""
     settings = shell.settings
     listed = load_listing(settings.mailagent_mcp_servers)
     return Surroundings(
@@ -92,7 +87,7 @@ def set_(
         raise Malformed("--model", "or another option must be given: there is nothing to change")
     shell: Shell = context.obj
     workspace_id = shell.workspace(workspace).id
-    done = shell.write(workspace_id, service.change, _around(shell), agent, changes)
+    done = shell.write(workspace_id, service.change, around(shell), agent, changes)
     shell.show(_in_words(done), done, AbilitiesOut)
 
 
@@ -115,7 +110,7 @@ def secret(
         shell.show(f"removed {name}", {"name": name, "value": ""}, SecretOut)
         return
     given = None if value is None else _read(value).strip()
-    kept = shell.write(workspace_id, service.keep_secret, _around(shell), agent, name, given)
+    kept = shell.write(workspace_id, service.keep_secret, around(shell), agent, name, given)
     shell.show(kept if given is None else f"kept {name}", {"name": name, "value": kept}, SecretOut)
 
 
@@ -137,7 +132,7 @@ def add(
     if unknown := sorted(set(described) - known):
         raise Malformed("FILE", f"holds {unknown[0]!r}: give {', '.join(_TOOL_FIELDS)}")
     made = shell.write(
-        shell.workspace(workspace).id, service.add_tool, _around(shell), agent, described
+        shell.workspace(workspace).id, service.add_tool, around(shell), agent, described
     )
     shell.show(f"added {made.name}: {made.method} {made.url}", made, HttpToolOut)
 
@@ -146,6 +141,22 @@ _TOOL_FIELDS = (
     *("name", "description", "input_schema", "effect", "method", "url"),
     *("least", "repeatable", "headers"),
 )
+
+
+@commands.command()
+def header(
+    context: typer.Context,
+    agent: OfAgent,
+    name: Annotated[str, typer.Argument(help="The tool's name.")],
+    field: Annotated[str, typer.Argument(metavar="HEADER", help="Such as Authorization.")],
+    value: Annotated[Path, typer.Option(help="A file that holds it; - is standard input.")],
+    workspace: InWorkspace = None,
+) -> None:
+    """Give the value of a header field of such a tool: a credential that the model never sees."""
+    shell: Shell = context.obj
+    given = (around(shell), agent, name, field, _read(value).strip())
+    changed = shell.write(shell.workspace(workspace).id, service.set_header, *given)
+    shell.show(f"kept {field} of {name}", changed, HttpToolOut)
 
 
 @commands.command()
@@ -164,42 +175,16 @@ def remove(
 @commands.command()
 def calls(
     context: typer.Context,
-    state: Annotated[str, typer.Option(help="asked, done, failed, refused or unknown.")] = "asked",
+    state: Annotated[
+        str, typer.Option(help="asked, agreed, done, failed, refused or unknown.")
+    ] = "done",
     workspace: InWorkspace = None,
 ) -> None:
-    """The calls of tools that wait for a person, or were made."""
+    """The calls of tools that change or send something; those that wait are among the approvals."""
     shell: Shell = context.obj
-    found = shell.read(shell.workspace(workspace).id, asked.asked, state=state)
+    found = shell.read(shell.workspace(workspace).id, asked_calls.listing, state=state)
     rows = [(one.id, one.agent, one.tool, json.dumps(one.wish), one.why) for one in found]
-    shell.show(table(rows, empty="none"), found, list[AskedCallOut])
-
-
-@commands.command()
-def approve(context: typer.Context, call: Call, workspace: InWorkspace = None) -> None:
-    """Do what an agent asked for; it hears of it."""
-    shell: Shell = context.obj
-    workspace_id = shell.workspace(workspace).id
-
-    async def agree() -> AskedCall:
-        async with installation(shell.settings) as here:
-            return await asked.agree(here.services, workspace_id, call, _ACTOR)
-
-    done = asyncio.run(agree())
-    shell.show(f"{done.tool}: {done.state}", done, AskedCallOut)
-
-
-@commands.command()
-def refuse(
-    context: typer.Context,
-    call: Call,
-    reason: Annotated[str, typer.Option(help="Told to the agent.")] = "",
-    workspace: InWorkspace = None,
-) -> None:
-    """Leave undone what an agent asked for; it hears why."""
-    shell: Shell = context.obj
-    workspace_id = shell.workspace(workspace).id
-    done = shell.write(workspace_id, asked.refuse, call, _ACTOR, reason=reason)
-    shell.show(f"{done.tool}: {done.state}", done, AskedCallOut)
+    shell.show(table(rows, empty="none"), found, list[CallOfToolOut])
 
 
 def _in_words(found: Abilities) -> str:

@@ -6,6 +6,7 @@ An inbox has two paths: `agents/{agent}/inbox`, and `crm/agents/{agent}/inbox` a
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from backend.inboxes.schemas import (
     DeliveryOut,
     EscalateIn,
     ItemOut,
+    PriorityIn,
     ReplyIn,
     SentOut,
     StoryOut,
@@ -33,6 +35,7 @@ from backend.paging import Page
 from mailagent.errors import NotFound
 from mailagent.flow.answers import answer
 from mailagent.flow.states import DeliveryState
+from mailagent.outgoing import Urgency
 from mailagent.store.transaction import Transaction
 
 __all__ = ["router"]
@@ -57,6 +60,7 @@ async def inbox(
     access: Access = require("message.read"),
     status: Status | None = None,
     state: DeliveryState | None = None,
+    priority: Urgency | None = None,
     since: Annotated[AwareDatetime | None, Query(description="Received then or later")] = None,
     search: Annotated[
         str | None,
@@ -64,7 +68,7 @@ async def inbox(
     ] = None,
 ) -> Page[ItemOut]:
     """The mails of one agent with their answers, newest first."""
-    which = Filter(None, status, state, since)
+    which = Filter(None, status, state, since, priority=priority)
     return (await access.read(_inbox, agent, which, window, search)).map(ItemOut.of)
 
 
@@ -90,6 +94,15 @@ async def archive_in_inbox(
 ) -> Answer[ItemOut]:
     """Put a mail of this agent away; its state is not touched."""
     return await once.write(access, _archive, delivery, actor=access.actor, away=True, of=agent)
+
+
+@router.patch(f"{_INBOX}/{{delivery}}", response_model=ItemOut)
+@router.patch(f"{_CRM}/{{delivery}}", response_model=ItemOut, name="crm_priority")
+async def change_in_inbox(
+    agent: str, delivery: str, body: PriorityIn, access: Access = require("message.send")
+) -> ItemOut:
+    """Say how urgent a mail of this agent is, whatever the agent says."""
+    return await access.write(_prioritise, delivery, body.priority, actor=access.actor, of=agent)
 
 
 @router.post(f"{_INBOX}/{{delivery}}/escalate", response_model=ItemOut)
@@ -120,12 +133,13 @@ async def list_deliveries(
     access: Access = require("message.read"),
     status: Status | None = None,
     state: DeliveryState | None = None,
+    priority: Urgency | None = None,
     since: Annotated[AwareDatetime | None, Query(description="Received then or later")] = None,
     recipient: Annotated[str | None, Query(max_length=320)] = None,
     thread: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page[ItemOut]:
     """All mails of the workspace, also those that no agent got, newest first."""
-    which = Filter(None, status, state, since, recipient, thread)
+    which = Filter(None, status, state, since, recipient, thread, priority=priority)
     return (await access.read(listing.listing, which, window)).map(ItemOut.of)
 
 
@@ -180,6 +194,14 @@ async def take_back(delivery: str, access: Access = require("message.send")) -> 
     return await access.write(_archive, delivery, actor=access.actor, away=False)
 
 
+@router.patch("/deliveries/{delivery}", response_model=ItemOut)
+async def change(
+    delivery: str, body: PriorityIn, access: Access = require("message.send")
+) -> ItemOut:
+    """Say how urgent a mail is, whatever its agent says."""
+    return await access.write(_prioritise, delivery, body.priority, actor=access.actor)
+
+
 @router.post("/deliveries/{delivery}/replay", response_model=ItemOut)
 async def replay(
     delivery: str, once: Once, access: Access = require("message.send")
@@ -197,7 +219,7 @@ async def get_thread(thread: str, access: Access = require("message.read")) -> T
 def _inbox(
     tx: Transaction, agent: str, which: Filter, window: Windowed, search: str | None
 ) -> Page[listing.Item]:
-    of_agent = Filter(agents.get(tx, agent).id, which.status, which.state, which.since)
+    of_agent = replace(which, agent_id=agents.get(tx, agent).id)
     if search is not None:
         return listing.search(tx, of_agent, search, window)
     return listing.listing(tx, of_agent, window)
@@ -223,6 +245,15 @@ def _archive(
     if of is not None:
         _of_agent(tx, of, delivery)
     handling.archive(tx, delivery, actor=actor, away=away)
+    return ItemOut.of(listing.one(tx, delivery))
+
+
+def _prioritise(
+    tx: Transaction, delivery: str, priority: Urgency | None, *, actor: str, of: str | None = None
+) -> ItemOut:
+    if of is not None:
+        _of_agent(tx, of, delivery)
+    handling.set_priority(tx, delivery, priority, actor=actor)
     return ItemOut.of(listing.one(tx, delivery))
 
 

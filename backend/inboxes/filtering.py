@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, select
+from sqlalchemy import ColumnElement, Select, exists, or_, select
 
 from backend.inboxes.words import Status, states_of
 from mailagent.flow.states import DeliveryState
+from mailagent.outgoing import Urgency
 from mailagent.store.standing import ACCEPTED, of_agent, of_workspace
 from mailagent.store.tables import deliveries
 from mailagent.store.types import EPOCH
@@ -35,6 +36,7 @@ class Filter:
     recipient: str | None = None
     thread_id: str | None = None
     archived: bool | None = None
+    priority: Urgency | None = None
 
 
 def selected(which: Filter) -> list[Select[*tuple[Any, ...]]]:
@@ -55,6 +57,10 @@ def _plain(which: Filter) -> Iterator[ColumnElement[bool]]:
         yield table.thread_id == which.thread_id
     if which.archived is not None:
         yield table.archived_at.is_not(None) if which.archived else table.archived_at.is_(None)
+    if which.priority == "normal":
+        yield or_(table.priority.is_(None), table.priority == which.priority)
+    elif which.priority is not None:
+        yield table.priority == which.priority
 
 
 def _standing(which: Filter) -> Iterator[list[ColumnElement[bool]]]:

@@ -9,14 +9,18 @@ from sqlalchemy import delete, func, select, update
 
 from mailagent.errors import Conflict, NotFound
 from mailagent.flow import approvals, people
-from mailagent.flow.answers import IN_WORK, destination
+from mailagent.flow.answers import IN_WORK
+from mailagent.flow.assessing import of_turns
 from mailagent.flow.ledger import note
 from mailagent.flow.removal import in_words
+from mailagent.flow.route import destination
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import load_mails
+from mailagent.outgoing import Urgency
 from mailagent.store.tables import (
     anchors,
+    approval_invitations,
     attachments,
     deliveries,
     messages,
@@ -28,7 +32,7 @@ from mailagent.store.tables import approvals as waiting
 from mailagent.store.tables import threads as thread_rows
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["REPLAYABLE", "archive", "escalate", "replay"]
+__all__ = ["REPLAYABLE", "archive", "escalate", "replay", "set_priority"]
 
 REPLAYABLE = frozenset(
     {
@@ -54,6 +58,25 @@ def archive(tx: Transaction, delivery_id: str, *, actor: str, away: bool = True)
     )
     what = "put away" if away else "taken back from the archive"
     note(tx, "archive", what, actor=actor, delivery_id=delivery_id)
+
+
+def set_priority(
+    tx: Transaction, delivery_id: str, priority: Urgency | None, *, actor: str
+) -> None:
+    """Say how urgent a delivery is, whatever its agent says; None: as the agent reads it. Raises
+    NotFound.
+    """
+    row = _row(tx, delivery_id)
+    read = of_turns(tx, [row.turn_id] if row.turn_id else [])
+    urgency = read[row.turn_id].assessment.urgency if row.turn_id in read else None
+    by_agent = None if urgency == "normal" else urgency
+    values = {
+        "priority": by_agent if priority is None else priority,
+        "priority_by": None if priority is None else actor,
+    }
+    tx.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**values))
+    what = priority or "as its agent reads it"
+    note(tx, "priority", what, actor=actor, delivery_id=delivery_id)
 
 
 _ESCALATABLE = frozenset(
@@ -109,7 +132,7 @@ def replay(tx: Transaction, delivery_id: str, *, actor: str) -> None:
     """
     row = _row(tx, delivery_id)
     _may_be_replayed(tx, row)
-    approvals.withdraw(tx, row, "driven again")
+    approvals.withdraw(tx, row, "driven again", calls=True)
     _forget_reading(tx, row)
     place, agent_id = destination(tx, row)
     moved = tx.execute(
@@ -203,6 +226,9 @@ def _leave_thread(
         if tx.value(used):
             return
     # What waited here before its agent was never thought about: it is asked anew.
+    asked = tx.rows(select(waiting.c.id).where(waiting.c.thread_id == thread_id))
+    of_them = approval_invitations.c.approval_id.in_([row.id for row in asked])
+    tx.execute(delete(approval_invitations).where(of_them))
     for table in (participants, anchors, waiting):
         tx.execute(delete(table).where(table.c.thread_id == thread_id))
     tx.execute(delete(thread_rows).where(thread_rows.c.id == thread_id))

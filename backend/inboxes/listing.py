@@ -74,12 +74,10 @@ class Item:
     replies: tuple[Reply, ...]
     assessed: Assessed | None = None
     """How the agent read it; None until it has, and for an agent that does not tell."""
-
-    @property
-    def priority(self) -> Urgency:
-        """As the agent found it; `normal` until then."""
-        urgency = self.assessed.assessment.urgency if self.assessed is not None else None
-        return urgency or "normal"
+    priority: Urgency = "normal"
+    """As somebody has set it, else as the agent read it."""
+    priority_by: str | None = None
+    """Who set it; None for the agent."""
 
 
 def listing(tx: Transaction, which: Filter, window: Window) -> Page[Item]:
@@ -171,6 +169,8 @@ def _item(
         content_removed=in_words(row),
         replies=replies.get(counts_as.id, ()),
         assessed=assessed.get(counts_as.turn_id),
+        priority=counts_as.priority or "normal",
+        priority_by=counts_as.priority_by,
     )
 
 

@@ -16,7 +16,16 @@ from mailagent.flow.states import DeliveryState
 from mailagent.mail import Address
 from mailagent.outgoing import Sentiment, Urgency
 
-__all__ = ["DeliveryOut", "EscalateIn", "ItemOut", "ReplyIn", "SentOut", "StoryOut", "ThreadOut"]
+__all__ = [
+    "DeliveryOut",
+    "EscalateIn",
+    "ItemOut",
+    "PriorityIn",
+    "ReplyIn",
+    "SentOut",
+    "StoryOut",
+    "ThreadOut",
+]
 
 
 class ReplyOut(BaseModel):
@@ -64,6 +73,7 @@ class ItemOut(BaseModel):
     state: DeliveryState
     reason: str
     priority: Urgency
+    priority_by: str | None = Field(description="Who set it; null: its agent")
     classification: ClassificationOut | None
     summary: str | None
     suggested_response: str | None
@@ -266,6 +276,14 @@ class ReplyIn(BaseModel):
     text: str = Field(max_length=1_000_000)
 
 
+class PriorityIn(BaseModel):
+    """How urgent a mail is to people."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Urgency | None = Field(description="Null: as the agent reads it")
+
+
 class EscalateIn(BaseModel):
     """Why a person must look."""
 
@@ -293,6 +311,7 @@ def _fields(item: Item) -> dict[str, Any]:
         "state": item.state,
         "reason": item.reason,
         "priority": item.priority,
+        "priority_by": item.priority_by,
         **_assessed(item.assessed),
         "kind": item.kind,
         "received_at": item.received_at,

@@ -25,6 +25,7 @@ _STEPS = {
     "track": "Report",
     "hand over": "Handed to a person",
     "archive": "Archive",
+    "priority": "Priority",
     "replay": "Replay",
 }
 _RECIPIENT: Mapping[RecipientState, str] = {

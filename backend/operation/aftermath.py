@@ -28,6 +28,7 @@ from mailagent.store.tables import (
     rounds,
     sign_ins,
     threads,
+    tool_calls,
     turns,
     zone_serials,
 )
@@ -76,6 +77,7 @@ def settle(tx: Transaction, made_at: datetime, *, send_queued: bool) -> Aftermat
         tx, [RecipientState.QUEUED], f"{restored}: it may have been sent since"
     )
     _ask_anew(tx, f"{restored}: it may have been decided and sent since")
+    _leave_undone(tx, f"{restored}: it may have been done since")
     return Aftermath(unknown, _hold(tx, f"{restored}: it may have been answered since"))
 
 
@@ -104,6 +106,18 @@ def _ask_anew(tx: Transaction, reason: str) -> None:
         values = {"reasons": [reason, *row.reasons], "at_expiry": "reject"}
         tx.execute(update(approvals).where(approvals.c.id == row.id).values(**values))
     tx.execute(delete(approval_invitations))
+
+
+def _leave_undone(tx: Transaction, reason: str) -> None:
+    """Make no call of a tool that people had agreed to: `mailagent tool calls` lists them."""
+    for row in tx.rows(
+        update(tool_calls)
+        .where(tool_calls.c.state == "agreed")
+        .values(state="unknown", why=reason[:500])
+        .returning(tool_calls.c.workspace_id, tool_calls.c.name, tool_calls.c.delivery_id)
+    ):
+        what = f"{row.name}: unknown"
+        note(tx.of(row.workspace_id), "restore", what, reason, delivery_id=row.delivery_id)
 
 
 def _hold(tx: Transaction, reason: str) -> int:

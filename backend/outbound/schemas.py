@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +19,14 @@ from mailagent.flow.values import outgoing_to_json
 from mailagent.outgoing import OutgoingAttachment
 
 __all__ = [
+    "AttachmentIn",
     "MessageIn",
     "OutboundDetailOut",
     "OutboundOut",
     "QueuedOut",
     "TrialIn",
     "TrialOut",
+    "attachments_of",
 ]
 
 
@@ -64,7 +67,7 @@ class MessageIn(BaseModel):
             subject=self.subject,
             text=self.text,
             html=self.html,
-            attachments=tuple(_file(at, one) for at, one in enumerate(self.attachments)),
+            attachments=attachments_of("attachments", self.attachments),
             reply_to=mailboxes("reply_to", self.reply_to),
             headers=tuple(self.headers.items()),
         )
@@ -249,9 +252,14 @@ class OutboundDetailOut(OutboundOut):
         )
 
 
-def _file(position: int, given: AttachmentIn) -> OutgoingAttachment:
+def attachments_of(field: str, given: Sequence[AttachmentIn]) -> tuple[OutgoingAttachment, ...]:
+    """Files as they are sent. Raises Malformed, naming the one of `field` that is no base64."""
+    return tuple(_file(f"{field}.{at}", one) for at, one in enumerate(given))
+
+
+def _file(field: str, given: AttachmentIn) -> OutgoingAttachment:
     try:
         content = base64.b64decode(given.content_base64, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Malformed(f"attachments.{position}.content_base64", "is no base64") from error
+        raise Malformed(f"{field}.content_base64", "is no base64") from error
     return OutgoingAttachment(given.filename, given.content_type, content, given.content_id)

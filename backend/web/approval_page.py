@@ -6,16 +6,21 @@ digest of the draft that was shown.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from backend.approvals import service
 from backend.approvals.service import Approval
+from backend.outbound.writing import mailboxes
 from backend.web.rendering import render
 from backend.web.session import Site, Visitor, form_of, visitor
 from backend.workspaces import service as workspaces
 from mailagent.errors import NotFound
+from mailagent.flow.approval_edits import Changes
+from mailagent.mail import Address
 from mailagent.store.tables import approvals
 from mailagent.store.transaction import Transaction
 
@@ -34,7 +39,6 @@ async def show(site: Site, request: Request) -> Response:
         who=who,
         workspace=workspace,
         one=one,
-        to=_mailboxes(one),
         may_decide=(
             one.state == "waiting" and "approval.decide" in who.principal.grants[workspace_id]
         ),
@@ -52,7 +56,7 @@ async def approve(site: Site, request: Request) -> Response:
         actor=who.principal.actor,
         digest=fields.get("digest", ""),
     )
-    return _back(request)
+    return _back(request, fields)
 
 
 async def reject(site: Site, request: Request) -> Response:
@@ -65,22 +69,36 @@ async def reject(site: Site, request: Request) -> Response:
         actor=who.principal.actor,
         reason=fields.get("reason", ""),
     )
-    return _back(request)
+    return _back(request, fields)
 
 
 async def edit(site: Site, request: Request) -> Response:
-    """Change the draft's words."""
+    """Change the draft's words and recipients; a field that a form has not stays."""
     workspace_id, who, fields = await _form(site, request)
     await site.services.store.write(
         workspace_id,
         service.edit,
+        site.services,
         request.path_params["id"],
+        Changes(
+            text=fields.get("text", "").replace("\r\n", "\n"),
+            subject=fields.get("subject"),
+            to=_mailboxes("to", fields),
+            cc=_mailboxes("cc", fields),
+            bcc=_mailboxes("bcc", fields),
+        ),
         actor=who.principal.actor,
-        text=fields.get("text", "").replace("\r\n", "\n"),
-        subject=fields.get("subject"),
+        may_send=who.principal.may_send(workspace_id),
         digest=fields.get("digest", ""),
     )
-    return _back(request)
+    return _back(request, fields)
+
+
+def _mailboxes(name: str, fields: Mapping[str, str]) -> tuple[Address, ...] | None:
+    """The addresses of a field, between commas. Raises Malformed."""
+    if name not in fields:
+        return None
+    return mailboxes(name, [one for one in fields[name].split(",") if one.strip()])
 
 
 async def _form(site: Site, request: Request) -> tuple[str, Visitor, dict[str, str]]:
@@ -106,11 +124,6 @@ def _all(tx: Transaction, approval_id: str) -> tuple[workspaces.Workspace, Appro
     return workspaces.get(tx), service.get(tx, approval_id)
 
 
-def _mailboxes(one: Approval) -> list[str]:
-    if one.draft is None:
-        return []
-    return [each.address for each in (*one.draft.to, *one.draft.cc, *one.draft.bcc)]
-
-
-def _back(request: Request) -> Response:
-    return RedirectResponse(f"/approvals/{request.path_params['id']}", status_code=303)
+def _back(request: Request, fields: Mapping[str, str]) -> Response:
+    there = "/approvals" if fields.get("then") == "queue" else request.url.path.rpartition("/")[0]
+    return RedirectResponse(there, status_code=303)

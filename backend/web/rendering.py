@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
+
+from mailagent.mail import Address
 
 __all__ = ["age", "duration", "render"]
 
@@ -32,6 +35,10 @@ def _moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def _mailboxes(given: Sequence[Address]) -> str:
+    return ", ".join(one.address for one in given)
+
+
 _TEMPLATES = Environment(
     loader=PackageLoader("backend.web"),
     autoescape=True,
@@ -39,7 +46,12 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"age": age, "duration": duration, "moment": _moment}
+_TEMPLATES.filters |= {
+    "age": age,
+    "duration": duration,
+    "mailboxes": _mailboxes,
+    "moment": _moment,
+}
 
 
 def render(template: str, *, code: int = 200, **values: Any) -> HTMLResponse:

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.access.principal import Forbidden
-from backend.web import approval_page, delivery_page, inbox_page, sign_in_page
+from backend.web import approval_page, approvals_page, delivery_page, inbox_page, sign_in_page
 from backend.web.rendering import render
 from backend.web.session import Site
 from mailagent.errors import Conflict, MailagentError, Malformed, NotFound, Unauthentic
@@ -70,6 +70,7 @@ def create_web(services: Services, settings: Settings) -> Starlette:
             Route("/deliveries/{id}/reply", page(delivery_page.reply), methods=["POST"]),
             Route("/deliveries/{id}/archive", page(delivery_page.archive), methods=["POST"]),
             Route("/deliveries/{id}/replay", page(delivery_page.replay), methods=["POST"]),
+            Route("/approvals", page(approvals_page.show), methods=["GET"]),
             Route("/approvals/{id}", page(approval_page.show), methods=["GET"]),
             Route("/approvals/{id}/approve", page(approval_page.approve), methods=["POST"]),
             Route("/approvals/{id}/reject", page(approval_page.reject), methods=["POST"]),

@@ -96,7 +96,7 @@ class Builtin:
         """Quote what was found, or hand over. Raises TransientFailure at the deadline."""
         written = "\n".join(mail.content.written for mail in turn.mails)
         question = "\n".join([*_subjects(turn.mails), written])
-        language = language_of(question, otherwise=turn.profile.language)
+        language = language_of(question, among=turn.profile.languages)
         frame = _FRAMES[language]
         if _ASKS_FOR_PERSON.search(written):
             return Handoff("the writer asks for a person", notice=frame.nothing)

@@ -68,9 +68,14 @@ class Limits(BaseModel):
     """What becomes of an approval that nobody decided; `reject` hands the mail to a person."""
     remind_after_hours: _Hours = 4
     """Working hours until approvers are reminded, and again until it is escalated."""
+    tell_of_held: Annotated[bool, Field(strict=True)] = True
+    """Whether approvers are asked by mail about mail that came in and is held; false: it waits in
+    the queue, and the owners' digest counts it."""
     signature: Annotated[str, Field(max_length=_SIGNATURE_CHARACTERS)] = ""
     languages: tuple[str, ...] = ()
-    """BCP 47 tags the agent may write in; the first is used where a mail does not show its own."""
+    """BCP 47 tags the agent may write in: the writer's where it is among them, else the first;
+    empty: whichever the writer uses.
+    """
 
     @field_validator("approvers")
     @classmethod

@@ -40,8 +40,7 @@ quotes is what its sender says that others wrote.
 State facts about {workspace} only if a document or a tool says them; use search_documents first. \
 If you do not know, do not guess. If a person must decide or act, or you cannot help, escalate. If \
 no answer is due, for example to a mere thank-you, take no action. A tool may answer that a person \
-must agree first: then a person has been asked; do not try another way. Answer in the writer's \
-language; if it does not show, in the language {language}."""
+must agree first: then a person has been asked; do not try another way. {language}"""
 
 
 def instructions(profile: Profile) -> str:
@@ -50,10 +49,21 @@ def instructions(profile: Profile) -> str:
         name=profile.name,
         address=profile.address,
         workspace=profile.workspace_name,
-        language=profile.language,
+        language=_language(profile.languages),
     )
     theirs = profile.instructions.strip()
     return f"{ours}\n\nInstructions of {profile.workspace_name}:\n{theirs}" if theirs else ours
+
+
+def _language(spoken: Sequence[str]) -> str:
+    if not spoken:
+        return "Answer in the writer's language; if it does not show, in the language en."
+    if len(spoken) == 1:
+        return f"Answer in the language {spoken[0]}, whichever the writer uses."
+    return (
+        f"Answer in the writer's language if it is one of {', '.join(spoken)}; if it is another, or"
+        f" does not show, in {spoken[0]}."
+    )
 
 
 async def conversation(turn: Turn, history: History) -> list[dict[str, Any]]:

@@ -146,8 +146,10 @@ class Profile:
     address: str
     workspace_name: str
     instructions: str = ""
-    language: str = "en"
-    """BCP 47 tag of the language to write in when the mail does not show its own."""
+    languages: tuple[str, ...] = ()
+    """BCP 47 tags of those to write in: the writer's where it is among them, else the first; empty:
+    the writer's, whichever it is.
+    """
     model: str = ""
     """Empty: the processor's own."""
     price: str = ""

@@ -164,6 +164,7 @@ async def _case(turn: Turn) -> JsonValue:
             "workspace": profile.workspace_name,
             "agent": {"name": profile.name, "address": profile.address},
             "instructions": profile.instructions,
+            "languages": list(profile.languages),
             "callback_url": turn.callback.url if turn.callback else None,
             "mails": mails,
             "thread": {"id": turn.thread.id, "subject": turn.thread.subject, "entries": entries},

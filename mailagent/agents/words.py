@@ -43,18 +43,25 @@ _COMMON = {language: frozenset(words.split()) for language, words in _COMMON_WOR
 _EVERY_COMMON = frozenset().union(*_COMMON.values())
 
 
-def language_of(text: str, *, otherwise: str) -> Language:
-    """The language that a text shows by its script or its common words, else the given tag's."""
-    head = text[:_MOST_CHARACTERS]
-    if _KANA.search(head):
+def language_of(text: str, *, among: Sequence[str] = ()) -> Language:
+    """The language that a text shows by its script or its common words; where that is none, or none
+    of the tags `among` (RFC 5646), the first of those that we know, else English.
+    """
+    spoken = [one for tag in among for one in _COMMON if one == tag.lower().partition("-")[0]]
+    shown = _shown(text[:_MOST_CHARACTERS])
+    if shown is not None and (shown in spoken or not among):
+        return shown
+    return spoken[0] if spoken else "en"
+
+
+def _shown(text: str) -> Language | None:
+    if _KANA.search(text):
         return "ja"
-    words = _WORD.findall(head.casefold())
+    words = _WORD.findall(text.casefold())
     hits = {language: sum(word in common for word in words) for language, common in _COMMON.items()}
     best: Language = max(hits, key=lambda language: hits[language])
-    if hits[best] >= 2 and list(hits.values()).count(hits[best]) == 1:
-        return best
-    tag = otherwise.lower().partition("-")[0]
-    return next((language for language in _COMMON if language == tag), "en")
+    certain = hits[best] >= 2 and list(hits.values()).count(hits[best]) == 1
+    return best if certain else None
 
 
 def terms_of(text: str) -> tuple[str, ...]:

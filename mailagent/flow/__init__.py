@@ -16,6 +16,7 @@ import structlog
 
 from mailagent.flow import chores, forwarding, outbox, read, send, think
 from mailagent.flow.services import FlowSettings, Services
+from mailagent.flow.tools import agreed
 from mailagent.work import Claim, Worker, claim_fairly
 
 __all__ = ["FlowSettings", "Services", "Step", "unwatched", "workers"]
@@ -23,6 +24,7 @@ __all__ = ["FlowSettings", "Services", "Step", "unwatched", "workers"]
 _READS_AT_ONCE = 8
 _SENDS_AT_ONCE = 10
 _FORWARDS_AT_ONCE = 4
+_CALLS_AT_ONCE = 4
 _TURNS_BEGUN_AT_ONCE = 16
 _CHORES_AT_ONCE = 3
 """So that those which wait for a provider or a bucket keep no others from their time."""
@@ -85,6 +87,13 @@ def workers(services: Services, watched: Callable[[Step], Step] = unwatched) -> 
             forwarding.give_up,
             slots=_FORWARDS_AT_ONCE,
             most_attempts=None,
+        ),
+        "call": Worker(
+            services.store,
+            agreed.AGREED,
+            bound(agreed.do_agreed, "call_id"),
+            agreed.give_up,
+            slots=_CALLS_AT_ONCE,
         ),
         "schedule": Worker(
             services.store,

@@ -13,20 +13,20 @@ from sqlalchemy import select, update
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow import approvals, outbox, threads
 from mailagent.flow import reply as replying
-from mailagent.flow.directory import normalised, without_tag
 from mailagent.flow.ledger import note
 from mailagent.flow.removal import in_words
+from mailagent.flow.route import destination
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import load_mails
 from mailagent.mail import Address, Mail
 from mailagent.mime import threading as anchoring
 from mailagent.outgoing import Outgoing, OutgoingAttachment, Reply
-from mailagent.store.tables import addresses, agents, deliveries, messages, workspaces
+from mailagent.store.tables import deliveries, messages, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
-__all__ = ["ANSWERABLE", "IN_WORK", "answer", "destination"]
+__all__ = ["ANSWERABLE", "IN_WORK", "answer"]
 
 IN_WORK = frozenset(
     {
@@ -157,26 +157,6 @@ def _answered_with(tx: Transaction, row: AnyRow, reason: str) -> Sequence[str]:
     if row.id not in ids:
         raise Conflict(f"{row.id} has just been taken by somebody else: look again")
     return ids
-
-
-def destination(tx: Transaction, row: AnyRow) -> tuple[str, str | None]:
-    """Where the envelope recipient leads now: an earlier routing has written over agent_id."""
-    if row.place not in ("agent", "catch_all"):
-        return row.place, row.agent_id
-    local, domain = normalised(row.recipient)
-    agent_id = tx.value(
-        select(addresses.c.agent_id)
-        .join(agents, agents.c.id == addresses.c.agent_id)
-        .where(
-            addresses.c.local_part == without_tag(local),
-            addresses.c.domain == domain,
-            agents.c.removed_at.is_(None),
-        )
-    )
-    if agent_id is not None:
-        return "agent", agent_id
-    settings = tx.value(select(workspaces.c.settings).where(workspaces.c.id == tx.workspace_id))
-    return "catch_all", (settings or {}).get("catch_all_agent_id")
 
 
 def _row(tx: Transaction, delivery_id: str) -> AnyRow:

@@ -1,7 +1,7 @@
-"""How does a person decide about a draft by replying to the notice of it?
+"""How does a person decide what waits for their yes, by replying to the notice of it?
 
 The first line says `approve` or `reject …`. It counts only with a token that was made for that
-draft and that person, from a mail that is proven to be theirs and that no machine wrote: DMARC
+approval and that person, from a mail that is proven to be theirs and that no machine wrote: DMARC
 proves a domain, the token proves who read the notice. Such a mail reaches no agent, and nothing of
 it is sent to anybody.
 """
@@ -13,7 +13,7 @@ import re
 from sqlalchemy import bindparam, select, update
 
 from mailagent.errors import Conflict, Malformed, NotFound
-from mailagent.flow import approvals, people
+from mailagent.flow import approval_rows, approvals, people
 from mailagent.flow.answer_by_mail import Taken
 from mailagent.flow.approval_notices import DECISION_TAG
 from mailagent.flow.decide import proven
@@ -49,7 +49,7 @@ def take(tx: Transaction, services: Services, mail: Mail) -> Taken:
     if evidence is None or mail.content.from_[0].address.lower() != invitation.person:
         reason = f"nothing decided: nothing proves that {invitation.person} wrote it"
         note(tx, "approve", "a decision by mail was refused", reason,
-             delivery_id=approvals.get(tx, approval_id).delivery_id)  # fmt: skip
+             delivery_id=approval_rows.get(tx, approval_id).delivery_id)  # fmt: skip
         return Taken(DeliveryState.QUARANTINED, reason)
     if invitation.used_by is not None:
         return _refused(tx, services, mail, invitation, "you have decided already, by this address")
@@ -70,7 +70,7 @@ def take(tx: Transaction, services: Services, mail: Mail) -> Taken:
     except (Conflict, Malformed, NotFound) as error:
         return _refused(tx, services, mail, invitation, str(error))
     tx.execute(_USED, {"invitation": invitation.id, "used_by": mail.delivery_id})
-    decided = approvals.get(tx, approval_id).state
+    decided = approval_rows.get(tx, approval_id).state
     return Taken(DeliveryState.RECORDED, f"{invitation.person} has {decided} {approval_id}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import or_, select
 
 from mailagent.errors import Conflict, Malformed, NotFound
-from mailagent.flow import approval_notices, approvals, people
+from mailagent.flow import approval_notices, approval_rows, approvals, held_mail, people
 from mailagent.flow.limits import of_agent
 from mailagent.flow.services import Services
 from mailagent.flow.values import load_mails
@@ -38,7 +38,7 @@ def _due(tx: Transaction) -> list[tuple[str, str]]:
 
 def _one(tx: Transaction, services: Services, approval_id: str) -> None:
     try:
-        row = approvals.get(tx, approval_id)
+        row = approval_rows.get(tx, approval_id)
     except NotFound:
         return  # purged since
     if row.state != "waiting":
@@ -46,6 +46,8 @@ def _one(tx: Transaction, services: Services, approval_id: str) -> None:
     mails = load_mails(tx, [row.delivery_id])
     if row.expires_at > tx.now:
         if mails and row.remind_at is not None and row.remind_at <= tx.now:
+            if row.kind == "mail" and not held_mail.may_tell(tx):
+                return  # within the hour there is room again
             limits = of_agent(tx, row.agent_id)
             approval_notices.remind(tx, services, row, mails[0], limits)
         return
@@ -58,6 +60,6 @@ def _one(tx: Transaction, services: Services, approval_id: str) -> None:
         else:
             return
     ended = approvals.expire(tx, approval_id)
-    if ended is not None and ended.direction == "outbound" and mails:
+    if ended is not None and ended.kind == "draft" and mails:
         why = "nobody decided about the agent's draft in time"
         people.hand_over(tx, services, mails[0], row.agent_id, why)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 
 from mailagent.flow.values import to_json
 from mailagent.outgoing import Assessment, Handoff, Reply, Silence
-from mailagent.store.tables import assessments
+from mailagent.store.tables import assessments, deliveries
 from mailagent.store.transaction import Transaction
 
 __all__ = ["Assessed", "keep", "of_turns"]
@@ -39,6 +39,16 @@ def keep(tx: Transaction, turn_id: str, outcome: Reply | Silence | Handoff) -> N
             "created_at": tx.now,
         },
     )
+    urgency = outcome.assessment.urgency
+    if urgency is not None:
+        tx.execute(
+            _PRIORITY, {"turn": turn_id, "priority": None if urgency == "normal" else urgency}
+        )
+
+
+_PRIORITY = update(deliveries).where(
+    deliveries.c.turn_id == bindparam("turn"), deliveries.c.priority_by.is_(None)
+)
 
 
 def of_turns(tx: Transaction, turn_ids: Iterable[str]) -> Mapping[str, Assessed]:

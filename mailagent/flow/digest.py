@@ -33,7 +33,7 @@ _HEADINGS: Mapping[str, tuple[str, str]] = {
         "mailagent unknown sent {id}, or mailagent unknown again {id}",
     ),
     "approval": (
-        "drafts of agents that need a yes",
+        "need a yes: drafts, what agents want to do, mail that is held",
         "mailagent approvals show {id}",
     ),
     "unreached": (

@@ -56,7 +56,7 @@ def profile(tx: Transaction, services: Services, agent: AnyRow, address: str) ->
         address=address,
         workspace_name=agent.workspace_name,
         instructions=agent.instructions,
-        language=next(iter(spoken.languages), "en"),
+        languages=spoken.languages,
         model=settings.get("model", ""),
         price=settings.get("price", ""),
         most_questions=settings.get("most_questions"),

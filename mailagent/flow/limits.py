@@ -32,8 +32,13 @@ _SET = (
 )
 
 
-def of_agent(tx: Transaction, agent_id: str) -> Limits:
-    """The limits that hold for an agent now. Raises Malformed."""
+_OF_WORKSPACE = select(workspaces.c.settings).where(workspaces.c.id == bindparam("workspace"))
+
+
+def of_agent(tx: Transaction, agent_id: str | None) -> Limits:
+    """The limits that hold for an agent now, or (None) for the workspace. Raises Malformed."""
+    if agent_id is None:
+        return merged_of(tx.value(_OF_WORKSPACE, {"workspace": tx.workspace_id}) or {}, {})
     row = tx.row(_SET, {"agent": agent_id})
     if row is None:
         return merged()

@@ -17,6 +17,7 @@ from mailagent.flow import (
     approval_notices,
     approvals,
     drafts,
+    held_mail,
     outbox,
     people,
     policies,
@@ -99,7 +100,7 @@ def _reply(
     because: tuple[str, ...] = ()
     match addressee(turn.last):
         case Hold(reason):
-            if not approvals.let_in(tx, turn.last.delivery_id):
+            if not held_mail.let_in(tx, turn.last.delivery_id):
                 return DeliveryState.HELD, reason
             to, why = turn.last.content.from_[0], "a person let the mail in"
             because = (reason,)
@@ -182,7 +183,7 @@ def _ask(
     if threads.has_waiting(tx, turn.thread_id):
         # Nobody should read a draft that the thread has left behind already.
         return DeliveryState.ROUTED, "a newer mail came: it joins the next turn"
-    approval_id = approvals.ask(
+    row = approvals.ask(
         tx,
         draft,
         turn.last,
@@ -194,8 +195,8 @@ def _ask(
         limits=limits,
         only_person=only_person,
     )
-    approval_notices.tell(tx, services, approvals.get(tx, approval_id), turn.last, limits)
-    return DeliveryState.WAITING_FOR_APPROVAL, f"{approval_id}: {'; '.join(reasons)}"
+    approval_notices.tell(tx, services, row, turn.last, limits)
+    return DeliveryState.WAITING_FOR_APPROVAL, f"{row.id}: {'; '.join(reasons)}"
 
 
 def _queue(

@@ -20,6 +20,7 @@ from mailagent.store.tables import (
     approval_invitations,
     approvals,
     contact_notes,
+    deliveries,
     evaluation_cases,
     evaluation_runs,
     events,
@@ -180,6 +181,7 @@ def _forget_decider(tx: Transaction, target: Person) -> None:
     them = f"person:{target.lower}"
     for table, name in (
         (approvals, "decided_by"),
+        (deliveries, "priority_by"),
         (policies, "author"),
         (list_entries, "author"),
         (evaluation_cases, "author"),

@@ -22,6 +22,7 @@ from mailagent.flow import (
     approval_by_mail,
     approvals,
     forwarding,
+    held_mail,
     octets,
     people,
     reports,
@@ -253,6 +254,10 @@ def _record(
     thread_id: str | None = None
     if end is None:
         decision = route(tx, mail, place=row.place, agent_id=row.agent_id)
+        by_rule = decision.action == "hold" and decision.rule_id is not None
+        if by_rule and held_mail.let_in(tx, row.id):
+            by_rule = False
+            decision = route(tx, mail, place=row.place, agent_id=row.agent_id, passed=True)
         agent_id = decision.agent_id
         note(tx, "route", decision.action, decision.why, delivery_id=row.id)
         if decision.action == "agent" and agent_id is not None:
@@ -260,6 +265,8 @@ def _record(
         else:
             state = DeliveryState.REJECTED if decision.action == "reject" else DeliveryState.HELD
             end = _End(state, decision.why)
+            if by_rule:
+                held_mail.hold_by_rule(tx, services, mail, row.place, row.agent_id, decision.why)
     ours = {"agent_id": agent_id, "thread_id": thread_id}
     message_id = write_message(tx, mail, ours)
     finish(
@@ -358,7 +365,10 @@ def next_order(
         case Hold(reason):
             # Whom nobody could answer, nobody needs to let in.
             if mail.mail_from is not None and len(mail.content.from_) == 1:
-                approvals.hold(tx, mail, agent_id, joined.thread_id, reason)
+                if held_mail.let_in(tx, mail.delivery_id):
+                    threads.set_ready(tx, joined.thread_id)
+                    return _End(DeliveryState.ROUTED, f"a person let it in, though {reason}")
+                held_mail.hold(tx, services, mail, agent_id, joined.thread_id, reason)
             return _End(DeliveryState.HELD, reason)
         case AskPerson(reason):
             people.hand_over(tx, services, mail, agent_id, reason)

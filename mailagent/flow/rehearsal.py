@@ -30,10 +30,9 @@ from mailagent.errors import (
 )
 from mailagent.flow import given, read, threads
 from mailagent.flow import reply as replying
-from mailagent.flow.answers import destination
 from mailagent.flow.decide import forged, proven
 from mailagent.flow.outcome import Closing, Outcome, conclude
-from mailagent.flow.route import route
+from mailagent.flow.route import destination, route
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.think import SITUATION

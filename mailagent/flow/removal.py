@@ -223,8 +223,9 @@ def _stop_turns(tx: Transaction, turn_ids: Collection[str], delivery_ids: Collec
         tx.wake("think")
 
 
-# A call that waited for a person cannot be made any more: nobody knows what it was.
-_UNASKED = case((tool_calls.c.state == "asked", "refused"), else_=tool_calls.c.state)
+# A call that waits for a person, or for its worker, cannot be made any more: nobody knows what it
+# was.
+_UNASKED = case((tool_calls.c.state.in_(["asked", "agreed"]), "refused"), else_=tool_calls.c.state)
 
 
 def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:

@@ -12,9 +12,9 @@ from sqlalchemy import bindparam, exists, func, select
 
 from mailagent.agents.lists import Entry, What, narrowest, patterns
 from mailagent.agents.trust import Standing
-from mailagent.flow.approvals import let_in
 from mailagent.flow.decide import proven
 from mailagent.flow.directory import normalised, without_tag
+from mailagent.flow.held_mail import let_in
 from mailagent.flow.values import load_mails
 from mailagent.mail import Mail
 from mailagent.store.tables import (

@@ -1,7 +1,7 @@
 """What waits for a person, and would wait for ever if nobody looked?
 
 Dead letters, quarantined mail, sends of which nobody knows the outcome, hand-overs of which nobody
-heard, and drafts that need a yes. Health and metrics count them, the digest tells them to owners.
+heard, and what needs a yes. Health and metrics count them, the digest tells them to owners.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, select
+from sqlalchemy import ColumnElement, Select, case, func, literal, select
 
 from mailagent.flow.states import DeliveryState
 from mailagent.store.tables import approvals, deliveries, outbound_mails
@@ -45,6 +45,11 @@ def _received(state: DeliveryState, *also: ColumnElement[bool]) -> Select[Any]:
     )
 
 
+_WHY_ASKED = {
+    "draft": "an agent wrote it, and may not send it by itself",
+    "call": "an agent wants to do it, and may not by itself",
+    "mail": "it came in, and waits before its agent",
+}
 _WAITING: Mapping[str, Select[Any]] = {
     "failed": _received(DeliveryState.FAILED),
     "quarantined": _received(DeliveryState.QUARANTINED),
@@ -59,8 +64,8 @@ _WAITING: Mapping[str, Select[Any]] = {
     "approval": select(
         approvals.c.id,
         approvals.c.created_at.label("since"),
-        literal("an agent wrote it, and may not send it by itself").label("reason"),
-    ).where(approvals.c.state == verbatim("waiting"), approvals.c.direction == "outbound"),
+        case(_WHY_ASKED, value=approvals.c.kind).label("reason"),
+    ).where(approvals.c.state == verbatim("waiting")),
     "unreached": _received(DeliveryState.HANDED_TO_A_PERSON, ~_HEARD),
 }
 _COUNTS = {

@@ -21,13 +21,16 @@ QUESTION = "Hello, within how many days may goods be returned?"
 
 
 async def think(
-    written: str, *passages: Passage, language: str = "en", subject: str = "Re: Question"
+    written: str,
+    *passages: Passage,
+    languages: tuple[str, ...] = (),
+    subject: str = "Re: Question",
 ) -> Reply | Silence | Handoff:
     return await Builtin().think(
         turn(
             mail(written, subject=subject),
             tools=Shelf(passages),
-            profile=replace(PROFILE, language=language),
+            profile=replace(PROFILE, languages=languages),
         ),
         deadline=soon(),
     )
@@ -82,6 +85,21 @@ async def test_the_answer_is_framed_in_the_writers_language(
 
 
 @pytest.mark.parametrize(
+    ("languages", "frame"),
+    [(("de", "en"), "Quelle:"), (("fr-CA", "en"), "Source :"), (("nl", "en"), "Source: "),
+     (("nl",), "Source: ")],
+)  # fmt: skip
+async def test_a_language_that_people_do_not_allow_gives_way_to_the_first_that_is_known(
+    languages: tuple[str, ...], frame: str
+) -> None:
+    written = "Guten Tag, wie lange kann ich die Ware zurückgeben?"
+    passage = Passage("d", "faq.md", "Die Ware kann 30 Tage lang zurückgegeben werden.", 1.0)
+    reply = await think(written, passage, languages=languages, subject="")
+    assert isinstance(reply, Reply)
+    assert frame in reply.text
+
+
+@pytest.mark.parametrize(
     "written", ["A human, please.", "Ich möchte mit einem Menschen schreiben.", "担当者希望"]
 )
 async def test_who_asks_for_a_person_gets_one(written: str) -> None:
@@ -122,7 +140,7 @@ async def test_a_search_that_takes_too_long_is_tried_again_later() -> None:
 def test_any_text_has_terms_a_language_and_a_share(written: str, passage: str) -> None:
     terms = terms_of(written)
     assert len(terms) <= 24
-    assert language_of(written, otherwise="xx") in {"en", "de", "fr", "ja"}
+    assert language_of(written, among=["xx"]) in {"en", "de", "fr", "ja"}
     assert 0 <= share_spoken_of(terms, passage) <= 1
 
 

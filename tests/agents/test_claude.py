@@ -597,6 +597,20 @@ def test_the_agents_own_instructions_come_after_ours() -> None:
     assert "hello@acme.example" in system
 
 
+@pytest.mark.parametrize(
+    ("languages", "asked_for"),
+    [
+        ((), "Answer in the writer's language; if it does not show, in the language en."),
+        (("de-AT",), "Answer in the language de-AT, whichever the writer uses."),
+        (("de", "fr"), "if it is one of de, fr; if it is another, or does not show, in de."),
+    ],
+)
+def test_an_answer_is_asked_for_in_a_language_that_people_allow(
+    languages: tuple[str, ...], asked_for: str
+) -> None:
+    assert asked_for in instructions(replace(PROFILE, languages=languages))
+
+
 async def test_no_log_line_above_debug_holds_the_key_or_the_mail(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

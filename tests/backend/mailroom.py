@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +22,7 @@ from mailagent.flow import FlowSettings, Services, read, send, think, workers
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory, changed
 from mailagent.flow.outbox import SENDING
+from mailagent.flow.tools import agreed
 from mailagent.inbound import Accepted, Envelope, Inbound, Origin
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Handoff, Reply, Sends, Silence
@@ -91,8 +92,11 @@ class _Scripted:
 
     def __init__(self) -> None:
         self.says: Reply | Silence | Handoff = Reply("It is on its way.")
+        self.uses: tuple[str, Mapping[str, Any]] | None = None
 
     async def think(self, turn: Turn, *, deadline: datetime) -> Reply | Silence | Handoff:
+        if self.uses is not None and not turn.reminders:
+            await turn.tools.use("call_1", *self.uses)
         return self.says
 
 
@@ -110,6 +114,10 @@ class Mailroom:
     def agent_says(self, outcome: Reply | Silence | Handoff) -> None:
         """What the agent answers from now on."""
         self._agent.says = outcome
+
+    def agent_uses(self, tool: str, **wish: Any) -> None:
+        """Which tool the agent uses before it says that."""
+        self._agent.uses = tool, wish
 
     async def deliver(
         self,
@@ -130,6 +138,7 @@ class Mailroom:
         steps = (
             (read.READING_QUEUE, read.read),
             (think.THINKING, think.think),
+            (agreed.AGREED, agreed.do_agreed),
             *([(SENDING, send.send)] if sending else []),
         )
         busy = True

@@ -150,6 +150,64 @@ async def test_a_draft_of_an_escalated_mail_never_fires(
     assert [row.state for row in states] == ["stale"]
 
 
+async def found(api: httpx.AsyncClient, path: str, priority: str) -> list[str]:
+    items = (await api.get(path, params={"priority": priority})).json()["items"]
+    return [one["id"] for one in items]
+
+
+@pytest.mark.parametrize("root", ROOTS)
+async def test_a_priority_set_by_hand_counts_before_the_agents_and_an_inbox_is_asked_by_it(
+    room: Mailroom, api: httpx.AsyncClient, root: str
+) -> None:
+    room.agent_says(Reply("Soon.", assessment=Assessment(urgency="high")))
+    first = await room.answered()
+    room.agent_says(Reply("Thank you."))
+    second = await room.answered(mail(subject="Another"))
+    inbox = f"{root}/inbox"
+    assert await found(api, inbox, "high") == [first]
+    assert await found(api, inbox, "normal") == [second]
+
+    set_ = await api.patch(f"{inbox}/{first}", json={"priority": "normal"})
+    assert (set_.json()["priority"], set_.json()["priority_by"][:4]) == ("normal", "key:")
+    await api.patch(f"{inbox}/{second}", json={"priority": "urgent"})
+    assert await found(api, inbox, "high") == []
+    assert await found(api, inbox, "normal") == [first]
+    for path in (inbox, "workspaces/shop/deliveries"):
+        assert await found(api, path, "urgent") == [second]
+
+    back = await api.patch(f"workspaces/shop/deliveries/{first}", json={"priority": None})
+    assert (back.json()["priority"], back.json()["priority_by"]) == ("high", None)
+    for wrong in ({"priority": "very"}, {}, {"priority": "low", "state": "x"}):
+        assert (await api.patch(f"{inbox}/{first}", json=wrong)).status_code == 422
+    assert (await api.get(inbox, params={"priority": "very"})).status_code == 422
+
+
+async def test_what_an_agent_reads_later_does_not_undo_what_a_person_set(
+    room: Mailroom, api: httpx.AsyncClient
+) -> None:
+    room.agent_says(Silence("no idea", assessment=Assessment(urgency="low")))
+    delivery_id = await room.answered()
+    inbox = f"{ROOTS[0]}/inbox"
+    await api.patch(f"{inbox}/{delivery_id}", json={"priority": "urgent"})
+    await api.post(f"{inbox}/{delivery_id}/reprocess")
+    await room.work()
+    assert await found(api, inbox, "urgent") == [delivery_id]
+    story = (await api.get(f"workspaces/shop/deliveries/{delivery_id}/ledger")).json()["lines"]
+    assert "Priority: urgent" in [one["what"] for one in story]
+
+
+async def test_a_priority_takes_the_permission_to_write(
+    room: Mailroom, api: httpx.AsyncClient
+) -> None:
+    delivery_id = await room.answered()
+    async with open_api(room, await key(room, "message.read")) as reader:
+        path = f"{ROOTS[0]}/inbox/{delivery_id}"
+        assert (await reader.patch(path, json={"priority": "low"})).status_code == 403
+    other = f"workspaces/shop/agents/second/inbox/{delivery_id}"
+    await api.post("workspaces/shop/agents", json={"handle": "second"})
+    assert (await api.patch(other, json={"priority": "low"})).status_code == 404
+
+
 @pytest.mark.parametrize("root", ROOTS)
 async def test_a_mail_is_archived(room: Mailroom, api: httpx.AsyncClient, root: str) -> None:
     delivery_id = await room.answered()

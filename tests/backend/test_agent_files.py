@@ -13,19 +13,24 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.abilities.service import Surroundings
 from backend.agents import agent_file, service, transfer
 from backend.agents.agent_file import AgentFile, MalformedFile
 from backend.paging import EVERYTHING
 from backend.rules import service as rules
 from backend.trust import settings as trust
-from mailagent.errors import Conflict
+from mailagent.egress import Egress
+from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.flow import agent_secrets
+from mailagent.flow.tools import custom
 from mailagent.sandbox import Sandbox
 from mailagent.store.tables import agents
+from mailagent.tokens import Secrets
 from tests.backend.api_client import key, open_api
 from tests.backend.conftest import DEFAULT_DOMAIN, House
 from tests.backend.mailroom import Mailroom, open_mailroom
 
+AROUND = Surroundings(Secrets(["a secret of the tests that is long enough"]), Egress(frozenset()))
 WHOLE = """\
 mailagent: 1
 handle: desk
@@ -75,6 +80,7 @@ def imported(house: House, text: str, **how: Any) -> transfer.Imported:
         house.acme.id,
         transfer.import_agent,
         DEFAULT_DOMAIN,
+        AROUND,
         agent_file.parse(text),
         author="test",
         **how,
@@ -82,7 +88,7 @@ def imported(house: House, text: str, **how: Any) -> transfer.Imported:
 
 
 def exported(house: House, handle: str) -> str:
-    return agent_file.render(house.store.read_now(house.acme.id, transfer.export, handle))
+    return agent_file.render(house.store.read_now(house.acme.id, transfer.export, AROUND, handle))
 
 
 def test_what_was_imported_is_exported_as_the_same_file(house: House) -> None:
@@ -108,10 +114,140 @@ def test_a_file_goes_from_one_workspace_to_another(house: House) -> None:
     imported(house, WHOLE)
     file = agent_file.parse(exported(house, "desk"))
     house.store.write_now(
-        house.other.id, transfer.import_agent, DEFAULT_DOMAIN, file, author="test"
+        house.other.id, transfer.import_agent, DEFAULT_DOMAIN, AROUND, file, author="test"
     )
-    there = house.store.read_now(house.other.id, transfer.export, "desk")
+    there = house.store.read_now(house.other.id, transfer.export, AROUND, "desk")
     assert there == file
+
+
+LEADING_OUT = """\
+handle: desk
+aliases:
+- sales
+- orders
+webhook_url: https://agent.example/mail
+task_url: https://tasks.example/new
+mcp_servers:
+- name: crm
+  url: https://crm.example/mcp
+  reads:
+  - find
+http_tools:
+- name: find_order
+  description: Looks an order up by its number.
+  input_schema:
+    type: object
+    properties:
+      order:
+        type: string
+    required:
+    - order
+  effect: reads
+  method: GET
+  url: https://orders.example/{order}
+  headers:
+  - Authorization
+secrets:
+- mcp:crm
+- tasks
+"""
+TOOL = """\
+http_tools:
+- name: find
+  description: Finds what you want.
+  input_schema: {{type: object}}
+  effect: {}
+  method: GET
+  url: {}
+"""
+NEEDS = (
+    "mailagent tool secret desk mcp:crm",
+    "mailagent tool secret desk tasks",
+    "mailagent tool header desk find_order Authorization",
+)
+
+
+def in_acme(house: House, function: Any, *args: Any) -> Any:
+    return house.store.write_now(house.acme.id, function, *args)
+
+
+def test_aliases_servers_tools_and_addresses_go_along_and_no_credential_does(
+    house: House,
+) -> None:
+    done = imported(house, LEADING_OUT)
+    assert done.agent is not None
+    assert done.needs == NEEDS
+    addresses = [one.address for one in done.agent.addresses if one.alias]
+    assert sorted(addresses) == [f"{one}@acme.{DEFAULT_DOMAIN}" for one in ("orders", "sales")]
+    agent_id = done.agent.id
+    for name, secret in (("mcp:crm", "topsecret17"), ("tasks", "topsecret18")):
+        in_acme(house, agent_secrets.keep, AROUND.secrets, agent_id, name, secret)
+    given = (AROUND.secrets, agent_id, "find_order", "authorization", "Bearer topsecret19")
+    in_acme(house, custom.set_header, *given)
+
+    text = exported(house, "desk")
+    assert "topsecret" not in text
+    out, wanted = yaml.safe_load(text), yaml.safe_load(LEADING_OUT)
+    out["aliases"].sort()
+    wanted["aliases"].sort()
+    out["mcp_servers"][0].pop("changes", None)
+    tool = out["http_tools"][0]
+    assert (tool.pop("least"), tool.pop("repeatable")) == ("stranger", True)
+    assert {name: out[name] for name in wanted} == wanted
+
+
+def test_what_was_given_before_is_kept_and_nothing_more_is_needed(house: House) -> None:
+    agent = imported(house, LEADING_OUT).agent
+    assert agent is not None
+    given = (AROUND.secrets, agent.id, "find_order", "Authorization", "Bearer topsecret19")
+    in_acme(house, custom.set_header, *given)
+    changed = LEADING_OUT.replace("orders.example", "new.example").replace("- sales\n", "")
+    planned = imported(house, changed, only_plan=True)
+    assert [one.field for one in planned.changes] == ["aliases", "http_tools"]
+    done = imported(house, changed, overwrite=True)
+    assert done.needs == NEEDS[:2]
+    headers = house.store.read_now(house.acme.id, custom.headers_of, AROUND.secrets, agent.id)
+    assert headers == {"find_order": {"Authorization": "Bearer topsecret19"}}
+    assert done.agent is not None
+    assert [one.address for one in done.agent.addresses if one.alias] == [
+        f"orders@acme.{DEFAULT_DOMAIN}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("aliases: [a@elsewhere.example]", "aliases[0]: must end in a domain of this workspace"),
+        ("aliases: [sales, hello]", "aliases[1]: hello@acme"),
+        ("webhook_url: http://x.example/", "webhook_url: "),
+        ("mcp_servers: [{name: crm}]", "mcp_servers[0].name: "),
+        ("mcp_servers: [{name: a, url: https://a.example, read: []}]",
+         "mcp_servers[0].read: is unknown: did you mean 'reads'?"),
+        (TOOL.format("reads", "https://169.254.169.254/"), "http_tools[0].url: "),
+        (TOOL.format("looks", "https://a.example/"), "http_tools[0].effect: "),
+    ],
+)  # fmt: skip
+def test_what_leads_out_is_checked_and_nothing_is_left_behind(
+    house: House, text: str, told: str
+) -> None:
+    with pytest.raises(MalformedFile) as refused:
+        imported(house, f"handle: desk\n{text}\n")
+    assert told in str(refused.value)
+    listed = house.store.read_now(house.acme.id, lambda tx: tx.rows(agents.select()))
+    assert [row.handle for row in listed] == ["hello"]
+
+
+def test_the_value_of_a_header_is_for_a_field_that_the_tool_names(house: House) -> None:
+    agent = imported(house, LEADING_OUT).agent
+    assert agent is not None
+    for header, value, error in (
+        ("X-Other", "x", NotFound),
+        ("Authorization", "", Malformed),
+        ("Authorization", "a\nb", Malformed),
+    ):
+        given = (AROUND.secrets, agent.id, "find_order", header, value)
+        with pytest.raises(error):
+            in_acme(house, custom.set_header, *given)
 
 
 def test_an_agent_that_is_there_is_changed_only_when_that_is_said(house: House) -> None:

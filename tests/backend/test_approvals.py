@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,7 +23,7 @@ from mailagent.sandbox import Sandbox
 from mailagent.settings import Settings
 from mailagent.store import tables as t
 from tests.backend.api_client import key, open_api
-from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
+from tests.backend.mailroom import DOMAIN, OWNER, Mailroom, mail, open_mailroom
 from tests.operation.terminal import Terminal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -71,7 +73,7 @@ async def test_the_queue_shows_why_the_draft_the_mail_and_what_the_agent_made_of
     id_ = await waiting(room)
     (one,) = (await api.get(PATH, params={"state": "waiting"})).json()["items"]
     assert one == (await api.get(f"{PATH}/{id_}")).json()
-    assert (one["direction"], one["agent"], one["at_expiry"]) == ("outbound", "hello", "reject")
+    assert (one["kind"], one["agent"], one["at_expiry"]) == ("draft", "hello", "reject")
     assert one["reasons"] == ["the agent asks for it: a promise"]
     assert one["draft"]["to"] == ["ann@customer.example"]
     assert one["draft"]["text"] == "Yes <b>now</b>."
@@ -123,6 +125,31 @@ async def test_an_edit_goes_on_waiting_and_a_yes_to_what_was_before_is_refused(
     assert done.json()["state"] == "approved"
     (sent,) = await room.rows(select(t.outbound_mails).filter_by(purpose="reply"))
     assert sent.outgoing["text"] == "Perhaps."
+
+
+FILE = {"filename": "b.txt", "content_type": "text/plain", "content_base64": "Qg=="}
+
+
+async def test_recipients_and_files_are_edited_by_who_may_send_and_else_within_the_policy(
+    room: Mailroom, api: httpx.AsyncClient
+) -> None:
+    id_ = await waiting(room)
+    wider = {"to": ["ann@customer.example", "Desk <desk@elsewhere.example>"], "add_files": [FILE]}
+    async with open_api(room, await key(room, "approval.decide", "approval.read")) as narrow:
+        told = await narrow.post(f"{PATH}/{id_}/edit", json=wider)
+        assert (told.status_code, "needs the permission message.send" in told.text) == (403, True)
+        within = await narrow.post(f"{PATH}/{id_}/edit", json={"subject": "Re: your question"})
+        assert within.json()["draft"]["subject"] == "Re: your question"
+    one = (await api.post(f"{PATH}/{id_}/edit", json=wider)).json()
+    assert one["draft"]["to"] == ["ann@customer.example", "desk@elsewhere.example"]
+    assert [file["filename"] for file in one["draft"]["attachments"]] == ["b.txt"]
+    assert any("desk@elsewhere.example" in reason for reason in one["reasons"][1:])
+    wrong: dict[str, Any]
+    for wrong in ({"to": ["nobody"]}, {"add_files": [FILE | {"content_base64": "!"}]}, {"to": []}):
+        assert (await api.post(f"{PATH}/{id_}/edit", json=wrong)).status_code == 422
+    await api.post(f"{PATH}/{id_}/approve", json={"digest": one["digest"]})
+    rows = await room.rows(select(t.outbound_recipients.c.address))
+    assert "desk@elsewhere.example" in [row.address for row in rows]
 
 
 async def agents_key(room: Mailroom, *permissions: str) -> str:
@@ -229,9 +256,11 @@ async def test_a_form_without_the_sessions_token_or_of_another_draft_does_nothin
     assert bad.status_code == 401
     changed = await eva.post(
         f"/approvals/{id_}/edit",
-        data={"token": token, "digest": digest, "text": "Perhaps.", "subject": "Re: A question"},
-    )
+        data={"token": token, "digest": digest, "text": "Perhaps.", "subject": "Re: A question",
+              "to": "ann@customer.example, Bo <bo@customer.example>", "cc": "", "bcc": ""},
+    )  # fmt: skip
     assert changed.status_code == 303
+    assert "ann@customer.example, bo@customer.example" in (await eva.get(f"/approvals/{id_}")).text
     old = await eva.post(f"/approvals/{id_}/approve", data={"token": token, "digest": digest})
     assert old.status_code == 409
     none = await eva.post(f"/approvals/{id_}/approve", data={"token": token})
@@ -253,15 +282,23 @@ async def test_a_stranger_is_not_even_told_that_it_exists(
 async def test_the_command_line_decides(
     room: Mailroom,
     database_url: str,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = Terminal(capsys, monkeypatch).on(database_url)
+    terminal.holding("a secret of the tests that is long enough").set(DEFAULT_EMAIL_DOMAIN=DOMAIN)
     id_ = await waiting(room)
     assert id_ in terminal.ok("approvals", "list", "-w", "shop")
     assert "Yes <b>now</b>." in terminal.ok("approvals", "show", id_)
-    changed = terminal("approvals", "edit", id_, "--text", "Perhaps.", "--json").json
-    assert changed["draft"]["text"] == "Perhaps."
+    (tmp_path / "b.txt").write_text("B")
+    words = ("--text", "Perhaps.", "--cc", "bo@customer.example", "--file", str(tmp_path / "b.txt"))
+    done = await asyncio.to_thread(terminal, "approvals", "edit", id_, *words, "--json")
+    changed = done.json["draft"]
+    assert (changed["text"], changed["cc"]) == ("Perhaps.", ["bo@customer.example"])
+    assert changed["attachments"] == [
+        {"filename": "b.txt", "content_type": "text/plain", "size_bytes": 1}
+    ]
     assert terminal.ok("approvals", "reject", id_, "--reason", "no") == f"rejected {id_}"
     again = terminal("approvals", "reject", id_)
     assert (again.code, "it was rejected by cli: no" in again.err) == (1, True)

@@ -37,6 +37,7 @@ def _commands() -> typer.Typer:
         inbox_commands.reply,
         inbox_commands.send,
         inbox_commands.replay,
+        inbox_commands.priority,
     ):
         app.command()(command)
     app.command("send-test")(outbound_commands.send_test)
@@ -125,6 +126,19 @@ def test_an_inbox_lists_mails_with_their_answers(terminal: Terminal) -> None:
     (found,) = terminal.json("inbox", HELLO, "--search", "ORDER ann*")
     assert found["id"] == delivery_id
     assert terminal.run("inbox", HELLO, "--search", "order refund").strip() == "no mail"
+
+
+def test_a_priority_is_set_by_hand_and_an_inbox_asked_by_it(terminal: Terminal) -> None:
+    terminal.meanwhile(_answered)
+    (item,) = terminal.json("inbox", HELLO)
+    set_ = terminal.json("priority", item["id"], "urgent")
+    assert (set_["priority"], set_["priority_by"]) == ("urgent", "cli")
+    assert [one["id"] for one in terminal.json("inbox", HELLO, "--priority", "urgent")] == [
+        item["id"]
+    ]
+    assert "(answered)  urgent" in terminal.run("inbox", HELLO)
+    assert terminal.run("priority", item["id"], "agent").strip() == f"{item['id']} normal"
+    assert terminal.json("inbox", HELLO, "--priority", "urgent") == []
 
 
 def test_an_inbox_of_nobody_and_a_time_of_no_form_are_refused(terminal: Terminal) -> None:

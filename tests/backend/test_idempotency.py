@@ -22,7 +22,6 @@ from mailagent.outgoing import Reply, Silence
 from mailagent.sandbox import Sandbox
 from mailagent.store import tables as t
 from mailagent.store.transaction import Transaction
-from mailagent.tokens import new_id
 from tests import verified_domain
 from tests.backend.api_client import key, open_api, session
 from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
@@ -175,7 +174,6 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
     await mailroom.do(
         Transaction.execute, update(t.outbound_recipients).where(lost).values(state="unknown")
     )
-    calls = [await mailroom.do(_ask_for_a_note, came["archive"]) for _ in range(2)]
     ws, hello = "/workspaces/{ws}", "/workspaces/shop/agents/hello"
     inbox, crm = f"{ws}/agents/{{agent}}/inbox/{{delivery}}", "/workspaces/shop/crm/agents/hello"
     text = {"text": "It is on its way."}
@@ -227,10 +225,6 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/agents/{{agent}}/http-tools", f"{hello}/http-tools", {
             "name": "find_order", "description": "Looks an order up.", "effect": "reads",
             "input_schema": {"type": "object"}, "method": "GET", "url": "https://a.example/"}),
-        (f"{ws}/tool-calls/{{call}}/approve",
-         f"/workspaces/shop/tool-calls/{calls[0]}/approve", None),
-        (f"{ws}/tool-calls/{{call}}/refuse",
-         f"/workspaces/shop/tool-calls/{calls[1]}/refuse", {}),
         (f"{ws}/suppressions", "/workspaces/shop/suppressions", {"address": "x@y.example"}),
         (f"{ws}/suppressions/import", "/workspaces/shop/suppressions/import",
          "address\nz@y.example\n"),
@@ -295,31 +289,6 @@ async def sender_and_route(mailroom: Mailroom, api: httpx.AsyncClient) -> str:
     await api.post(f"{own}/senders", json={"user": "info"})
     made = await api.post(f"{own}/routes", json={"recipient": "info", "actions": ["store()"]})
     return str(made.json()["route"]["id"])
-
-
-def _ask_for_a_note(tx: Transaction, delivery_id: str) -> str:
-    """A call of a tool that waits for a person, as the gate leaves one."""
-    turn = tx.row(
-        select(t.turns)
-        .join(t.deliveries, t.deliveries.c.turn_id == t.turns.c.id)
-        .where(t.deliveries.c.id == delivery_id)
-    )
-    assert turn is not None
-    row = {
-        "id": new_id("tcl"),
-        "turn_id": turn.id,
-        "call": new_id("call"),
-        "thread_id": turn.thread_id,
-        "agent_id": turn.agent_id,
-        "delivery_id": delivery_id,
-        "name": "note_contact",
-        "wish": {"note": "vip"},
-        "state": "asked",
-        "why": "",
-        "created_at": tx.now,
-    }
-    tx.insert(t.tool_calls, row)
-    return str(row["id"])
 
 
 async def test_without_a_key_nothing_is_kept(mailroom: Mailroom, api: httpx.AsyncClient) -> None:

@@ -86,6 +86,8 @@ HELD, ANSWERED = DeliveryState.HELD, DeliveryState.ANSWERED
         (inbox(Filter(state=HELD)), "ix_deliveries_state_workspace_id_received_at"),
         (inbox(Filter(status=Status.ARCHIVED)), "ix_deliveries_archived"),
         (inbox(Filter(thread_id="t")), "ix_deliveries_thread_id"),
+        (inbox(Filter(priority="urgent")), "ix_deliveries_priority"),
+        (inbox(Filter("a", priority="normal")), "ix_deliveries_agent_id_received_at"),
         (sent(), "ix_outbound_mails_workspace_id_created_at"),
         (sent(agent_id="a"), "ix_outbound_mails_agent_id_created_at"),
         (sent(state="refused"), "ix_outbound_mails_state_workspace_id_created_at"),
@@ -134,6 +136,8 @@ def goes_along(index: str, plan: str) -> None:
         Filter(state=HELD),
         Filter(archived=True),
         Filter(status=Status.ARCHIVED),
+        Filter(priority="urgent"),
+        Filter("a", priority="normal"),
     ],
 )
 def test_a_page_is_read_in_its_order_and_not_sorted_from_all(store: Store, which: Filter) -> None:

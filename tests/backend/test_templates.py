@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from backend.abilities.service import surroundings
 from backend.agents import agent_file, catalogue, transfer
 from backend.agents.agent_file import AgentFile, Example
 from backend.trying.service import try_mail
@@ -43,7 +44,8 @@ async def room(database_url: str, sandbox: Sandbox) -> AsyncIterator[Mailroom]:
 
 async def added(room: Mailroom, name: str) -> AgentFile:
     file = catalogue.template(name).file
-    await room.do(transfer.import_agent, DOMAIN, file, author="test", handle=name)
+    around = surroundings(room.services)
+    await room.do(transfer.import_agent, DOMAIN, around, file, author="test", handle=name)
     return file
 
 

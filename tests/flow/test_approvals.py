@@ -13,12 +13,14 @@ from sqlalchemy import update
 
 from mailagent.agents import Turn
 from mailagent.errors import Conflict, Malformed
-from mailagent.flow import answers, approval_times, approvals, policies
+from mailagent.flow import answers, approval_edits, approval_times, approvals, policies
+from mailagent.flow.directory import changed
 from mailagent.flow.threads import participate
 from mailagent.mail import Address
 from mailagent.outgoing import Handoff, OutgoingAttachment, Reply
 from mailagent.store import tables as t
 from mailagent.store.transaction import AnyRow
+from mailagent.tokens import new_id
 from tests.flow.house import ANN, House, Space, mail
 from tests.flow.test_standing import enlist, make_member
 
@@ -60,6 +62,11 @@ async def approve(space: Space, row: AnyRow, **named: Any) -> AnyRow:
     return await decide(space, approvals.approve, space.house.services, row.id, **named)
 
 
+async def edit(space: Space, row: AnyRow, widening: Any = len, **changes: Any) -> AnyRow:
+    given = (space.house.services, row.id, approval_edits.Changes(**changes))
+    return await decide(space, approval_edits.edit, *given, widening=widening)
+
+
 def following(space: Space, text: str = "And one more thing.", **headers: str) -> bytes:
     """Ann's next mail in the thread."""
     more = {"In-Reply-To": f"<a1@{space.slug}.example>", **headers}
@@ -85,7 +92,7 @@ async def test_nothing_leaves_before_the_yes_and_the_frozen_draft_after_it(house
     assert space.as_sent(sent.message_id).get_content().strip() == "Yes, until Friday."
     delivery = await space.delivery(row.delivery_id, "answered")
     assert delivery.reason == f"approved by {EVA}"
-    assert "approve: outbound approval approved" in await space.story(row.delivery_id)
+    assert "approve: draft approved" in await space.story(row.delivery_id)
 
 
 @pytest.mark.parametrize(
@@ -224,10 +231,10 @@ async def test_an_edit_is_kept_as_a_difference_and_what_was_seen_before_is_not_a
     house: House,
 ) -> None:
     space, row = await asked(house)
-    changed = await decide(space, approvals.edit, row.id, text="Yes, until Monday.\n")
-    (edit,) = changed.edits
-    assert (edit["from"], edit["to"], edit["by"]) == (row.digest, changed.digest, f"person:{EVA}")
-    assert "-Yes, until Friday.\n+Yes, until Monday." in edit["difference"]
+    changed = await edit(space, row, text="Yes, until Monday.\n")
+    (kept,) = changed.edits
+    assert (kept["from"], kept["to"], kept["by"]) == (row.digest, changed.digest, f"person:{EVA}")
+    assert "-Yes, until Friday.\n+Yes, until Monday." in kept["difference"]
     with pytest.raises(Conflict, match="was changed since you saw it"):
         await approve(space, row, digest=row.digest)
 
@@ -240,7 +247,68 @@ async def test_an_edit_without_words_or_change_is_refused(house: House) -> None:
     space, row = await asked(house)
     for text in ("  ", "Yes, until Friday.\n"):
         with pytest.raises(Malformed, match=r"^text:"):
-            await decide(space, approvals.edit, row.id, text=text)
+            await edit(space, row, text=text)
+
+
+async def test_recipients_and_files_are_changed_and_sent_as_they_were_seen(house: House) -> None:
+    letter = OutgoingAttachment("a.pdf", "application/pdf", b"%PDF")
+    space, row = await asked(house, lambda _: Reply("Yes", attachments=(letter,)))
+    other = OutgoingAttachment("b.txt", "text/plain", b"B")
+    to = (Address(ANN), Address("desk@elsewhere.example"))
+    changed = await edit(space, row, to=to, cc=(Address(BOB),), add=(other,), drop=("a.pdf",))
+    for line in (f"+To: {ANN}, desk@elsewhere.example", f"+Cc: {BOB}", "-File: a.pdf (",
+                 "+File: b.txt (text/plain, 1 octets)"):  # fmt: skip
+        assert line in changed.edits[0]["difference"]
+    with pytest.raises(Conflict, match="was changed since you saw it"):
+        await approve(space, row, digest=row.digest)
+    decided = await approve(space, row, digest=changed.digest)
+    await space.sent_off(decided.outbound_id, "sent")
+    assert set(await space.recipients(decided.outbound_id)) == {ANN, to[1].address, BOB}
+    sent = space.as_sent((await replies(space))[0].message_id)
+    assert [part.get_filename() for part in sent.iter_attachments()] == ["b.txt"]
+
+
+async def test_what_an_edit_adds_beyond_the_policy_is_told_and_no_lapse_of_time_approves_it(
+    house: House,
+) -> None:
+    space, row = await asked(house, at_expiry="approve", approval_hours=1)
+    told: list[str] = []
+    one = await edit(space, row, told.extend, text="Yes.\n")
+    assert (told, one.at_expiry, one.reasons) == ([], "approve", row.reasons)
+    away = "desk@elsewhere.example"
+    two = await edit(space, row, told.extend, to=(Address(ANN), Address(away)))
+    assert any(away in words and "stranger, new_" in words for words in told)
+    assert two.reasons[len(row.reasons) :] == [f"{EVA} added: {words}" for words in told]
+    assert two.at_expiry == "reject"
+    told.clear()
+    await edit(space, row, told.extend, text="The key is AKIAAAAAAAAAAAAAAAAA")
+    assert "AWS access key" in told[0]
+
+
+async def test_an_edit_that_a_role_does_not_allow_changes_nothing(house: House) -> None:
+    space, row = await asked(house)
+
+    def refuse(_: Any) -> None:
+        raise Malformed("to", "is more than you may")
+
+    with pytest.raises(Malformed, match="more than you may"):
+        await edit(space, row, refuse, to=(Address("desk@elsewhere.example"),))
+    assert await the_approval(space) == row
+    await enlist(space, "allow", "send", "desk@elsewhere.example")
+    await edit(space, row, refuse, to=(Address("desk@elsewhere.example"),))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"to": ()}, "to"), ({"drop": ("none.pdf",)}, "drop"),
+     ({"cc": tuple(Address(f"a{n}@b.example") for n in range(50))}, "to")],
+)  # fmt: skip
+async def test_an_edit_that_makes_no_mail_is_refused(
+    house: House, changes: dict[str, Any], field: str
+) -> None:
+    space, row = await asked(house)
+    with pytest.raises(Malformed, match=rf"^{field}:"):
+        await edit(space, row, **changes)
 
 
 async def test_a_draft_that_is_not_the_one_asked_about_never_fires(house: House) -> None:
@@ -363,6 +431,17 @@ async def test_a_rule_may_approve_what_nobody_decides_but_never_a_secret(house: 
     await other.delivery(grave.delivery_id, "handed to a person")
 
 
+async def test_what_a_lapse_of_time_approves_waits_for_the_working_hours(house: House) -> None:
+    tomorrow = (house.store.now() + timedelta(days=1, hours=12)).strftime("%a").lower()
+    hours = {"zone": "UTC", "days": [tomorrow], "opens": "09:00", "closes": "17:00"}
+    space, _ = await asked(house, at_expiry="approve", approval_hours=1, working_hours=hours)
+    await pass_time(space, timedelta(hours=2))
+    (row,) = await replies(space)
+    assert (row.state, f"{row.not_before:%a}".lower(), row.not_before.hour) == (
+        *("queued", tomorrow, 9),
+    )
+
+
 async def test_people_are_reminded_once_and_then_others_are_told(house: House) -> None:
     space, _ = await asked(house)
     assert len(await space.notices(EVA)) == 1
@@ -384,13 +463,147 @@ async def unproven(space: Space) -> AnyRow:
     return await the_approval(space)
 
 
-async def test_an_unproven_mail_waits_in_the_same_queue_and_nobody_is_told(house: House) -> None:
+async def test_an_unproven_mail_waits_in_the_same_queue_and_people_are_asked(house: House) -> None:
     space = await house.workspace()
     row = await unproven(space)
-    assert (row.direction, row.state) == ("inbound", "waiting")
+    assert (row.kind, row.state) == ("mail", "waiting")
     assert "nothing proves that zoe@none.example sent it" in row.reasons[0]
-    assert await space.notices() == []
+    (asks,) = await space.notices()
+    assert asks["Subject"] == "Let this mail in? A question"
+    assert "needs your yes to reach hello" in asks.get_content()
+    assert "> When are you open?" in asks.get_content()
     assert space.turns == []
+
+
+async def test_people_who_want_no_mail_about_held_mail_find_it_in_the_queue(house: House) -> None:
+    space = await house.workspace(limits={"tell_of_held": False})
+    row = await unproven(space)
+    await pass_time(space, timedelta(hours=30))
+    assert (await the_approval(space)).state == "waiting"
+    assert row.remind_at is None
+    assert await space.notices() == []
+
+
+async def test_strangers_cannot_flood_people_with_what_is_held(house: House) -> None:
+    space = await house.workspace()
+    for number in range(12):
+        raw = mail(sender=f"zoe{number}@none.example", to=space.address)
+        id_ = await space.receive(raw, mail_from=f"zoe{number}@none.example", ip=STRANGER_IP)
+        await space.delivery(id_, "held")
+    assert len(await space.rows(t.approvals)) == 12
+    assert len(await space.notices()) == 10
+
+
+async def test_a_mail_is_let_in_by_a_reply_to_its_notice(house: House) -> None:
+    space = await house.workspace(limits={"approvers": [EVA]})
+    row = await unproven(space)
+    await say(space, "approve")
+    await space.delivery(row.delivery_id, "waiting for approval")
+    assert len(space.turns) == 1
+
+
+# --- mail that a rule holds -------------------------------------------------------------------
+
+
+async def add_rule(space: Space, **more: Any) -> None:
+    row = {
+        "id": new_id("rul"),
+        "name": "invoices",
+        "position": 1,
+        "condition": {"subject_contains": "invoice"},
+        "action": "hold",
+        "overrides": True,
+        "enabled": True,
+        **more,
+    }
+    await space.write(lambda tx: tx.insert(t.rules, row | {"created_at": tx.now}))
+
+
+async def held_by_rule(space: Space, sender: str = ANN, **more: Any) -> AnyRow:
+    """A mail that the rule for invoices holds."""
+    raw = mail("Please pay.", sender=sender, to=space.address, subject="Your invoice")
+    await space.delivery(await space.receive(raw, mail_from=sender, **more), "held")
+    return await the_approval(space, t.approvals.c.kind == "mail")
+
+
+async def test_a_mail_that_a_rule_holds_is_asked_about_with_the_rule_and_whom_it_would_reach(
+    house: House,
+) -> None:
+    space = await house.workspace(limits={"approvers": [EVA]})
+    await add_rule(space)
+    row = await held_by_rule(space)
+    assert row.reasons == ["rule 'invoices' matched: subject_contains 'invoice' holds"]
+    assert (row.agent_id, row.thread_id) == (space.agent_id, None)
+    text = (await notice(space)).get_content()
+    assert "rule 'invoices' matched" in text
+    assert "to reach hello" in text
+
+
+async def test_a_yes_lets_it_go_on_as_if_no_rule_held_it(house: House) -> None:
+    space = await house.workspace(limits={"approvers": [EVA]})
+    await add_rule(space)
+    row = await held_by_rule(space)
+    await say(space, "approve")
+    await space.delivery(row.delivery_id, "answered")
+    assert f"{EVA} let it in: rule 'invoices' matched" in await space.story(row.delivery_id)
+    assert len(await space.rows(t.messages, t.messages.c.delivery_id == row.delivery_id)) == 1
+    assert (await the_approval(space)).state == "approved"
+
+
+async def test_one_yes_is_for_the_rule_and_for_the_want_of_proof(house: House) -> None:
+    space = await house.workspace()
+    await add_rule(space)
+    row = await held_by_rule(space, "zoe@none.example", ip=STRANGER_IP)
+    assert "nothing proves" in row.reasons[1]
+    await approve(space, row)
+    await space.delivery(row.delivery_id, "waiting for approval")
+    draft = await the_approval(space, t.approvals.c.kind == "draft")
+    assert draft.at_expiry == "reject"
+
+
+async def test_a_no_turns_it_away_and_time_leaves_it_where_it_is(house: House) -> None:
+    space = await house.workspace()
+    await add_rule(space)
+    row = await held_by_rule(space)
+    await decide(space, approvals.reject, row.id, reason="not ours")
+    assert (await space.delivery(row.delivery_id, "rejected")).reason.endswith("not ours")
+    again = mail("Pay now.", to=space.address, subject="Another invoice")
+    other = await space.delivery(await space.receive(again), "held")
+    await pass_time(space, timedelta(hours=80))
+    rows = await space.rows(t.approvals, t.approvals.c.delivery_id == other.id)
+    assert [one.state for one in rows] == ["expired"]
+    await space.delivery(other.id, "held")
+
+
+async def test_a_yes_to_what_would_reach_no_agent_says_so_and_it_goes_on_waiting(
+    house: House,
+) -> None:
+    space = await house.workspace()
+    await add_rule(space, overrides=False)
+
+    async def catching(settings: dict[str, str]) -> None:
+        def change(tx: Any) -> None:
+            mine = t.workspaces.c.id == space.id
+            tx.execute(update(t.workspaces).where(mine).values(settings=settings))
+            changed(tx)
+
+        await space.write(change)
+        await house.services.directory.refresh()
+
+    await catching({"catch_all_agent_id": space.agent_id})
+    raw = mail(to=f"sales@{space.domain}", subject="Your invoice")
+    await space.delivery(await space.receive(raw, f"sales@{space.domain}"), "held")
+    await catching({})
+    row = await the_approval(space)
+    with pytest.raises(Conflict, match="no agent would get it"):
+        await approve(space, row)
+    assert (await the_approval(space)).state == "waiting"
+    await catching({"catch_all_agent_id": space.agent_id})
+    await approve(space, row)
+    await space.delivery(row.delivery_id, "answered")
+
+
+# --- let in -----------------------------------------------------------------------------------
 
 
 async def test_a_mail_that_was_let_in_is_thought_about_and_its_answer_is_looked_at(
@@ -400,7 +613,7 @@ async def test_a_mail_that_was_let_in_is_thought_about_and_its_answer_is_looked_
     row = await unproven(space)
     await approve(space, row)
     await space.delivery(row.delivery_id, "waiting for approval")
-    draft = await the_approval(space, t.approvals.c.direction == "outbound")
+    draft = await the_approval(space, t.approvals.c.kind == "draft")
     assert draft.at_expiry == "reject"
     decided = await approve(space, draft)
     await space.sent_off(decided.outbound_id, "sent")
@@ -527,7 +740,7 @@ async def test_a_draft_that_was_changed_since_the_notice_is_not_approved_by_it(
     house: House,
 ) -> None:
     space, row = await asked(house)
-    await decide(space, approvals.edit, row.id, text="Take it all.", actor=f"person:{BOB}")
+    await edit(space, row, text="Take it all.")
     said = await say(space, "approve")
     assert "was changed since you saw it" in said.reason
     assert await replies(space) == []

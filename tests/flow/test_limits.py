@@ -133,7 +133,7 @@ async def test_outside_working_hours_an_answer_waits_for_the_next_opening(house:
     assert row.expires_at - row.not_before == timedelta(hours=72)
 
 
-async def test_the_first_language_is_the_agents(house: House) -> None:
+async def test_the_languages_are_the_agents(house: House) -> None:
     space = await house.workspace(limits={"languages": ["de-AT", "en"]})
     await space.delivery(await space.receive(), "answered")
-    assert space.turns[0].profile.language == "de-AT"
+    assert space.turns[0].profile.languages == ("de-AT", "en")

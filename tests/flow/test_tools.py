@@ -18,9 +18,9 @@ from sqlalchemy import update
 from mailagent.agents import Turn
 from mailagent.agents.tools import ToolResult
 from mailagent.agents.trust import Standing
-from mailagent.errors import Conflict, Malformed, TransientFailure
+from mailagent.errors import Malformed, TransientFailure
 from mailagent.flow import agent_secrets, reminding
-from mailagent.flow.tools import asked, custom, open_case
+from mailagent.flow.tools import custom, open_case
 from mailagent.flow.values import load_mails
 from mailagent.outgoing import Handoff, Reply, Silence
 from mailagent.store import documents
@@ -179,47 +179,6 @@ async def test_the_least_trusted_writer_of_a_turn_decides_for_all(house: House) 
 
     assert await house.store.read(space.id, standing, anns) is Standing.MEMBER
     assert await house.store.read(space.id, standing, anns, bobs) is Standing.STRANGER
-
-
-async def test_a_call_that_needs_a_yes_is_asked_once_and_done_when_a_person_agrees(
-    house: House,
-) -> None:
-    mind = Uses("note_contact", {"note": "vip"})
-    policy = {"stranger": {"tool:note_contact": "ask"}}
-    space, got = await used(house, mind, policy=policy)
-    assert "a person must agree first" in mind.results[0].text
-    assert await space.rows(t.contact_notes) == []
-    [notice] = await space.notices()
-    assert "note: vip" in notice.get_content()
-    [call] = await space.house.store.read(space.id, asked.asked)
-    assert f"mailagent tool approve {call.id}" in notice.get_content()
-    done = await asked.agree(house.services, space.id, call.id, "person:owner")
-    assert (done.state, done.decided_by) == ("done", "person:owner")
-    assert [row.note for row in await space.rows(t.contact_notes)] == ["vip"]
-    for decide in (
-        lambda: asked.agree(house.services, space.id, call.id, "person:other"),
-        lambda: space.write(lambda tx: asked.refuse(tx, call.id, "person:other")),
-    ):
-        with pytest.raises(Conflict):
-            await decide()
-    await house.until(lambda: _true(lambda: len(mind.turns) == 2))
-    [reminder] = mind.turns[1].reminders
-    assert (reminder.kind, reminder.author) == ("answer", "owner")
-    assert "A person agreed. Noted." in reminder.text
-    assert len(await space.rows(t.contact_notes)) == 1
-    assert "note_contact: done" in await space.story(got)
-
-
-async def test_a_call_that_a_person_refuses_is_not_done_and_the_agent_hears_why(
-    house: House,
-) -> None:
-    mind = Uses("note_contact", {"note": "vip"})
-    space, _ = await used(house, mind, policy={"stranger": {"changes": "ask"}})
-    [call] = await house.store.read(space.id, asked.asked)
-    await space.write(lambda tx: asked.refuse(tx, call.id, "person:owner", reason="not yet"))
-    await house.until(lambda: _true(lambda: len(mind.turns) == 2))
-    assert "did not agree: not yet" in mind.turns[1].reminders[0].text
-    assert await space.rows(t.contact_notes) == []
 
 
 async def test_only_the_writers_own_conversations_are_found_and_read(house: House) -> None:
@@ -432,6 +391,7 @@ async def test_a_process_that_died_in_a_call_repeats_it_only_where_the_far_side_
                 "state": "started",
                 "why": "",
                 "created_at": tx.now,
+                "not_before": tx.now,
             }
             tx.insert(t.tool_calls, {**row, "id": f"{died}{turn.id}"})
 
@@ -502,6 +462,30 @@ async def test_a_tool_of_the_people_is_called_with_a_secret_that_the_model_never
     assert '"status": 201' in mind.results[0].text
     kept = json.dumps([dict(row._mapping) for row in await space.rows(t.turn_steps)], default=str)
     assert "topsecret17" not in kept
+
+
+async def test_a_tool_whose_credential_nobody_has_given_calls_nobody(house: House) -> None:
+    mind = Uses("find_order", {})
+    space = await house.workspace(mind)
+    async with Far() as server:
+        await space.write(
+            lambda tx: custom.add(
+                tx,
+                house.services.secrets,
+                house.services.egress,
+                space.agent_id,
+                name="find_order",
+                description="Looks an order up by its number.",
+                input_schema={"type": "object"},
+                effect="reads",
+                method="GET",
+                url=f"{server.url}/orders",
+                headers={"Authorization": custom.NOT_GIVEN},
+            )
+        )
+        await space.answer_to(await space.receive())
+        assert server.requests == []
+    assert "nobody has given the value of its header Authorization" in mind.results[0].text
 
 
 @pytest.mark.parametrize(

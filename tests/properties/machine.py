@@ -20,7 +20,7 @@ from sqlalchemy import select
 from backend.inboxes import handling
 from backend.outbound import deciding, suppressions, writing
 from mailagent.errors import Conflict, NotFound
-from mailagent.flow import answers, approvals
+from mailagent.flow import answers, approval_edits, approvals
 from mailagent.inbound import Accepted, Duplicate
 from mailagent.mail import Address
 from mailagent.store import tables as t
@@ -338,7 +338,9 @@ class Installation:
             self._decide(here, approvals.reject, one.id, actor=_PERSON)
         elif one.outgoing is not None:
             text = f"{one.outgoing['text']}Changed.\n"
-            self._decide(here, approvals.edit, one.id, text=text, actor=_PERSON)
+            changes = approval_edits.Changes(text=text)
+            given = (services, one.id, changes)
+            self._decide(here, approval_edits.edit, *given, actor=_PERSON, widening=len)
 
     @_step(2, which=_any)
     def a_person_drives_a_mail_again(self, which: int) -> None:

@@ -153,7 +153,7 @@ def _mails_of_another_state() -> Any:
 
 def _drafts_without_a_yes() -> Any:
     """Drafts that left though nobody said yes, or that are not what the yes was bound to."""
-    asked = and_(_A.turn_id == _O.turn_id, _A.direction == "outbound")
+    asked = and_(_A.turn_id == _O.turn_id, _A.kind == "draft")
     said = and_(_A.state == "approved", _A.outbound_id == _O.id, _A.digest == _O.digest)
     return (
         select(_O.id)
@@ -167,19 +167,19 @@ def _yeses_without_a_mail() -> Select[Any]:
     return (
         select(_A.id)
         .outerjoin(t.outbound_mails, _O.id == _A.outbound_id)
-        .where(_A.direction == "outbound", _A.state == "approved", _O.id.is_(None))
+        .where(_A.kind == "draft", _A.state == "approved", _O.id.is_(None))
     )
 
 
 def _waits_for_nothing() -> Any:
     """Mails that wait for a yes of which nobody is asked, and drafts whose mails do not wait."""
     of_it = or_(_A.delivery_id == _D.id, _A.turn_id == _D.turn_id)
-    asked = select(_A.id).where(of_it, _A.direction == "outbound", _A.state == "waiting")
+    asked = select(_A.id).where(of_it, _A.kind == "draft", _A.state == "waiting")
     waits = select(_D.id).where(of_it, _D.state == DeliveryState.WAITING_FOR_APPROVAL)
     return union_all(
         select(_D.id).where(_D.state == DeliveryState.WAITING_FOR_APPROVAL, ~asked.exists()),
         select(_A.id).where(
-            _A.direction == "outbound",
+            _A.kind == "draft",
             _A.state == "waiting",
             ~waits.correlate(t.approvals).exists(),
         ),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 from urllib.parse import quote, urlencode
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from mailagent.agents.tools import TOOLS, Tool, ToolResult, checked_schema, data_block
 from mailagent.agents.trust import EFFECTS, Effect, Standing
@@ -28,18 +28,23 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
 
 __all__ = [
+    "NOT_GIVEN",
     "PURPOSE",
     "HttpTool",
     "add",
     "caller",
+    "headers_of",
     "list_tools",
     "remove",
     "repeatable",
+    "set_header",
     "tools_of",
 ]
 
 PURPOSE = "tool headers"
 """What a tool's header fields are encrypted for."""
+NOT_GIVEN = ""
+"""The value of a header field that came by its name alone: such a tool calls nobody."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PLACE = re.compile(r"\{([A-Za-z0-9_]+)\}")
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
@@ -107,10 +112,7 @@ def add(
     egress.check(_PLACE.sub("x", url))
     _check_places(url, schema)
     for field, value in (headers or {}).items():
-        if not _HEADER.fullmatch(field) or field.lower() in _OURS:
-            raise Malformed("headers", f"{field[:80]!r} is no header field that can be set")
-        if not value.isprintable() or not value.isascii() or len(value) > 4_000:
-            raise Malformed("headers", f"the value of {field} must be printable ASCII on one line")
+        _check_header(field, value)
     known = [one.name for one in list_tools(tx, secrets, agent_id)]
     if name in known:
         raise Conflict(f"the agent has a tool {name} already: remove it first")
@@ -151,6 +153,32 @@ def list_tools(tx: Transaction, secrets: Secrets, agent_id: str) -> Sequence[Htt
         )
         for row in _rows(tx, agent_id)
     ]
+
+
+def set_header(
+    tx: Transaction, secrets: Secrets, agent_id: str, name: str, header: str, value: str
+) -> HttpTool:
+    """Give the value of a header field that a tool names. Raises NotFound, Malformed."""
+    row = _row(tx, agent_id, name)
+    if row is None:
+        raise NotFound(f"the agent has no tool {name[:80]!r}")
+    headers = _headers(secrets, row)
+    field = next((one for one in headers if one.lower() == header.lower()), None)
+    if field is None:
+        known = ", ".join(headers) or "it has none"
+        raise NotFound(f"{name} has no header field {header[:80]!r}: {known}")
+    _check_header(field, value)
+    if value == NOT_GIVEN:
+        raise Malformed("value", "is empty: give the header field's value")
+    sealed = secrets.seal(json.dumps({**headers, field: value}).encode(), PURPOSE)
+    of_it = update(http_tools).where(http_tools.c.id == row.id)
+    tx.execute(of_it.values(headers=sealed))
+    return next(one for one in list_tools(tx, secrets, agent_id) if one.name == name)
+
+
+def headers_of(tx: Transaction, secrets: Secrets, agent_id: str) -> Mapping[str, Mapping[str, str]]:
+    """The header fields of an agent's own tools, by tool: secrets."""
+    return {row.name: _headers(secrets, row) for row in _rows(tx, agent_id)}
 
 
 def remove(tx: Transaction, agent_id: str, name: str) -> None:
@@ -196,6 +224,9 @@ def caller(tool: Tool) -> Outside:
         if row is None:
             raise Malformed(tool.name, "was taken away")
         secret = _headers(services.secrets, row)
+        for field, value in secret.items():
+            if value == NOT_GIVEN:
+                raise Malformed(tool.name, f"nobody has given the value of its header {field}")
         url, left = _filled(row.url, wish)
         headers = {**secret, "Idempotency-Key": key}
         content = b""
@@ -234,6 +265,13 @@ def _row(tx: Transaction, agent_id: str, name: str) -> AnyRow | None:
 def _headers(secrets: Secrets, row: AnyRow) -> Mapping[str, str]:
     headers: Mapping[str, str] = json.loads(secrets.unseal(row.headers, PURPOSE))
     return headers
+
+
+def _check_header(field: str, value: str) -> None:
+    if not _HEADER.fullmatch(field) or field.lower() in _OURS:
+        raise Malformed("headers", f"{field[:80]!r} is no header field that can be set")
+    if not value.isprintable() or not value.isascii() or len(value) > 4_000:
+        raise Malformed("headers", f"the value of {field} must be printable ASCII on one line")
 
 
 def _check_places(url: str, schema: Mapping[str, Any]) -> None:

@@ -10,14 +10,14 @@ is not repeated unless the far side knows repetitions by our key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, select, update
 
 from mailagent.agents.tools import Tool, ToolResult, checked
 from mailagent.agents.trust import Ask, Do, Refuse, decide
 from mailagent.errors import Malformed, TransientFailure, UncertainDelivery
-from mailagent.flow import people
+from mailagent.flow import asked_calls, people
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.tools.case import Case
@@ -27,7 +27,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import Claim, Queue, holds
 
-__all__ = ["Toolbox", "finished", "key_of", "perform"]
+__all__ = ["Came", "Toolbox", "attempt", "in_doubt", "key_of", "perform", "record"]
 
 _MOST_CALLS = 60
 """In one turn: a model that calls in circles is stopped by its questions long before."""
@@ -102,20 +102,20 @@ class Toolbox:
         row_id = self._insert(tx, call, tool, wish)
         match verdict:
             case Refuse(reason, rule):
-                return finished(
-                    tx, case, row_id, tool, "refused", f"{reason} ({rule})", _error(_REFUSED)
+                return self._record(
+                    tx, row_id, tool, Came("refused", f"{reason} ({rule})", _error(_REFUSED))
                 )
             case Ask(reason, rule):
-                self._ask(tx, row_id, tool, wish, reason)
-                return finished(
-                    tx, case, row_id, tool, "asked", f"{reason} ({rule})", _error(_ASKED)
-                )
+                why = f"{reason} ({rule})"
+                told = self._record(tx, row_id, tool, Came("asked", why, _error(_ASKED)))
+                asked_calls.ask(tx, self._services, row_id, case.mail, reasons=[why])
+                return told
             case Do(rule):
                 run = INSIDE.get(tool.name)
                 if run is None:
                     return row_id
                 result = run(tx, self._services, case, wish)
-                return finished(tx, case, row_id, tool, "done", rule, result)
+                return self._record(tx, row_id, tool, Came("done", rule, result))
 
     def _again(self, tx: Transaction, known: AnyRow, tool: Tool) -> ToolResult | str:
         if known.result is not None:
@@ -123,7 +123,7 @@ class Toolbox:
         # Whoever did it has died: the far side may have done it.
         if tool.effect == "reads" or repeatable(tx, self._case, tool):
             return str(known.id)
-        return uncertain(tx, self._services, self._case, known.id, tool, "the process died")
+        return self._record(tx, known.id, tool, in_doubt("the process died"))
 
     def _insert(self, tx: Transaction, call: str, tool: Tool, wish: Mapping[str, Any]) -> str:
         case = self._case
@@ -142,6 +142,7 @@ class Toolbox:
                 "state": "started",
                 "why": "",
                 "created_at": tx.now,
+                "not_before": tx.now,
             },
         )
         return row_id
@@ -153,61 +154,66 @@ class Toolbox:
         if tool.effect == "reads":
             return _error(why)
         row_id = self._insert(tx, call, tool, wish)
-        return finished(tx, self._case, row_id, tool, "failed", why, _error(why))
+        return self._record(tx, row_id, tool, Came("failed", why, _error(why)))
 
-    def _ask(
-        self, tx: Transaction, row_id: str, tool: Tool, wish: Mapping[str, Any], reason: str
-    ) -> None:
-        case = self._case
-        shown = "\n".join(f"  {name}: {value}" for name, value in wish.items())[:4_000]
-        people.notify(
-            tx,
-            self._services.settings,
-            case.agent_id,
-            f"May {case.handle} do this? {tool.name}",
-            f"The agent {case.handle} wants to use {tool.name}: it {tool.touches}.\n\n{shown}\n\n"
-            f"Why you are asked: {reason}.\nFor: {case.author}, {case.subject}\n\n"
-            f"  mailagent tool approve {row_id}\n  mailagent tool refuse {row_id}\n",
-            delivery_id=case.mail.delivery_id,
-        )
+    def _record(self, tx: Transaction, row_id: str, tool: Tool, came: Came) -> ToolResult:
+        return record(tx, self._services, self._case, row_id, tool.name, came)
+
+
+class Came(NamedTuple):
+    """What came of a call: its state, why, and what the agent is told."""
+
+    state: str
+    why: str
+    result: ToolResult
 
 
 async def perform(
     services: Services, case: Case, row_id: str, tool: Tool, wish: Mapping[str, Any]
 ) -> ToolResult:
     """Do outside what has a row (or none, when it only reads), and record what came of it."""
-    store = services.store
-    run = outside(tool)
     try:
-        result = await run(services, case, key_of(row_id or new_id("tcl")), wish)
-    except Malformed as error:
-        state, why, result = "failed", str(error), _error(str(error))
+        came = await attempt(services, case, row_id, tool, wish)
     except TransientFailure as error:
-        state, why = "failed", error.reason
-        result = _error(f"Not done, the far side cannot be reached: {error.reason}")
+        told = f"Not done, the far side cannot be reached: {error.reason}"
+        came = Came("failed", error.reason, _error(told))
+    if not row_id:
+        return came.result
+    write = services.store.write
+    return await write(case.workspace_id, record, services, case, row_id, tool.name, came)
+
+
+async def attempt(
+    services: Services, case: Case, row_id: str, tool: Tool, wish: Mapping[str, Any]
+) -> Came:
+    """Have the far side do a call, under the key of its row. Raises TransientFailure: not done."""
+    try:
+        result = await outside(tool)(services, case, key_of(row_id or new_id("tcl")), wish)
+    except Malformed as error:
+        return Came("failed", str(error), _error(str(error)))
     except UncertainDelivery as error:
         if tool.effect == "reads":
-            return _error(f"No answer came: {error.reason}")
-        return await store.write(
-            case.workspace_id, uncertain, services, case, row_id, tool, error.reason
-        )
-    else:
-        state, why = ("failed" if result.is_error else "done"), "the far side answered"
-    if not row_id:
-        return result
-    return await store.write(case.workspace_id, finished, case, row_id, tool, state, why, result)
+            return Came("failed", error.reason, _error(f"No answer came: {error.reason}"))
+        return in_doubt(error.reason)
+    return Came("failed" if result.is_error else "done", "the far side answered", result)
 
 
-def finished(
-    tx: Transaction, case: Case, row_id: str, tool: Tool, state: str, why: str, result: ToolResult
+def in_doubt(why: str) -> Came:
+    """A call that may have been done, or not."""
+    return Came("unknown", why, _error(_UNKNOWN))
+
+
+def record(
+    tx: Transaction, services: Services, case: Case, row_id: str, name: str, came: Came
 ) -> ToolResult:
-    """Record what became of a call."""
+    """Record what became of a call; people are told when nobody knows."""
+    result = came.result
     tx.execute(
         update(tool_calls)
         .where(tool_calls.c.id == row_id)
         .values(
-            state=state,
-            why=why[:500],
+            state=came.state,
+            why=came.why[:500],
             result={
                 "text": result.text,
                 "documents": list(result.documents),
@@ -217,24 +223,17 @@ def finished(
             finished_at=tx.now,
         )
     )
-    note(tx, "tool", f"{tool.name}: {state}", why, delivery_id=case.mail.delivery_id)
-    return result
-
-
-def uncertain(
-    tx: Transaction, services: Services, case: Case, row_id: str, tool: Tool, why: str
-) -> ToolResult:
-    """Record that nobody knows whether a call was done, and tell people."""
-    result = finished(tx, case, row_id, tool, "unknown", why, _error(_UNKNOWN))
-    people.notify(
-        tx,
-        services.settings,
-        case.agent_id,
-        f"Was this done? {tool.name}",
-        f"The agent {case.handle} used {tool.name}, which {tool.touches}. {why}: look whether it"
-        f" was done. It is not tried again. Call {row_id}.\n",
-        delivery_id=case.mail.delivery_id,
-    )
+    note(tx, "tool", f"{name}: {came.state}", came.why, delivery_id=case.mail.delivery_id)
+    if came.state == "unknown":
+        people.notify(
+            tx,
+            services.settings,
+            case.agent_id,
+            f"Was this done? {name}",
+            f"The agent {case.handle} used {name}. {came.why}: look whether it was done. It is not"
+            f" tried again. Call {row_id}.\n",
+            delivery_id=case.mail.delivery_id,
+        )
     return result
 
 

@@ -105,6 +105,9 @@ deliveries = Table(
     Column("turn_id", String(48)),
     Column("merged_into", String(48)),
     Column("archived_at", Moment),
+    # NULL is normal. As the agent read it, or (`priority_by`) as somebody has set it.
+    Column("priority", String(8)),
+    Column("priority_by", Text),
     *removal(),
     *claim(),
     UniqueConstraint("source", "source_id", "recipient"),
@@ -127,6 +130,7 @@ deliveries = Table(
         "state, workspace_id, received_at",
         "state NOT IN ('accepted', 'answered') AND archived_at IS NULL",
     ),
+    where("ix_deliveries_priority", "workspace_id, priority, received_at", "priority IS NOT NULL"),
     where("ix_deliveries_archived", "workspace_id, received_at", "archived_at IS NOT NULL"),
     # SMTP's own are found by the unique constraint: acceptance by SMTP writes one index less.
     where("ix_deliveries_source_id", "source_id", "source <> 'smtp'"),

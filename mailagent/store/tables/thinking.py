@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from mailagent.store.tables.columns import its_workspace, metadata, own_id, where
+from mailagent.store.tables.columns import claim, its_workspace, metadata, own_id, where
 from mailagent.store.types import Json, Moment
 
 __all__ = [
@@ -80,16 +80,21 @@ tool_calls = Table(
     Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
     Column("name", String(64), nullable=False),
     Column("wish", Json, nullable=False),
-    # `asked` (a person must agree), `started`, `done`, `failed`, `unknown`, `refused`.
+    # `asked` (a person must agree), `agreed` (to be done by a worker), `started`, `done`, `failed`,
+    # `unknown`, `refused`.
     Column("state", String(16), nullable=False),
     Column("why", Text, nullable=False),
     Column("result", Json),
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
     Column("decided_by", Text),
+    # Of an agreed call: from then on the far side may have heard of it.
+    Column("begun_at", Moment),
+    *claim(),
     UniqueConstraint("turn_id", "call"),
     Index("ix_tool_calls_workspace_id_created_at", "workspace_id", "created_at"),
     where("ix_tool_calls_asked", "workspace_id, created_at", "state = 'asked'"),
+    where("ix_tool_calls_agreed", "not_before", "state = 'agreed'"),
 )
 
 contact_notes = Table(

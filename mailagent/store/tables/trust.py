@@ -44,14 +44,16 @@ approvals = Table(
     metadata,
     own_id(),
     its_workspace(),
-    # `outbound`: a frozen draft; `inbound`: a mail that waits before its agent.
-    Column("direction", String(8), nullable=False),
+    # `draft`: a frozen mail; `call`: of a tool; `mail`: one that waits before its agent.
+    Column("kind", String(8), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
-    Column("thread_id", String(48), ForeignKey("threads.id"), nullable=False),
+    # Both NULL for a mail that a rule holds before it has found its agent and thread.
+    Column("agent_id", String(48), ForeignKey("agents.id")),
+    Column("thread_id", String(48), ForeignKey("threads.id")),
     Column("turn_id", String(48)),
     # The thread's last message when it was asked: what the yes is bound to beside the digest.
     Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
+    Column("call_id", String(48), ForeignKey("tool_calls.id")),
     Column("outgoing", Json),
     Column("digest", String(64), nullable=False),
     Column("reasons", Json, nullable=False),
@@ -73,7 +75,8 @@ approvals = Table(
     Index("ix_approvals_delivery_id", "delivery_id"),
     where("ix_approvals_waiting", "expires_at", "state = 'waiting'"),
     # One turn freezes at most one draft.
-    Index("uq_approvals_turn_id", "turn_id", unique=True),
+    where("uq_approvals_turn_id", "turn_id", "kind = 'draft'", unique=True),
+    where("uq_approvals_call_id", "call_id", "call_id IS NOT NULL", unique=True),
 )
 
 approval_invitations = Table(
@@ -84,7 +87,7 @@ approval_invitations = Table(
     Column("approval_id", String(48), ForeignKey("approvals.id"), nullable=False),
     Column("person", String(320), nullable=False),
     Column("reply_key", String(16), nullable=False, unique=True),
-    # Of the draft that this person was shown: another one is not approved by this token.
+    # Of what this person was shown: another draft is not approved by this token.
     Column("digest", String(64), nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
