@@ -33,7 +33,7 @@ from tests.model_server import stream
 
 AT_ONCE = 16
 """What one claim of the worker begins at the most."""
-TURNS_AT_ONCE, TURNS_ALONE = 640, 100
+TURNS_AT_ONCE, TURNS_ALONE = 320, 80
 QUICK_AT_ONCE, QUICK_ALONE = 160, 30
 _LONGEST = 240
 _DECISION = {
@@ -190,7 +190,7 @@ def options(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a quarter of the turns")
+    parser.add_argument("--quick", action="store_true", help="half of the turns")
     parser.add_argument("--wait", type=float, default=30.0, help="seconds of a long turn's answer")
     parser.add_argument("--no-long", action="store_true", help="without the long turns")
     parser.add_argument("--database", choices=DATABASES, action="append", help="default: both")

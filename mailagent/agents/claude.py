@@ -115,7 +115,7 @@ class Claude:
                 deadline=deadline,
             )
             step = model_step(said)
-            await turn.steps.record(step)
+            await turn.steps.record(self._usage(turn, said).as_step(), step)
             exchange.add(step)
 
     async def _grant(
@@ -147,7 +147,7 @@ class Claude:
         forced: bool,
         deadline: datetime,
     ) -> Mapping[str, Any]:
-        said = await self._service.ask(
+        return await self._service.ask(
             model=turn.profile.model or self._model,
             most_tokens=self._most_tokens,
             system=instructions(turn.profile),
@@ -156,9 +156,6 @@ class Claude:
             forced=_DECIDE if forced else None,
             deadline=deadline,
         )
-        # First what it cost: a stop in between loses an answer, never an expense.
-        await turn.steps.record(self._usage(turn, said).as_step())
-        return said
 
     async def _history(self, turn: Turn, deadline: datetime) -> history.History:
         """What is shown of the thread; what is too old for it is summed up, once, and kept."""

@@ -406,11 +406,12 @@ class _Steps:
         self.past: Sequence[Step] = ()
         self._usage: list[Mapping[str, Any]] = []
 
-    async def record(self, step: Step) -> None:
+    async def record(self, *steps: Step) -> None:
         """Remember what was spent."""
-        if step.kind == "usage":
-            assert isinstance(step.content, Mapping)
-            self._usage.append(step.content)
+        for step in steps:
+            if step.kind == "usage":
+                assert isinstance(step.content, Mapping)
+                self._usage.append(step.content)
 
     def cost(self) -> dict[str, Any]:
         """As fields of `Rehearsed`."""
