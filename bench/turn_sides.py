@@ -148,7 +148,7 @@ class _Measured:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def told(self, seconds: Sequence[float]) -> dict[str, Any]:
-        """As JSON: how many a second, milliseconds of the processor each, and how long each took."""
+        """As JSON: how many a second, the processor's milliseconds each, how long each took."""
         wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
         return {
             "rate": len(seconds) / wall,

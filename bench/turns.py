@@ -36,6 +36,16 @@ AT_ONCE = 16
 TURNS_AT_ONCE, TURNS_ALONE = 320, 80
 QUICK_AT_ONCE, QUICK_ALONE = 160, 30
 _LONGEST = 240
+_HEADINGS = (
+    "conversation",
+    "at once",
+    "turns/s, ours and SDK",
+    "ratio",
+    "p50 ms, ours and SDK",
+    "added, p50",
+    "p99 ms, ours",
+    "CPU ms a turn, ours and SDK",
+)
 _DECISION = {
     "action": "reply",
     "text": "From nine to five.",
@@ -147,11 +157,7 @@ def _pair(
 def measure(urls: Iterator[str], folder: Path, *, quick: bool) -> list[str]:
     """The table of one database kind; each line has a database of its own."""
     crowd, alone = (QUICK_AT_ONCE, QUICK_ALONE) if quick else (TURNS_AT_ONCE, TURNS_ALONE)
-    lines = [
-        "| conversation | at once | turns/s, ours and SDK | ratio | p50 ms, ours and SDK | added, p50 |"
-        " p99 ms, ours | CPU ms a turn, ours and SDK |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = [f"| {' | '.join(_HEADINGS)} |", "|---" * len(_HEADINGS) + "|"]
     for looks_up in (False, True):
         for at_once, turns in ((1, alone), (AT_ONCE, crowd)):
             place = folder / f"{looks_up}-{at_once}"
