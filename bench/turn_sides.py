@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +37,7 @@ from mailagent.work import Claim
 _LOOK_EVERY = 0.02
 _BATCH = 50
 
-Side = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Side = Callable[[Mapping[str, Any]], Coroutine[Any, Any, Mapping[str, Any]]]
 
 
 async def _ours(asked: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -148,9 +148,9 @@ def _pair(
             "ANTHROPIC_BASE_URL": model.url,
         }
         ours = _side({"side": "ours", "settings": settings, **same})
-        questions = [model.questions[second] for second in sorted(model.questions)]
-        for question in questions:
-            question.pop("stream")  # the helper says it itself
+        asked = [model.questions[second] for second in sorted(model.questions)]
+        # The helper says itself that it streams.
+        questions = [{k: v for k, v in one.items() if k != "stream"} for one in asked]
         return ours, _side({"side": "sdk", "questions": questions, **same})
 
 
