@@ -1,4 +1,4 @@
-"""Trials of past mail that wait for batches of the model's service"""
+"""Trials that wait for batches of the model's service; where a tool's input goes in its request"""
 
 from __future__ import annotations
 
@@ -52,3 +52,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trial_id", "position", name=op.f("pk_trial_mails")),
     )
     op.create_index("ix_trial_mails_delivery_id", "trial_mails", ["delivery_id"])
+    op.add_column("http_tools", sa.Column("places", Json, nullable=True))
