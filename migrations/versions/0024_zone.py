@@ -8,7 +8,7 @@ from alembic import op
 from mailagent.store.types import Json, Moment
 
 revision = "0024"
-down_revision = "0021"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 

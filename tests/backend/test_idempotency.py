@@ -225,6 +225,9 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/agents/{{agent}}/http-tools", f"{hello}/http-tools", {
             "name": "find_order", "description": "Looks an order up.", "effect": "reads",
             "input_schema": {"type": "object"}, "method": "GET", "url": "https://a.example/"}),
+        (f"{ws}/agents/{{agent}}/http-tools/import", f"{hello}/http-tools/import", {
+            "operations": ["*"], "document": "{openapi: 3.1.0, servers: [{url: https://a.example}],"
+            " paths: {/a: {get: {operationId: a, summary: Looks at it.}}}}"}),
         (f"{ws}/suppressions", "/workspaces/shop/suppressions", {"address": "x@y.example"}),
         (f"{ws}/suppressions/import", "/workspaces/shop/suppressions/import",
          "address\nz@y.example\n"),
