@@ -12,14 +12,14 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, case, func, literal, select
+from sqlalchemy import Integer, Select, bindparam, case, exists, func, literal, or_, select
 
 from mailagent.agents.limits import Counted, Counter, Limits, Per, counters, merged
 from mailagent.flow.budgets import Exhausted
 from mailagent.store.tables import agents, outbound_mails, turns, workspaces
 from mailagent.store.transaction import Transaction
 
-__all__ = ["SETTING", "exhausted", "merged_of", "of_agent"]
+__all__ = ["SETTING", "answers_to", "exhausted", "merged_of", "of_agent"]
 
 SETTING = "limits"
 """Where a workspace and an agent keep what they set, among their settings."""
@@ -43,6 +43,31 @@ def of_agent(tx: Transaction, agent_id: str) -> Limits:
 def merged_of(workspace: Mapping[str, Any], agent: Mapping[str, Any]) -> Limits:
     """As `of_agent`, of the settings of both."""
     return merged(workspace.get(SETTING), agent.get(SETTING))
+
+
+def answers_to(tx: Transaction, sender: str, since: datetime) -> int:
+    """How many automatic answers a writer has had since a time, whatever the thread. A turn that
+    runs counts as one.
+    """
+    return int(tx.value(_ANSWERS_TO, {"sender": sender, "since": since}))
+
+
+_ANSWERS_TO = (
+    select(func.count())
+    .select_from(turns)
+    .where(
+        turns.c.sender == bindparam("sender"),
+        turns.c.started_at >= bindparam("since"),
+        or_(
+            turns.c.state == "running",
+            exists().where(
+                outbound_mails.c.workspace_id == turns.c.workspace_id,
+                outbound_mails.c.turn_id == turns.c.id,
+                outbound_mails.c.purpose == "reply",
+            ),
+        ),
+    )
+)
 
 
 def exhausted(

@@ -235,9 +235,9 @@ def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running |
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
-    spent = _spent(tx, services.settings, thread, sender)
-    if spent is not None:
-        _stop(tx, services, thread, newest, waiting, *spent)
+    stopped = _stopped(tx, services.settings, thread, sender)
+    if stopped is not None:
+        _stop(tx, services, thread, newest, waiting, stopped)
         return None
     turn_id = new_id("trn")
     processor = thread.processor or services.settings.default_processor
@@ -274,18 +274,34 @@ _BEGAN = (
 _BEGAN_OF_SENDER = _BEGAN.where(turns.c.sender == bindparam("sender"))
 
 
-def _spent(
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    """What forbids a turn: the state its mails get, why, and until when."""
+
+    state: DeliveryState
+    reason: str
+    until: datetime | None = None
+    of_thread: bool = False
+    """Whether it is about this thread alone: else people are told once for all threads."""
+
+
+def _stopped(
     tx: Transaction, settings: FlowSettings, thread: AnyRow, sender: str
-) -> tuple[DeliveryState, str, datetime | None] | None:
-    """What forbids this turn: the state its mails get, the reason, and until when."""
+) -> _Stopped | None:
     if thread.workspace_retired_at is not None:
-        return DeliveryState.HELD, "the workspace is retired", None
+        return _Stopped(DeliveryState.HELD, "the workspace is retired", of_thread=True)
+    own = thread.workspace_settings or {}
+    set_limits = limits.merged_of(own, thread.agent_settings or {})
     since_hour = tx.now - timedelta(hours=1)
     replies = threads.replies_within(tx, thread.id, since_hour)
     if replies >= settings.replies_per_thread_an_hour:
         reason = f"{replies} answers in this thread within an hour: it may be two machines talking"
-        return DeliveryState.LOOPED, reason, None
-    own = thread.workspace_settings or {}
+        return _Stopped(DeliveryState.LOOPED, reason, of_thread=True)
+    # A machine that drops every header of ours opens a new thread with each mail.
+    most_an_hour = set_limits.replies_per_correspondent_an_hour
+    if most_an_hour is not None and limits.answers_to(tx, sender, since_hour) >= most_an_hour:
+        reason = f"{most_an_hour} answers to {sender} within an hour"
+        return _Stopped(DeliveryState.LOOPED, f"{reason}: it may be two machines talking")
     day = timedelta(days=1)
     for name, whose, began, cap in (
         ("sender", sender, _BEGAN_OF_SENDER, settings.turns_per_sender_a_day),
@@ -300,7 +316,7 @@ def _spent(
         began_at = tx.value(began, last) if most > 0 else tx.now
         if began_at is not None:
             reason = f"{most} turns a day for {whose} are spent"
-            return DeliveryState.HELD, reason, began_at + day
+            return _Stopped(DeliveryState.HELD, reason, began_at + day)
     money = budgets.exhausted(
         tx,
         workspace=own,
@@ -310,13 +326,13 @@ def _spent(
     )
     spent = money or limits.exhausted(
         tx,
-        limits.merged_of(own, thread.agent_settings or {}),
+        set_limits,
         agent_id=thread.agent_id,
         handle=thread.handle,
         thread_id=thread.id,
         sender=sender,
     )
-    return None if spent is None else (DeliveryState.HELD, spent.reason, spent.until)
+    return None if spent is None else _Stopped(DeliveryState.HELD, spent.reason, spent.until)
 
 
 def _stop(
@@ -325,23 +341,23 @@ def _stop(
     thread: AnyRow,
     newest: Mail,
     waiting: Sequence[str],
-    state: DeliveryState,
-    reason: str,
-    until: datetime | None,
+    stopped: _Stopped,
 ) -> None:
+    state, reason = stopped.state, stopped.reason
     tx.execute(
         update(deliveries)
         .where(deliveries.c.id.in_(waiting))
-        .values(state=state, reason=reason, held_until=until)
+        .values(state=state, reason=reason, held_until=stopped.until)
     )
     for delivery_id in waiting:
         note(tx, "think", str(state), reason, delivery_id=delivery_id)
-    # Once for a thread that is parked, once for a budget that is spent: a flood of mail must not
+    # Once for a thread that is parked, once a day for what is spent: a flood of mail must not
     # become a flood of notices.
-    if until is None:
+    if stopped.of_thread:
         same = deliveries.c.thread_id == thread.id
     else:
-        same = and_(deliveries.c.reason == reason, of_workspace())
+        today = deliveries.c.received_at >= tx.now - timedelta(days=1)
+        same = and_(deliveries.c.reason == reason, today, of_workspace())
     told_before = tx.value(
         select(deliveries.c.id)
         .where(same, deliveries.c.state == state, deliveries.c.id.not_in(waiting))

@@ -13,6 +13,7 @@ from mailagent.agents import Turn, Usage
 from mailagent.flow import chores
 from mailagent.outgoing import Reply
 from mailagent.store import tables as t
+from mailagent.tokens import new_id
 from tests.flow.house import ANN, House, Space, mail
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -107,7 +108,7 @@ async def test_by_default_an_agent_answers_a_hundred_times_a_day(house: House) -
     await come(space, in_thread(space, 1), ANN, "answered")
     (row,) = await space.outbound()
     copies = [
-        {**row._mapping, "id": f"{row.id[:-4]}{number:04}", "message_id": f"<c{number}@x>",
+        {**row._mapping, "id": new_id("out"), "message_id": f"<c{number}@x>",
          "turn_id": None, "state": "sent"}
         for number in range(99)
     ]  # fmt: skip
