@@ -49,10 +49,10 @@ class FrontDoor:
         with _connect(self.port, ip) as client:
             client.ehlo()
             said = client.mail(mail_from or "")
-            for step in (lambda: client.rcpt(to), lambda: client.data(raw)):
-                if said[0] >= 400:
-                    break
-                said = step()
+            if said[0] < 400:
+                said = client.rcpt(to)
+            if said[0] < 400:
+                said = client.data(raw)
         return f"{said[0]} {said[1].decode()}"
 
 
