@@ -94,7 +94,7 @@ class Facts:
         dmarc = self.messages[delivery_id].authentication["dmarc"]
         author = self.messages[delivery_id].from_address.lower()
         domain = person.partition("@")[2]
-        return author == person and dmarc["result"] == "pass" and dmarc["domain"] == domain
+        return bool(author == person and dmarc["result"] == "pass" and dmarc["domain"] == domain)
 
     def _same_sender(self, delivery_id: str) -> bool:
         spf = self.messages[delivery_id].authentication["spf"]

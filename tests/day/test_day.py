@@ -1,4 +1,4 @@
-"""Forty mails of a support workspace: each ends as it should, and nothing leaves that was not given."""
+"""Forty mails to support: each ends as it should, and nothing leaves that was not given."""
 
 from __future__ import annotations
 
