@@ -19,7 +19,7 @@ from mailagent.flow.budgets import Exhausted
 from mailagent.store.tables import agents, outbound_mails, turns, workspaces
 from mailagent.store.transaction import Transaction
 
-__all__ = ["SETTING", "answers_to", "exhausted", "merged_of", "of_agent"]
+__all__ = ["SETTING", "answers_to", "exhausted", "merged_of", "of_agent", "promised"]
 
 SETTING = "limits"
 """Where a workspace and an agent keep what they set, among their settings."""
@@ -90,6 +90,22 @@ def exhausted(
     return None
 
 
+def promised(
+    tx: Transaction, limits: Limits, *, agent_id: str, thread_id: str, sender: str
+) -> bool:
+    """Whether what is left of a day's replies may be used up by the turns that run now."""
+    asked = {"agent": agent_id, "thread": thread_id, "sender": sender, "since": tx.now - _DAY}
+    for counter in counters(limits):
+        if counter.counted != "replies":
+            continue
+        running = int(tx.value(_running(counter.per), asked))
+        left = int(counter.most) - running
+        nth = _nth_newest("replies", counter.per)
+        if running and (left <= 0 or tx.value(nth, {**asked, "newer": left - 1}) is not None):
+            return True
+    return False
+
+
 def _reached_at(tx: Transaction, counter: Counter, asked: Mapping[str, Any]) -> datetime | None:
     """When that happened which reached the limit: out of the day, there is room again."""
     if counter.most <= 0:
@@ -120,6 +136,11 @@ def _narrowed(statement: Select[Any], per: Per) -> Select[Any]:
             return statement.where(turns.c.sender == bindparam("sender"))
         case "thread":
             return statement.where(turns.c.thread_id == bindparam("thread"))
+
+
+@cache
+def _running(per: Per) -> Select[Any]:
+    return _narrowed(select(func.count()).select_from(turns).where(turns.c.state == "running"), per)
 
 
 @cache

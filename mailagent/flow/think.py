@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
 from mailagent.agents import Profile, Reminder, Step, Summary, Turn, several
+from mailagent.agents.limits import Limits
 from mailagent.agents.screen import screen
 from mailagent.errors import Misconfigured, TransientFailure
 from mailagent.flow import (
@@ -170,6 +171,9 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     if turn is None:
         finish(tx, THINKING, claim, ready=False)
         return None
+    if isinstance(turn, _AfterOthers):
+        _put_off(tx, claim, tx.now + backoff(claim.attempts))
+        return None
     sender = replying.sender_of(tx, thread.agent_id, written_to=turn.mails[-1].recipient)
     history = threads.history(
         tx, claim.id, thread.subject, without=[mail.delivery_id for mail in turn.mails]
@@ -225,7 +229,14 @@ def _left_turn(tx: Transaction, thread_id: str) -> _Running | None:
     )
 
 
-def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running | None:
+@dataclass(frozen=True, slots=True)
+class _AfterOthers:
+    """The turns that run may use up what is left of a day's replies: when they end, we know."""
+
+
+def _new_turn(
+    tx: Transaction, services: Services, thread: AnyRow
+) -> _Running | _AfterOthers | None:
     """Open a turn for what waits in the thread; None when nothing may be thought now."""
     waiting = [row.id for row in tx.rows(_WAITING, {"thread": thread.id})]
     if not waiting:
@@ -239,6 +250,10 @@ def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running |
     if stopped is not None:
         _stop(tx, services, thread, newest, waiting, stopped)
         return None
+    if limits.promised(
+        tx, _limits_of(thread), agent_id=thread.agent_id, thread_id=thread.id, sender=sender
+    ):
+        return _AfterOthers()
     turn_id = new_id("trn")
     processor = thread.processor or services.settings.default_processor
     tx.insert(
@@ -291,7 +306,7 @@ def _stopped(
     if thread.workspace_retired_at is not None:
         return _Stopped(DeliveryState.HELD, "the workspace is retired", of_thread=True)
     own = thread.workspace_settings or {}
-    set_limits = limits.merged_of(own, thread.agent_settings or {})
+    set_limits = _limits_of(thread)
     since_hour = tx.now - timedelta(hours=1)
     replies = threads.replies_within(tx, thread.id, since_hour)
     if replies >= settings.replies_per_thread_an_hour:
@@ -333,6 +348,10 @@ def _stopped(
         sender=sender,
     )
     return None if spent is None else _Stopped(DeliveryState.HELD, spent.reason, spent.until)
+
+
+def _limits_of(thread: AnyRow) -> Limits:
+    return limits.merged_of(thread.workspace_settings or {}, thread.agent_settings or {})
 
 
 def _stop(
@@ -377,13 +396,17 @@ def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailu
         again = max(again, error.retry_at)
     if tx.value(_ANSWERED_LATER, {"turn": opened.turn_id}) is not None:
         again = tx.now  # it came before we had begun to wait for it
-    # Waiting is no failure: however long the model is away, two starts are left for real ones.
-    attempts = min(claim.attempts + 1, MOST_ATTEMPTS - 2)
-    finish(tx, THINKING, claim, attempts=attempts, not_before=again)
+    _put_off(tx, claim, again)
     for mail in opened.mails:
         note(
             tx, "think", f"goes on at {again:%H:%M:%S}", error.reason, delivery_id=mail.delivery_id
         )
+
+
+def _put_off(tx: Transaction, claim: Claim, until: datetime) -> None:
+    # Waiting is no failure: however long it lasts, two starts are left for real ones.
+    attempts = min(claim.attempts + 1, MOST_ATTEMPTS - 2)
+    finish(tx, THINKING, claim, attempts=attempts, not_before=until)
 
 
 _ANSWERED_LATER = select(turn_callbacks.c.turn_id).where(

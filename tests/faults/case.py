@@ -52,6 +52,7 @@ __all__ = [
     "goes_on",
     "let_leases_end",
     "prepare",
+    "reply_states",
     "town",
 ]
 
@@ -294,6 +295,16 @@ def broken(evidence: Evidence, seen: Town, died_sending: set[str]) -> list[str]:
 def _message_id(taken: Taken) -> str:
     lines = taken.content.decode("utf-8", "replace").splitlines()
     return next(one.partition(": ")[2] for one in lines if one.lower().startswith("message-id:"))
+
+
+def reply_states(evidence: Evidence) -> list[str]:
+    """What became of each answer to the customer."""
+    statement = (
+        select(t.outbound_recipients.c.state)
+        .join(t.outbound_mails, t.outbound_mails.c.id == t.outbound_recipients.c.outbound_id)
+        .where(t.outbound_mails.c.purpose == "reply")
+    )
+    return [row.state for row in evidence.rows(statement)]
 
 
 def goes_on(evidence: Evidence) -> list[Any]:

@@ -62,8 +62,14 @@ class Responder:
         assert answer.startswith("250 "), answer
 
 
-async def at_rest(space: Space, of: Responder) -> None:
-    """Until the responder's last mail has its end, and all that we sent has left."""
+async def at_rest(space: Space, of: Responder, mails: int) -> None:
+    """Until the responder has answered so many, its last mail has its end, and all has left."""
+    for number in range(mails):
+
+        async def more(after: int = number) -> bool:
+            return of.answered > after
+
+        await space.house.until(more)
 
     async def look() -> bool:
         came = await space.rows(t.deliveries)
@@ -83,7 +89,7 @@ async def test_a_responder_without_any_mark_is_answered_so_often_and_a_person_is
     of = Responder(house, door, f"bot-{space.slug}@customer.example", in_thread=in_thread)
     raw = mail("Hello?", sender=of.address, to=space.address)
     await door.send(raw, space.address, mail_from=of.address, ip=THERE)
-    await at_rest(space, of)
+    await at_rest(space, of, mails)
 
     assert of.answered == mails  # it has had so many answers, and wrote once more in vain
     (*_, last) = await space.rows(t.deliveries, order=t.deliveries.c.received_at)
@@ -94,7 +100,7 @@ async def test_a_responder_without_any_mark_is_answered_so_often_and_a_person_is
     # Nor does it begin again by itself: a person looks.
     await house.later(timedelta(hours=25))
     await house.store.write_unscoped(chores.release_held)
-    await at_rest(space, of)
+    await at_rest(space, of, mails)
     assert of.answered == mails
 
 
