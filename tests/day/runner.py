@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Table, select, update
 
+from backend.abilities.service import surroundings
 from backend.agents import transfer
 from backend.agents.catalogue import template
 from backend.trust.settings import set_limits
@@ -319,7 +320,8 @@ async def _founded(house: House) -> Space:
 
     def settle(tx: Transaction) -> None:
         file = template("support").file
-        transfer.import_agent(tx, DOMAIN, file, author=f"person:{EVA}", handle="support")
+        around = surroundings(house.services)
+        transfer.import_agent(tx, DOMAIN, around, file, author=f"person:{EVA}", handle="support")
         bound = {"replies_per_correspondent_a_day": BOUND}
         set_limits(tx, bound, actor=f"person:{EVA}", agent="support")
         for name, text in DOCUMENTS.items():
