@@ -21,11 +21,14 @@ from dns import reversename
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from backend.domains.desk import Desk
+from backend.domains.zone_checks import zone_checks
 from backend.installation import webhook_settings
 from mailagent.agents import open_agent, unpriced
 from mailagent.dns_answers import Absent, Found, Question, Unknown
 from mailagent.doors.smtp_blocklists import is_listing, question
 from mailagent.errors import MailagentError, Misconfigured, SandboxFailure
+from mailagent.flow.services import FlowSettings
 from mailagent.providers import receivers
 from mailagent.providers.fetch import https_get
 from mailagent.providers.relay import Relay
@@ -33,8 +36,9 @@ from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.settings import Settings
 from mailagent.store import migrations
-from mailagent.store.engine import driver_url
+from mailagent.store.engine import Store, driver_url
 from mailagent.store.tables import signing_keys
+from mailagent.tokens import Secrets
 
 __all__ = ["Check", "examine"]
 
@@ -78,6 +82,9 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
     async for check in _dns(settings):
         yield check
     yield await _address(settings)
+    if settings.dns_name_servers and database.verdict == "ok":
+        async for check in _zone(settings):
+            yield check
     if settings.smtp_relay_url is not None and database.verdict == "ok":
         yield await _signature(settings)
     if settings.mailagent_rspamd_url:
@@ -275,6 +282,24 @@ async def _dns(settings: Settings) -> AsyncIterator[Check]:
                 )  # fmt: skip
             case Unknown(reason):
                 yield Check(f"MX of {name}", "not tested", f"DNS does not tell: {reason}")
+
+
+async def _zone(settings: Settings) -> AsyncIterator[Check]:
+    """The zone of our own, and whether those that are to have it do."""
+    try:
+        flow = FlowSettings(
+            settings.default_email_domain, settings.mailagent_hostname, settings.public_url
+        )
+        store = Store(settings.database)
+        desk = Desk(store, Secrets(settings.secret_keys()), settings, flow)
+    except (MailagentError, SQLAlchemyError) as error:
+        yield Check("zone", "not tested", str(error))
+        return
+    try:
+        async for one in zone_checks(desk):
+            yield Check(one.name, one.verdict, one.found, one.mend)
+    finally:
+        store.close()
 
 
 async def _address(settings: Settings) -> Check:

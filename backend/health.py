@@ -17,6 +17,7 @@ from starlette.routing import Route
 from backend.acceptors import Acceptors
 from backend.access import keys
 from backend.access.permissions import expanded
+from backend.domains import zone_watch
 from backend.gauges import Machine, oldest_seconds
 from backend.workspaces.service import operator_id
 from mailagent.doors.smtp import ListeningDoor, SmtpDoor
@@ -211,6 +212,7 @@ def count(tx: Transaction) -> dict[str, dict[str, int]]:
             .where(domains.c.removing_at.is_(None))
             .group_by(domains.c.state),
         ),
+        "zone": zone_watch.standing(tx).counts,
         "recipients_unknown": _by_state(
             tx,
             select(outbound_recipients.c.state, func.count())

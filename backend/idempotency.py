@@ -122,6 +122,16 @@ class _Once:
             kept = await access.write(self._completed, access, followed, replayed=kept.replayed)
         return _answer(kept)
 
+    async def kept(self, access: Access) -> Response | None:
+        """The answer that is kept of this request, for endpoints that ask somebody outside before
+        they write. Raises Conflict when the key was used with another body.
+        """
+        if self.key is None:
+            return None
+        name, secrets = self._name(access), access.services.secrets
+        found = await access.read(_find, secrets, name, self.fingerprint)
+        return _answer(found) if found is not None and found.complete else None
+
     @property
     def _shape(self) -> TypeAdapter[Any]:
         return TypeAdapter(self.route.response_model)

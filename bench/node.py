@@ -5,7 +5,7 @@
 runs the same composition as `mailagent serve --demo` (mail from loopback is trusted and answered)
 and prints its SMTP port once it greets. With `die_at` it kills itself, as a power cut would, at the
 n-th commit that changes a row after a mail was claimed: odd numbers just before a commit, even
-numbers just after one.
+numbers just after one. With 0 it lives, and counts these points in its log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 import uvloop
 from sqlalchemy import Connection, Engine, event
@@ -49,6 +49,7 @@ __all__ = [
     "UNCAPPED",
     "Change",
     "Node",
+    "Process",
     "descendants",
     "furnish",
     "main",
@@ -65,6 +66,7 @@ AGENT = f"hello@demo.{DOMAIN}"
 QUESTION = "What are your opening hours on Monday?"
 DOCUMENT = "# Opening hours\n\nWe are open Monday to Friday from 9 to 17, closed on Saturday."
 _NO_CAP = 10**9
+_POINT = "commit point"
 UNCAPPED: Mapping[str, Any] = {
     "turns_per_workspace_a_day": _NO_CAP,
     "turns_per_sender_a_day": _NO_CAP,
@@ -124,6 +126,19 @@ def _furnish(tx: Any, processor: str) -> str:
     return workspace_id
 
 
+class Process(Protocol):
+    """What a node needs of its process; `subprocess.Popen` is one."""
+
+    pid: int
+    stdout: IO[bytes] | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+    def communicate(self) -> object: ...
+
+
 class Node:
     """One process of the system over a migrated database.
 
@@ -165,7 +180,7 @@ class Node:
         if relay_port is not None:
             self._settings["SMTP_RELAY_URL"] = f"smtp://127.0.0.1:{relay_port}?tls=none"
         self._settings |= settings or {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self.port = smtp_port
         self.seconds_to_ready = 0.0
 
@@ -197,14 +212,7 @@ class Node:
             "asked": self._asked,
         }
         begin = time.monotonic()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self._program, json.dumps(given)],
-                cwd=self.tree,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
+        self._process = self._launch(json.dumps(given))
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.strip().isdigit():
@@ -213,10 +221,25 @@ class Node:
         self.seconds_to_ready = time.monotonic() - begin
         self.port = int(line)
 
+    def _launch(self, given: str) -> Process:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", self._program, given],
+                cwd=self.tree,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+
     @property
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def points(self) -> int:
+        """How many commit points a process has come to that was started with `die_at=0`."""
+        return self.log.read_text().count(_POINT)
 
     def kill(self) -> None:
         """SIGKILL: nothing is finished, nothing is said."""
@@ -290,6 +313,8 @@ def _die_at(engine: Engine, number: int) -> None:
     def point() -> None:
         if next(points) == number:
             os.kill(os.getpid(), signal.SIGKILL)
+        if number == 0:
+            print(_POINT, file=sys.stderr, flush=True)
 
     @event.listens_for(engine, "after_cursor_execute")
     def _changed(connection: Connection, cursor: Any, statement: str, *_: object) -> None:

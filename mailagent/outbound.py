@@ -34,6 +34,7 @@ __all__ = [
     "rest",
     "sending_domain",
     "trouble",
+    "warm_up_paused",
 ]
 
 CAPTURE = "capture"
@@ -137,6 +138,13 @@ def trouble(rates: Rates) -> str | None:
     return None
 
 
+def warm_up_paused(domain: str) -> str:
+    """What stands in the reason of a mail that waits for a warm-up; by it the mail is found again
+    when the warm-up goes on.
+    """
+    return f"warming up for {domain}, which is paused"
+
+
 def sending_domain(domain: str, default_domain: str) -> str:
     """The domain that receivers know a mail by: all below the default one are signed as that."""
     below = default_domain and domain.endswith(f".{default_domain}")
@@ -167,6 +175,8 @@ class AccountState:
     """Tells credentials apart; says nothing of them."""
     warm_ups: tuple[WarmUp, ...] = ()
     """Those that are not over."""
+    region: str = ""
+    """The part of the world where it works; empty is none in particular."""
 
     def warming(self, domain: str, default_domain: str) -> WarmUp | None:
         """The warm-up that a mail from this domain takes part in."""
@@ -210,13 +220,15 @@ def choose(
     now: datetime,
     default_domain: str = "",
     only: Sequence[str] | None = None,
+    region: str | None = None,
 ) -> Choice:
     """Order the accounts that may carry the mail to this recipient.
 
     Our own addresses (`local_domains`, lower case) are reached by `LOCAL` alone: a detour through a
     provider would bring the mail back to our own door, billed. Without any account it is `CAPTURE`.
     What is verified for `default_domain` may send for each domain below it. `only` names the
-    accounts of this mailbox or domain, in its own order; None leaves it all.
+    accounts of this mailbox or domain, in its own order; None leaves it all. `region` is the one
+    to which the From domain is kept.
     """
     if recipient.address.rpartition("@")[2].lower() in local_domains:
         return Choice((LOCAL,))
@@ -230,7 +242,7 @@ def choose(
     usable: list[str] = []
     resting: list[datetime] = []
     for account in accounts:
-        reason = _never(account, outgoing, default_domain)
+        reason = _never(account, outgoing, default_domain, region)
         if reason is None and account.paused_until is not None and account.paused_until > now:
             resting.append(account.paused_until)
             why = f": {account.pause_reason}" if account.pause_reason else ""
@@ -242,7 +254,9 @@ def choose(
     return Choice(tuple(usable), tuple(skipped), min(resting, default=None))
 
 
-def _never(account: AccountState, outgoing: Outgoing, default_domain: str) -> str | None:
+def _never(
+    account: AccountState, outgoing: Outgoing, default_domain: str, region: str | None
+) -> str | None:
     """Why this account cannot carry this mail, until somebody changes something."""
     domain = outgoing.from_.domain
     if not account.enabled:
@@ -251,9 +265,11 @@ def _never(account: AccountState, outgoing: Outgoing, default_domain: str) -> st
         below = default_domain in account.sends_for and domain.endswith(f".{default_domain}")
         if not (default_domain and below):
             return f"{UNVERIFIED}: {domain}"
+    if region is not None and account.region not in ("", region):
+        return f"works in {account.region}, and mail of {domain} is kept to {region}"
     warm_up = account.warming(domain, default_domain)
     if warm_up is not None and warm_up.paused:
-        return f"warming up for {warm_up.domain}, which is paused: {warm_up.paused}"
+        return f"{warm_up_paused(warm_up.domain)}: {warm_up.paused}"
     if outgoing.raw is not None and not account.carries_mime:
         return "takes no raw MIME, as the mail was handed in"
     if account.most_bytes is not None:

@@ -99,9 +99,11 @@ class Settings(BaseModel):
     mailagent_dns_port: Port = 5353
     mailagent_dns_name_servers: str = ""
     mailagent_dns_secondaries: str = ""
+    mailagent_dns_mx: str = ""
     mailagent_dns_tsig: SecretStr | None = None
     mailagent_resolver: str = ""
     mailagent_raw_store: str = ""
+    mailagent_warm_up_days: Literal["0", "7", "14", "21"] = "0"
     mailagent_domains_per_group: Most = 5
     mailagent_senders_per_domain: Most = 10
     mailagent_routes_per_domain: Most = 10
@@ -256,6 +258,11 @@ class Settings(BaseModel):
     def database(self) -> str:
         """`DATABASE_URL`, or the SQLite file in `MAILAGENT_DATA`."""
         return self.database_url or f"sqlite:///{self.mailagent_data.absolute()}/mailagent.db"
+
+    @property
+    def warm_up_days(self) -> int:
+        """How many days a domain warms up that becomes verified for sending; 0 is not at all."""
+        return int(self.mailagent_warm_up_days)
 
     @property
     def processor(self) -> Literal["claude", "builtin"]:

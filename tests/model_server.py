@@ -1,15 +1,16 @@
 """A loopback HTTP server that speaks the Messages API, as far as an agent's tests need it.
 
 `async with ModelServer([decide("Hello."), status(529)]) as server:` answers one request after
-another; `server.requests` holds what was asked. After the last answer it repeats the last one. Who
-asks for a stream gets the message as one, block by block, unless the server is made without.
+another; `server.requests` holds what was asked. After the last answer it repeats the last one. A
+function in place of the list answers by what is asked. Who asks for a stream gets the message as
+one, block by block, unless the server is made without.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
@@ -180,9 +181,9 @@ def status(code: int, *, kind: str = "api_error", **headers: str) -> Answer:
 
 @dataclass
 class ModelServer:
-    """Answers each request with the next of `answers`."""
+    """Answers each request with the next of `answers`, or with what that says to it."""
 
-    answers: Sequence[Answer | Fault]
+    answers: Sequence[Answer | Fault] | Callable[[dict[str, Any]], Awaitable[Answer | Fault]]
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -219,6 +220,11 @@ class ModelServer:
         finally:
             writer.close()
 
+    async def _next(self) -> Answer | Fault:
+        if callable(self.answers):
+            return await self.answers(self.requests[-1])
+        return self.answers[min(len(self.requests), len(self.answers)) - 1]
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {
@@ -230,8 +236,7 @@ class ModelServer:
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         self.keys.append(headers.get("x-api-key", bearer))
         self.requests.append(json.loads(body))
-        answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
-        match answer:
+        match answer := await self._next():
             case Fault.HANG:
                 await self._closing.wait()
             case Fault.DROP:

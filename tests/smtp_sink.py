@@ -17,7 +17,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -80,6 +80,8 @@ class Sink:
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "SIZE 30000000", "ENHANCEDSTATUSCODES")
     log: Path | None = None
     delay: timedelta = timedelta()
+    then: Callable[[Taken], Awaitable[None]] | None = None
+    """What is done with each mail once its 250 was said."""
     taken: list[Taken] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     connections: int = 0
@@ -297,7 +299,8 @@ class _Session:
         if not isinstance(self.sink.script.get("CONTENT"), str):
             self.sink.keep(mail)
         await asyncio.sleep(self.sink.delay.total_seconds())
-        await self.reply("CONTENT", "250 2.0.0 taken as Q1")
+        if await self.reply("CONTENT", "250 2.0.0 taken as Q1") and self.sink.then is not None:
+            await self.sink.then(mail)
 
 
 def make_certificate(folder: Path, host: str = "127.0.0.1") -> Certificate:

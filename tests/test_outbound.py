@@ -56,6 +56,16 @@ def test_a_domain_that_only_ends_like_ours_is_not_ours() -> None:
     assert chosen(AccountState("relay"), recipient=other) == Choice(("relay",))
 
 
+def test_a_domain_that_is_kept_to_a_region_leaves_by_accounts_that_work_there() -> None:
+    there = (AccountState("us", region="US"), AccountState("eu", region="EU"), AccountState("own"))
+    choice = choose(MAIL, ALICE, accounts=there, local_domains=(), now=NOW, region="EU")
+    assert choice.accounts == ("eu", "own")
+    only = choose(MAIL, ALICE, accounts=there[:1], local_domains=(), now=NOW, region="EU")
+    assert only.accounts == ()
+    assert only.waits_for.endswith("us works in US, and mail of acme.example is kept to EU")
+    assert choose(MAIL, ALICE, accounts=there, local_domains=(), now=NOW).accounts[0] == "us"
+
+
 def test_accounts_are_tried_in_the_order_a_person_gave() -> None:
     assert chosen(AccountState("b"), AccountState("a")).accounts == ("b", "a")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 
-from backend.abilities import service
+from backend.abilities import openapi, openapi_document, service
+from backend.abilities.openapi import Described, Wishes
 from backend.abilities.schemas import (
     AbilitiesOut,
     AbilitiesPatch,
@@ -15,10 +17,14 @@ from backend.abilities.schemas import (
     HeaderIn,
     HttpToolIn,
     HttpToolOut,
+    ImportedToolOut,
+    OpenApiIn,
+    OpenApiToolsIn,
+    OperationOut,
     SecretIn,
     SecretOut,
 )
-from backend.abilities.service import Abilities, Surroundings
+from backend.abilities.service import Abilities, ImportedTool, Surroundings
 from backend.access.dependencies import Access, require, services_of
 from backend.idempotency import Answer, Once
 from mailagent.errors import Malformed
@@ -98,6 +104,35 @@ async def set_header(
     """Give the value of a header field, a credential mostly; it is not shown again."""
     around = _around(access)
     return await access.write(service.set_header, around, agent, name, header, body.value)
+
+
+@router.post(f"{_AGENT}/http-tools/operations", response_model=list[OperationOut])
+async def list_operations(
+    agent: str, body: OpenApiIn, access: Access = require("agent.manage")
+) -> Sequence[OperationOut]:
+    """What an OpenAPI document offers; nothing is kept or called."""
+    await access.read(service.get, agent)
+    return await asyncio.to_thread(_operations, body)
+
+
+@router.post(f"{_AGENT}/http-tools/import", response_model=list[ImportedToolOut], status_code=201)
+async def import_http_tools(
+    agent: str, body: OpenApiToolsIn, once: Once, access: Access = require("agent.manage")
+) -> Answer[Sequence[ImportedTool]]:
+    """Make operations of an OpenAPI document tools, all or none; credentials are not shown."""
+    described = await asyncio.to_thread(_described, body)
+    return await once.write(
+        access, service.import_tools, _around(access), agent, described, body.least
+    )
+
+
+def _operations(body: OpenApiIn) -> list[OperationOut]:
+    return OperationOut.all_of(openapi_document.read(body.document), prefix=body.prefix)
+
+
+def _described(body: OpenApiToolsIn) -> list[Described]:
+    wishes = Wishes(body.operations, body.base_url, body.prefix, body.credentials, body.effects)
+    return openapi.tools_of(openapi_document.read(body.document), wishes)
 
 
 @router.delete(f"{_AGENT}/http-tools/{{name}}", status_code=204)

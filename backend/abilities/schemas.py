@@ -7,6 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.abilities import openapi
+from backend.abilities.openapi_document import Document
+
 __all__ = [
     "AbilitiesOut",
     "AbilitiesPatch",
@@ -14,6 +17,10 @@ __all__ = [
     "HeaderIn",
     "HttpToolIn",
     "HttpToolOut",
+    "ImportedToolOut",
+    "OpenApiIn",
+    "OpenApiToolsIn",
+    "OperationOut",
     "SecretIn",
     "SecretOut",
 ]
@@ -113,6 +120,67 @@ class HttpToolOut(BaseModel):
     url: str
     repeatable: bool
     headers: list[str]
+
+
+class OpenApiIn(BaseModel):
+    """An OpenAPI document whose operations are listed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    document: str = Field(description="OpenAPI 3.0 or 3.1, JSON or YAML, at most 1 MiB")
+    prefix: str = Field("", max_length=20, description="Before each tool's name")
+
+
+class OpenApiToolsIn(OpenApiIn):
+    """Operations of an OpenAPI document that become tools."""
+
+    operations: list[str] = Field(
+        min_length=1, description="By `operationId`, tool name or `GET /path`; `*` is all"
+    )
+    base_url: str = Field("", description="Empty: the document's first server")
+    credentials: dict[str, str] = Field(
+        default_factory=dict, description="By security scheme; of Basic `user:password`"
+    )
+    effects: dict[str, str] = Field(
+        default_factory=dict, description="Where not: GET reads, any other method changes"
+    )
+    least: str = "stranger"
+
+
+class OperationOut(BaseModel):
+    """An operation of a document."""
+
+    id: str
+    name: str = Field(description="Of the tool it would be")
+    method: str
+    path: str
+    summary: str
+    problem: str = Field(description="Why it cannot be a tool; empty when it can")
+    left_out: list[str] = Field(description="What the tool would not have, and why")
+
+    @classmethod
+    def all_of(cls, document: Document, *, prefix: str) -> list[OperationOut]:
+        """All operations of a document. Raises Malformed."""
+        return [
+            cls(
+                id=one.id,
+                name=one.name,
+                method=one.method,
+                path=one.path,
+                summary=one.summary,
+                problem=problem,
+                left_out=list(left_out),
+            )
+            for one in openapi.operations(document, prefix=prefix)
+            for problem, left_out in [openapi.trial_of(document, one)]
+        ]
+
+
+class ImportedToolOut(BaseModel):
+    """A tool that came from a document."""
+
+    tool: HttpToolOut
+    left_out: list[str]
 
 
 class CallOfToolOut(BaseModel):

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from backend.abilities.openapi import Described
 from backend.agents import service as agents
 from mailagent.agents import prices
 from mailagent.agents.free_time import parse_hours
@@ -32,10 +33,12 @@ from mailagent.tokens import Secrets
 __all__ = [
     "Abilities",
     "AbleTool",
+    "ImportedTool",
     "Surroundings",
     "add_tool",
     "change",
     "get",
+    "import_tools",
     "keep_secret",
     "list_http_tools",
     "remove_secret",
@@ -91,6 +94,15 @@ class Abilities:
     """Our own and its people's; those of MCP servers are asked for at each turn."""
     secrets: Sequence[str]
     """Names only."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedTool:
+    """A tool that came from an OpenAPI document."""
+
+    tool: custom.HttpTool
+    left_out: Sequence[str]
+    """What of its operation it does not have, and why."""
 
 
 def get(tx: Transaction, reference: str) -> Abilities:
@@ -175,6 +187,42 @@ def add_tool(
     """Give an agent a tool that calls an address. Raises NotFound, Malformed, Conflict."""
     agent = agents.get(tx, reference)
     return custom.add(tx, around.secrets, around.egress, agent.id, **described)
+
+
+def import_tools(
+    tx: Transaction,
+    around: Surroundings,
+    reference: str,
+    described: Sequence[Described],
+    least: str,
+) -> Sequence[ImportedTool]:
+    """Give an agent the tools of an OpenAPI document, all or none.
+
+    Raises NotFound, Malformed, Conflict.
+    """
+    agent = agents.get(tx, reference)
+    return [
+        ImportedTool(
+            custom.add(
+                tx,
+                around.secrets,
+                around.egress,
+                agent.id,
+                name=one.name,
+                description=one.description,
+                input_schema=one.input_schema,
+                effect=one.effect,
+                method=one.method,
+                url=one.url,
+                least=least,
+                headers=one.headers,
+                places=one.places,
+                query_secrets=one.query_secrets,
+            ),
+            one.left_out,
+        )
+        for one in described
+    ]
 
 
 def remove_tool(tx: Transaction, reference: str, name: str) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from backend.strict_yaml import StrictLoader
 from mailagent.agents import prices
 from mailagent.agents.limits import parse_limits
 from mailagent.agents.tools import TOOLS
@@ -194,7 +195,7 @@ def parse(text: str) -> AgentFile:
     if len(text.encode(errors="surrogatepass")) > LONGEST_FILE:
         raise MalformedFile([("file", f"has more than {LONGEST_FILE:,} octets")])
     try:
-        found = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader that takes still less
+        found = yaml.load(text, StrictLoader)  # noqa: S506 - a SafeLoader that takes still less
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
@@ -357,40 +358,6 @@ def _told(check: Any, *args: Any, **kwargs: Any) -> Iterator[tuple[str, str]]:
 
 
 # --- YAML -------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """Without what makes a small file large or a name mean two things: aliases, doubled keys."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(
-                problem="aliases (*name) are not taken: write it out", problem_mark=mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(
-                    problem="a name must be a text", problem_mark=key_node.start_mark
-                )
-            if key_node.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key_node.value[:80]!r} stands twice",
-                    problem_mark=key_node.start_mark,
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-# A date is a text to us: what looks like one is a version or a name.
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 _OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")

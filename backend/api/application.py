@@ -23,6 +23,7 @@ from backend.domain_options.endpoints import router as domain_options
 from backend.domains.desk import Desk
 from backend.domains.endpoints import router as domains
 from backend.domains.infrastructure_endpoints import router as infrastructure
+from backend.domains.placing_endpoints import router as placing
 from backend.domains.report_endpoints import router as reports
 from backend.edges.endpoints import router as edges
 from backend.evaluations.endpoints import router as evaluations
@@ -64,6 +65,7 @@ ROUTERS: Sequence[APIRouter] = (
     rules,
     documents,
     domains,
+    placing,
     infrastructure,
     inboxes,
     outbound,

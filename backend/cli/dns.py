@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from backend import logs
-from backend.cli.shell import Shell
+from backend.cli.shell import Shell, table
 from backend.cli.writing import desk_of
+from backend.domains import zone_editing
 from backend.domains.served_zone import current_zone
+from backend.domains.zone_editing import OwnRecord, Type
+from mailagent.identity import DnsRecord
 from mailagent.store import migrations
 
 __all__ = ["commands"]
 
 commands = typer.Typer(help="The DNS zone of the default domain.")
+records = typer.Typer(help="Records of your own in the zone: a web site, another service's proof.")
+commands.add_typer(records, name="record")
 
 
 @commands.command()
@@ -35,6 +40,47 @@ def zone(context: typer.Context) -> None:
         for rdata in rrset
     ]
     shell.show(made.to_text().rstrip("\n"), {"serial": made.serial, "records": records})
+
+
+@records.command("add")
+def add_record(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="www, or in full; @ is the domain itself.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="A, AAAA, CNAME, SRV or TXT.")],
+    value: Annotated[str, typer.Argument(help="As in a zone file; TXT without quotation marks.")],
+    priority: Annotated[int | None, typer.Option(help="Of SRV.", min=0, max=65535)] = None,
+) -> None:
+    """Put a record of your own into the zone; refused where it would take one of ours away."""
+    shell: Shell = context.obj
+    desk = desk_of(shell)
+    # Checked against the types that can be added before it is written.
+    record = DnsRecord(cast("Type", type_.upper()), name, value, priority)
+    made = shell.write(
+        None,
+        lambda tx: zone_editing.add(tx, shell.settings, desk.installed(tx), record),
+    )
+    shell.show(f"{made.id}: {made.name} {made.type} {made.value}", made, OwnRecord)
+
+
+@records.command("list")
+def list_records(context: typer.Context) -> None:
+    """Your own records of the zone, and why one is left out of it."""
+    shell: Shell = context.obj
+    desk = desk_of(shell)
+    found = shell.read(None, lambda tx: zone_editing.listed(tx, shell.settings, desk.installed(tx)))
+    rows = [(one.id, one.name, one.type, one.value, one.left_out) for one in found]
+    text = table(rows, empty="none: mailagent dns record add NAME TYPE VALUE")
+    shell.show(text, found, list[OwnRecord])
+
+
+@records.command("remove")
+def remove_record(
+    context: typer.Context, record: Annotated[str, typer.Argument(help="Its id.")]
+) -> None:
+    """Take a record of your own out of the zone."""
+    shell: Shell = context.obj
+    shell.write(None, zone_editing.remove, record)
+    shell.show(f"{record} is removed", {"removed": record})
 
 
 @commands.command()

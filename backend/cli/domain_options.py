@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from backend.cli.shell import InWorkspace, Shell, table
+from backend.cli.writing import desk_of
 from backend.domain_options import service as options
 from backend.domain_options.schemas import OptionsOut
 from backend.domain_options.service import Options
@@ -40,7 +41,12 @@ def set_(
     shell: Shell = context.obj
     given = {"region": region, "dkim_bits": dkim_bits, "retention_days": retention_days}
     changes = {name: value for name, value in given.items() if value is not None}
-    _show(shell, shell.write(shell.workspace(workspace).id, options.change, domain, changes))
+    desk = desk_of(shell)
+    changed = shell.write(
+        shell.workspace(workspace).id,
+        lambda tx: options.change(tx, desk.installed(tx), domain, changes),
+    )
+    _show(shell, changed)
 
 
 @commands.command()
@@ -56,14 +62,18 @@ def give(
 ) -> None:
     """Let a domain belong to an agent or to a group."""
     shell: Shell = context.obj
+    desk = desk_of(shell)
     given = shell.write(
         shell.workspace(workspace).id,
-        options.give,
-        domain,
-        most_of_a_group=shell.settings.mailagent_domains_per_group,
-        agent=agent,
-        group=group,
-        apex_confirmed=confirm_apex,
+        lambda tx: options.give(
+            tx,
+            desk.installed(tx),
+            domain,
+            most_of_a_group=shell.settings.mailagent_domains_per_group,
+            agent=agent,
+            group=group,
+            apex_confirmed=confirm_apex,
+        ),
     )
     _show(shell, given)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,22 +18,20 @@ from backend.domains import (
     changing,
     checking,
     claims,
-    comparing,
     infrastructure,
+    placing,
     removing,
     rotation,
     stored,
 )
 from backend.domains.adding import Wanted
 from backend.domains.desk import Desk
-from backend.domains.instructions import DnsHost, dns_host, instructions
 from backend.domains.overview import Overview, overview, overviews
-from backend.domains.publishing import Expected, expected
-from backend.domains.record import DomainRecord, Place
+from backend.domains.placing import AtHost
+from backend.domains.placing_schemas import DifferenceOut, InstructionsOut, SpfOut
+from backend.domains.record import Place
 from backend.domains.record_forms import as_json, as_text
 from backend.domains.schemas import AllowOut, DomainOut, DomainRemovalOut, ResubmittedOut
-from backend.domains.spf_merge import SpfMerge
-from backend.domains.stored import Domain
 from backend.domains.zone_text import zone_text
 from backend.workspaces.service import find as find_workspace
 from mailagent.dns_answers import ascii_name
@@ -85,6 +83,9 @@ def add(
     confirm_apex: Annotated[
         bool, typer.Option("--confirm-apex", help="It is no sub-domain, and that is meant.")
     ] = False,
+    region: Annotated[
+        str | None, typer.Option(help="US or EU, for good: only accounts there carry it.")
+    ] = None,
 ) -> None:
     """Add a domain to a workspace, and say which records to publish."""
     shell: Shell = context.obj
@@ -101,6 +102,7 @@ def add(
         while_pending,
         until_verified,
         confirm_apex,
+        region,
     )
 
     async def work(desk: Desk) -> Overview:
@@ -148,21 +150,18 @@ def records(
         raise Malformed("--text", "--zone and --steps exclude each other: choose one")
     where = shell.workspace(workspace).id
 
-    async def work(desk: Desk) -> tuple[tuple[DomainRecord, ...], tuple[str, ...]]:
-        cut = await desk.zone_servers.zone_of((await _domain(desk, where, name)).name)
-        return (await _expected(desk, where, name)).records, cut.hosts if cut else ()
-
-    found, servers = _with_desk(shell, work)
     if steps:
-        shown = _steps(dns_host(servers), found)
-    else:
-        shown = zone_text(found) if zone else as_text(found)
+        told = _with_desk(shell, lambda desk: placing.at_host(desk, where, name))
+        shell.show(_steps(told), InstructionsOut.of(told), InstructionsOut)
+        return
+    found = _with_desk(shell, lambda desk: placing.records_of(desk, where, name))
+    shown = zone_text(found) if zone else as_text(found)
     shell.show(shown.rstrip("\n"), as_json(found))
 
 
-def _steps(host: DnsHost, found: Sequence[DomainRecord]) -> str:
-    blocks = [f"At {host.title}:"]
-    for step in instructions(host, found):
+def _steps(told: AtHost) -> str:
+    blocks = [f"At {told.host}:"]
+    for step in told.steps:
         lines = [f"{title}: {value}" for title, value in step.fields]
         blocks.append("\n".join([*lines, *(f"({note})" for note in step.notes)]))
     return "\n\n".join(blocks)
@@ -174,15 +173,12 @@ def spf(context: typer.Context, name: Named, workspace: InWorkspace = None) -> N
     shell: Shell = context.obj
     where = shell.workspace(workspace).id
 
-    async def work(desk: Desk) -> SpfMerge:
-        return await desk.merged_spf((await _expected(desk, where, name)).records)
-
-    merged = _with_desk(shell, work)
+    merged = _with_desk(shell, lambda desk: placing.merged_spf(desk, where, name))
     for note in (*merged.notes, merged.unknown):
         if note:
             shell.tell(note)
     shell.tell(f"{merged.lookups} of 10 DNS lookups" if merged.changed else "it stands there")
-    shell.show(merged.record, merged, SpfMerge)
+    shell.show(merged.record, merged, SpfOut)
 
 
 def _to_write(shell: Shell, name: str, workspace: str | None) -> dns_writing.Wanted:
@@ -194,13 +190,15 @@ def _to_write(shell: Shell, name: str, workspace: str | None) -> dns_writing.Wan
     where = None if ascii_name(name) == default else shell.workspace(workspace).id
 
     async def work(desk: Desk) -> dns_writing.Wanted:
-        domain = default if where is None else (await _domain(desk, where, name)).name
+        domain = default
+        if where is not None:
+            domain = (await desk.store.read(where, stored.find, name)).name
         cut = await desk.zone_servers.zone_of(domain)
         zone = Place.of(domain, cut.name if cut else None).zone
         if where is None:
             found = await infrastructure.records_now(desk)
         else:
-            found = (await _expected(desk, where, name)).records
+            found = await placing.records_of(desk, where, name)
         records = [each.record for each in found]
         if (spf := next((each.record for each in found if each.kind == "spf"), None)) is not None:
             merged = replace(spf, value=(await desk.merged_spf(found)).record)
@@ -281,13 +279,26 @@ def set_(
 
 
 @commands.command("rotate-dkim")
-def rotate_dkim(context: typer.Context, name: Named, workspace: InWorkspace = None) -> None:
-    """Give a CNAME-managed domain another DKIM key; it signs when DNS shows it everywhere."""
+def rotate_dkim(
+    context: typer.Context,
+    name: Named,
+    workspace: InWorkspace = None,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Drop new keys that are not in DNS yet.")
+    ] = False,
+) -> None:
+    """Give a domain other DKIM keys; they sign when DNS shows them.
+
+    Behind CNAMEs we publish them; else the answer has the records for you to publish.
+    """
     shell: Shell = context.obj
     where = shell.workspace(workspace).id
 
     async def work(desk: Desk) -> Overview:
-        found = await rotation.rotate(desk, where, name, actor=_ACTOR)
+        if cancel:
+            found = await desk.store.write(where, rotation.cancel, name, actor=_ACTOR)
+        else:
+            found = await rotation.rotate(desk, where, name, actor=_ACTOR)
         return await desk.store.read(where, overview, desk, found.id)
 
     _show(shell, _with_desk(shell, work))
@@ -308,12 +319,9 @@ def compare(
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed("FILE", f"cannot be read: {error}") from error
 
-    async def work(desk: Desk) -> list[comparing.Difference]:
-        return await comparing.compared(desk, (await _expected(desk, where, name)).records, export)
-
-    found = _with_desk(shell, work)
+    found = _with_desk(shell, lambda desk: placing.compared(desk, where, name, export))
     rows = [(one.status, one.type, one.name, one.message or one.value) for one in found]
-    shell.show(table(rows, empty=""), found, list[comparing.Difference])
+    shell.show(table(rows, empty=""), found, list[DifferenceOut])
     if any(one.status not in ("valid", "extra", "beside") for one in found):
         raise typer.Exit(1)
 
@@ -371,16 +379,6 @@ def _with_desk(shell: Shell, work: Callable[[Desk], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-async def _domain(desk: Desk, where: str, name: str) -> Domain:
-    return await desk.store.read(where, stored.find, name)
-
-
-async def _expected(desk: Desk, where: str, name: str) -> Expected:
-    installed = await desk.store.read_unscoped(desk.installed)
-    domain = await _domain(desk, where, name)
-    return await desk.store.read(where, expected, installed, domain)
-
-
 def _works(one: Overview) -> str:
     if one.verification_failure is not None:
         return f"{one.verification_failure['code']}: {one.verification_failure['message']}"
@@ -394,6 +392,8 @@ def _show(shell: Shell, one: Overview) -> None:
         ("state", one.verification_status),
         ("mode", one.mode),
     ]
+    if one.region is not None:
+        facts.append(("kept to", one.region))
     if one.mode != "send_only":
         facts.append(("receiving", since[one.receiving_verified_at is not None]))
     if one.mode != "receive_only":

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from backend.cli.shell import Shell
-from backend.cli.writing import keyed
+from backend.cli.writing import desk_of, keyed
+from backend.domains import infrastructure
 from backend.installation import webhook_settings
 from backend.outbound import provisioning
 from backend.outbound.account_schemas import SetUpOut
@@ -47,6 +48,8 @@ def setup(
     report = _report(found, here, "plan" if plan else "make")
     if report is None:
         raise Malformed("kind", f"{kind} has nothing to set up at a provider")
+    if not plan:
+        _keep_what_they_ask(shell, [report])
     shell.show(_text(report), report, SetUpOut)
     if report.failed:
         raise typer.Exit(1)
@@ -65,10 +68,20 @@ def check(
     found = shell.read(None, provisioning.accounts_to_check, name, *_known(shell))
     here = _house(shell, url)
     reports = [report for one in found if (report := _report(one, here, "check"))]
+    _keep_what_they_ask(shell, reports)
     text = "\n\n".join(map(_text, reports)) or "no account has anything to check at a provider"
     shell.show(text, reports, list[SetUpOut])
     if not all(report.well for report in reports):
         raise typer.Exit(1)
+
+
+def _keep_what_they_ask(shell: Shell, reports: Sequence[Report]) -> None:
+    """Only providers know their DKIM records of the default domain: our zone has them from here."""
+
+    async def ask() -> None:
+        await infrastructure.ask(desk_of(shell), {one.account for one in reports})
+
+    asyncio.run(ask())
 
 
 def _report(account: Account, here: House, mode: Mode) -> Report | None:

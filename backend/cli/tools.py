@@ -9,8 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.abilities import service
-from backend.abilities.schemas import AbilitiesOut, CallOfToolOut, HttpToolOut, SecretOut
+from backend.abilities import openapi, openapi_document, service
+from backend.abilities.openapi import Wishes
+from backend.abilities.schemas import (
+    AbilitiesOut,
+    CallOfToolOut,
+    HttpToolOut,
+    ImportedToolOut,
+    OperationOut,
+    SecretOut,
+)
 from backend.abilities.service import Abilities, Surroundings
 from backend.cli.shell import InWorkspace, Shell, table
 from mailagent.agents.mcp_servers import load_listing
@@ -141,6 +149,48 @@ _TOOL_FIELDS = (
     *("name", "description", "input_schema", "effect", "method", "url"),
     *("least", "repeatable", "headers"),
 )
+
+
+@commands.command("import")
+def import_(
+    context: typer.Context,
+    agent: OfAgent,
+    file: Annotated[Path, typer.Argument(help="OpenAPI 3.0 or 3.1; - is standard input.")],
+    operation: Annotated[
+        list[str] | None,
+        typer.Option(help="Its operationId or METHOD /path; * is all; none: they are listed."),
+    ] = None,
+    base_url: Annotated[str, typer.Option(help="Default: the document's first server.")] = "",
+    prefix: Annotated[str, typer.Option(help="Before each tool's name.")] = "",
+    credentials: Annotated[
+        Path | None, typer.Option(help="A JSON file: security schemes and their secrets.")
+    ] = None,
+    effect: Annotated[
+        list[str] | None, typer.Option(metavar="OPERATION=EFFECT", help="reads, changes or sends.")
+    ] = None,
+    least: Annotated[str, typer.Option(help="Standing of the mail's writer.")] = "stranger",
+    workspace: InWorkspace = None,
+) -> None:
+    """Make operations of an OpenAPI document tools of an agent."""
+    shell: Shell = context.obj
+    workspace_id = shell.workspace(workspace).id
+    document = openapi_document.read(_read(file))
+    if not operation:
+        found = OperationOut.all_of(document, prefix=prefix)
+        rows = [(one.id, one.method, one.path, one.problem or one.summary) for one in found]
+        shell.show(table(rows, empty="none"), found, list[OperationOut])
+        return
+    secrets = {} if credentials is None else _json("--credentials", _read(credentials))
+    if not isinstance(secrets, dict) or not all(isinstance(one, str) for one in secrets.values()):
+        raise Malformed("--credentials", 'must hold an object like {"token": "…"}')
+    pairs = [one.rpartition("=") for one in effect or ()]
+    effects = {name: said for name, _, said in pairs}
+    wishes = Wishes(operation, base_url, prefix, secrets, effects)
+    described = openapi.tools_of(document, wishes)
+    made = shell.write(workspace_id, service.import_tools, around(shell), agent, described, least)
+    lines = [f"added {one.tool.name}: {one.tool.method} {one.tool.url}" for one in made]
+    lines += [f"  left out of {one.tool.name}: {why}" for one in made for why in one.left_out]
+    shell.show("\n".join(lines), made, list[ImportedToolOut])
 
 
 @commands.command()

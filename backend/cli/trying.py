@@ -14,11 +14,12 @@ from backend.cli.agents import file_given
 from backend.cli.inbox import moment
 from backend.cli.shell import InWorkspace, Shell, table
 from backend.cli.writing import with_services
-from backend.trying import report
+from backend.trying import report, trial
+from backend.trying.batch import Waiting
 from backend.trying.past import MOST, Comparison
 from backend.trying.run import AT_ONCE, MOST_USD, Bounds
 from backend.trying.schemas import ComparisonOut, TryResultOut
-from backend.trying.service import try_mail, try_past
+from backend.trying.service import begin_trial, go_on, try_mail, try_past
 from backend.trying.words import decision_of
 from mailagent.errors import Malformed
 from mailagent.flow.rehearsal import Rehearsed, Stored
@@ -54,18 +55,46 @@ def try_(
     most: Annotated[int, typer.Option(min=1, max=10_000, help="With --since: mails.")] = MOST,
     at_once: AtOnce = AT_ONCE,
     usd: Usd = str(MOST_USD),
+    batch: Annotated[
+        bool,
+        typer.Option("--batch", help="With --since: half the price, answers within a day each."),
+    ] = False,
+    resume: Annotated[
+        str, typer.Option(metavar="ID", help="Go on with a trial of --batch that was stopped.")
+    ] = "",
     workspace: InWorkspace = None,
 ) -> None:
     """Have an agent decide about mail without sending or changing anything."""
     shell: Shell = context.obj
-    if bool(mails) == bool(since):
-        raise Malformed("FILE|ID", "name mails, or past mail by --since")
+    if bool(mails) + bool(since) + bool(resume) != 1:
+        raise Malformed("FILE|ID", "name mails, or past mail by --since, or a trial by --resume")
+    if (batch and not since) or (resume and file is not None):
+        raise Malformed("--batch", "goes with --since; --resume goes with nothing that is tried")
     where = shell.workspace(workspace).id
     candidate = None if file is None else file_given("--with", file)
     if mails:
         _mails(shell, where, agent, mails, candidate, to)
         return
+    if resume:
+        _in_batches(shell, where, agent, resume, html)
+        return
     earliest, bounds = moment(since, shell.store.now()), bounds_given(at_once, usd)
+    if batch:
+
+        async def begin(services: Services) -> str:
+            return await begin_trial(
+                services,
+                where,
+                agent,
+                earliest,
+                file=candidate,
+                candidate=file.name if file else "",
+                most=most,
+                usd=bounds.usd,
+            )
+
+        _in_batches(shell, where, agent, with_services(shell, begin), html)
+        return
 
     async def work(services: Services) -> Comparison:
         return await try_past(
@@ -79,11 +108,27 @@ def try_(
             bounds=bounds,
         )
 
-    found = with_services(shell, work)
+    _show(shell, with_services(shell, work), html)
+
+
+def _show(shell: Shell, found: Comparison, html: Path | None) -> None:
     if html is not None:
         _write(html, report.html(found, made_at=shell.store.now()))
     text = "\n".join([table(report.rows(found), empty="no mail"), report.summary(found)])
     shell.show(text, ComparisonOut.of(found), ComparisonOut)
+
+
+def _in_batches(
+    shell: Shell, workspace_id: str, agent: str, trial_id: str, html: Path | None
+) -> None:
+    """Try in batches until all have ended; what is kept of the trial goes once it was shown."""
+    shell.tell(f"trial {trial_id}: if it is stopped, mailagent try {agent} --resume {trial_id}")
+
+    async def work(services: Services) -> Comparison:
+        return await go_on(services, workspace_id, agent, trial_id, Waiting(shell.tell))
+
+    _show(shell, with_services(shell, work), html)
+    shell.write(workspace_id, trial.end, trial_id)
 
 
 def _mails(

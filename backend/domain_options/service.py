@@ -14,6 +14,8 @@ from sqlalchemy import func, select, update
 
 from backend.agent_groups import service as groups
 from backend.agents import service as agents
+from backend.domains import regions, stored
+from backend.domains.carriers import Installed
 from backend.domains.standing import Status, find, may_send, status
 from mailagent.authentication.dmarc_record import registrable_domain
 from mailagent.errors import Conflict, Malformed
@@ -27,7 +29,6 @@ from mailagent.store.transaction import AnyRow, Transaction
 
 __all__ = [
     "DKIM_BITS",
-    "REGIONS",
     "RETENTION_DAYS",
     "Options",
     "Owner",
@@ -38,8 +39,8 @@ __all__ = [
     "release",
 ]
 
-REGIONS, DKIM_BITS, RETENTION_DAYS = ("US", "EU"), (1024, 2048), (0, 1, 3, 7)
-_DEFAULTS = {"region": "US", "dkim_bits": 1024, "retention_days": 3}
+DKIM_BITS, RETENTION_DAYS = (1024, 2048), (0, 1, 3, 7)
+_DEFAULTS = {"dkim_bits": 1024, "retention_days": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def get(tx: Transaction, reference: str) -> Options:
 
 def give(
     tx: Transaction,
+    installed: Installed,
     reference: str,
     *,
     most_of_a_group: int,
@@ -96,7 +98,8 @@ def give(
 
     An agent of the group that has the domain already changes nothing. Raises NotFound, Malformed;
     Conflict for a domain of another, for one more than a group may have, for addresses of agents
-    that would not be its owner's, and for an apex that nobody confirmed.
+    that would not be its owner's, for an apex that nobody confirmed, and where its accounts work in
+    several regions.
     """
     if (agent is None) == (group is None):
         raise Malformed("agent", "name an agent or a group, and not both")
@@ -130,6 +133,8 @@ def give(
         )
     values: dict[str, Any] = {"agent_id": agent_id, "group_id": group_id}
     values |= {name: one for name, one in _DEFAULTS.items() if getattr(row, name) is None}
+    if row.region is None:
+        values["region"] = _usual_region(installed, row)
     tx.execute(update(domains).where(domains.c.id == row.id).values(**values))
     return get(tx, row.id)
 
@@ -148,10 +153,12 @@ def release(tx: Transaction, reference: str) -> Options:
     return get(tx, row.id)
 
 
-def change(tx: Transaction, reference: str, changes: Mapping[str, Any]) -> Options:
+def change(
+    tx: Transaction, installed: Installed, reference: str, changes: Mapping[str, Any]
+) -> Options:
     """Set `region` (once), `dkim_bits` (until it may send) or `retention_days`.
 
-    Raises NotFound, Malformed, Conflict.
+    Raises NotFound, Malformed, Conflict: also for a region in which no account of the domain works.
     """
     tx.lock(f"agent groups {tx.workspace_id}")
     row = find(tx, reference)
@@ -168,6 +175,8 @@ def change(tx: Transaction, reference: str, changes: Mapping[str, Any]) -> Optio
         raise Conflict(
             f"the region of {row.name} is {row.region} and fixed: add a new sub-domain for {region}"
         )
+    if region is not None and region != row.region:
+        regions.demand(installed, stored.made(row), region)
     if bits != row.dkim_bits and may_send(row):
         raise Conflict(f"{row.name} is verified with its DKIM key: rotate the key instead")
     values = {name: value for name, value in changes.items() if name != "ip"}
@@ -177,7 +186,7 @@ def change(tx: Transaction, reference: str, changes: Mapping[str, Any]) -> Optio
 
 
 _ALLOWED: dict[str, tuple[Any, ...]] = {
-    "region": REGIONS,
+    "region": regions.REGIONS,
     "dkim_bits": DKIM_BITS,
     "retention_days": RETENTION_DAYS,
     "ip": ("shared",),
@@ -192,6 +201,14 @@ def demand_owned(tx: Transaction, domain: str, agent_id: str) -> None:
         return
     if row.group_id is None or agent_id not in _members(tx, row.group_id):
         raise Conflict(f"{domain} belongs to the {owner.kind} {owner.name}: and to no other agent")
+
+
+def _usual_region(installed: Installed, row: AnyRow) -> str:
+    domain = stored.made(row)
+    names = (*domain.choices.carried_by, domain.choices.receive_by)
+    usual = regions.usual(filter(None, map(installed.account, names)))
+    regions.demand(installed, domain, usual)
+    return usual
 
 
 def _owner(tx: Transaction, row: AnyRow) -> Owner | None:

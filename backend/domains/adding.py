@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets as randomness
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from sqlalchemy import select, update
 
 from backend.agents import service as agents
 from backend.domain_options import service as domain_options
-from backend.domains import carriers, claims, life, steps, stored
+from backend.domains import carriers, claims, life, regions, steps, stored
 from backend.domains.carriers import Installed
 from backend.domains.contributions import known
 from backend.domains.desk import Desk
@@ -69,6 +69,10 @@ class Wanted:
     until_verified: str = "default"
     confirm_apex: bool = False
     """Whether a registered domain may be given to an agent or a group, and not a sub-domain."""
+    region: str | None = None
+    """`US` or `EU`, for good: accounts that work elsewhere have nothing to do with it. None is
+    none, and of a domain that becomes an agent's or a group's the usual one (`regions.usual`).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +85,24 @@ class Prepared:
     """Empty where a domain alone was named."""
     warnings: tuple[str, ...]
     keys: tuple[StoredKey, ...]
+    """None for a domain that is set up already."""
 
 
 async def add(desk: Desk, workspace_id: str, wanted: Wanted, *, actor: str) -> Domain:
     """Add a domain. Raises Malformed, NotFound for agent and group, and Conflict: it is there
-    already, is another's, mail for it goes elsewhere and `replace_mx` was not said, or it cannot
-    be given to the agent or group (`domain_options.service.give`).
+    already, is another's, mail for it goes elsewhere and `replace_mx` was not said, no account of
+    its region may carry it (`regions.within`), or it cannot be given to the agent or group
+    (`domain_options.service.give`).
     """
-    prepared = await prepare(desk, wanted)
+    prepared = await prepare(desk, workspace_id, wanted)
     return await desk.store.write_unscoped(add_prepared, desk, workspace_id, prepared, actor=actor)
 
 
-async def prepare(desk: Desk, wanted: Wanted) -> Prepared:
-    """Ask DNS about a wish and make its keys. Raises Malformed, Conflict."""
+async def prepare(desk: Desk, workspace_id: str, wanted: Wanted) -> Prepared:
+    """Ask DNS about a wish and make its keys; of a domain that a group has set up nobody is asked.
+
+    Raises Malformed, Conflict.
+    """
     local, _, domain = wanted.name.rpartition("@")
     name = claims.checked_claim("name", domain or wanted.name, desk.flow.default_domain)
     if wanted.mode not in _MODES:
@@ -104,13 +113,18 @@ async def prepare(desk: Desk, wanted: Wanted) -> Prepared:
         local = checked_local_part("name", normalised(wanted.name)[0])
         if wanted.agent is None:
             raise Malformed("agent", f"is missing: say which agent gets {local}@{name}")
+    if wanted.region is not None:
+        regions.checked(wanted.region)
     if wanted.group is not None and wanted.agent is not None and not local:
         raise Malformed("group", "name an agent or a group, and not both")
+    asked = Prepared(wanted, name, local, (), ())
+    if await desk.store.read(workspace_id, _of_its_group, asked) is not None:
+        return asked
     installed = await desk.store.read_unscoped(desk.installed)
     warnings, keys = await asyncio.gather(
         _warnings(desk, installed, wanted, name), _keys(name, wanted.delegation)
     )
-    return Prepared(wanted, name, local, tuple(warnings), keys)
+    return replace(asked, warnings=tuple(warnings), keys=keys)
 
 
 def add_prepared(
@@ -120,11 +134,15 @@ def add_prepared(
     wanted, name = prepared.wanted, prepared.name
     if (found := _set_up_already(tx.of(workspace_id), desk, prepared)) is not None:
         return found
+    if not prepared.keys:
+        raise Conflict(f"{name} has changed meanwhile: add it again")
     if reason := claims.why_not(tx, workspace_id, name):
         raise Conflict(reason)
     inside, installed = tx.of(workspace_id), desk.installed(tx)
+    region = _region(installed, prepared)
+    there = regions.within(installed, region, name, wanted.carried_by, wanted.receive_by)
     carried_by, receive_by = carriers.chosen(
-        installed, wanted.mode, wanted.carried_by, wanted.receive_by
+        there, wanted.mode, wanted.carried_by, wanted.receive_by
     )
     choices = Choices(
         carried_by=carried_by,
@@ -143,6 +161,7 @@ def add_prepared(
         "mode": wanted.mode,
         "delegation": wanted.delegation,
         "token": randomness.token_hex(16),
+        "region": region,
         "settings": choices.stored(),
         "held_records": [],
         "not_before": tx.now,
@@ -157,7 +176,7 @@ def add_prepared(
         status = "published" if number else "signing"
         signing_keys.add(tx, desk.secrets, key, status=status)  # type: ignore[arg-type]
     if _is_given(prepared):
-        _give(inside, desk, prepared)
+        _give(inside, installed, desk, prepared)
     steps.plan(inside, installed, domain)
     note(inside, "domain", f"{name} added", f"mode {wanted.mode}", actor=actor)
     inside.wake(CHECKS.name)
@@ -175,18 +194,35 @@ def _is_given(prepared: Prepared) -> bool:
 
 def _set_up_already(tx: Transaction, desk: Desk, prepared: Prepared) -> Domain | None:
     """The domain, where an agent of the group that has it adds it: what is set up is used."""
+    domain_id = _of_its_group(tx, prepared)
+    if domain_id is None:
+        return None
+    _give(tx, desk.installed(tx), desk, prepared)
+    return stored.find(tx, domain_id)
+
+
+def _of_its_group(tx: Transaction, prepared: Prepared) -> str | None:
+    """The id of a domain that a group has, where one agent is named for it, and no address."""
+    if prepared.wanted.agent is None or not _is_given(prepared) or prepared.wanted.group:
+        return None
     row = tx.row(select(domains).where(domains.c.name == prepared.name))
     if row is None or row.group_id is None or row.removing_at is not None:
         return None
-    if prepared.wanted.agent is None or not _is_given(prepared) or prepared.wanted.group:
-        return None
-    _give(tx, desk, prepared)
-    return stored.find(tx, row.id)
+    return str(row.id)
 
 
-def _give(tx: Transaction, desk: Desk, prepared: Prepared) -> None:
+def _region(installed: Installed, prepared: Prepared) -> str | None:
+    wanted = prepared.wanted
+    if wanted.region is not None or not _is_given(prepared):
+        return wanted.region
+    named = [installed.account(name) for name in wanted.carried_by or ()]
+    return regions.usual(filter(None, named) if named else installed.accounts)
+
+
+def _give(tx: Transaction, installed: Installed, desk: Desk, prepared: Prepared) -> None:
     domain_options.give(
         tx,
+        installed,
         prepared.name,
         most_of_a_group=desk.settings.mailagent_domains_per_group,
         agent=None if prepared.wanted.group is not None else prepared.wanted.agent,

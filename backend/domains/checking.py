@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from sqlalchemy import delete, select, update
 from backend.domains import claims, rotation, stored
 from backend.domains.carriers import (
     Installed,
+    identifies,
     identities_now,
     identity_to_json,
     sender_first,
@@ -34,13 +36,17 @@ from backend.domains.judging import (
     verdict_to_json,
 )
 from backend.domains.life import After, asked_again, live
+from backend.domains.patience import Patience
 from backend.domains.publishing import expected
 from backend.domains.stored import CHECKS, Domain, life_columns
 from backend.domains.telling import tell
 from backend.domains.verify import Verdict
+from backend.outbound import warm_ups
 from mailagent.errors import Conflict, LostClaim
 from mailagent.flow import sender_domains
+from mailagent.flow import warm_ups as counting
 from mailagent.flow.directory import changed
+from mailagent.flow.ledger import note
 from mailagent.identity import Identity
 from mailagent.store import provider_accounts
 from mailagent.store.tables import domain_checks, domain_identities, domain_steps, domains
@@ -48,7 +54,7 @@ from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 from mailagent.work import Claim, finish, holds
 
-__all__ = ["Look", "ask", "check", "give_up", "look", "look_now"]
+__all__ = ["Look", "ask", "check", "give_up", "look", "look_now", "looked"]
 
 _KEPT_CHECKS = 100
 _LOOK_TAKES = timedelta(minutes=2)
@@ -84,14 +90,19 @@ async def look_now(desk: Desk, workspace_id: str, reference: str) -> Domain:
 
     Raises NotFound; Conflict while the domain is removed.
     """
-    # Not at once: only if this process dies meanwhile is it a worker's to look.
-    domain = await desk.store.write(workspace_id, ask, reference, after=_LOOK_TAKES)
+    domain = await desk.store.write(workspace_id, ask, reference)
+    return await looked(desk, workspace_id, domain.id)
+
+
+async def looked(desk: Desk, workspace_id: str, domain_id: str) -> Domain:
+    """Look at a domain of which that was asked before (`ask`). Raises NotFound."""
+    domain = await desk.store.read(workspace_id, stored.find, domain_id)
     found = await look(desk, domain)
     return await desk.store.write_unscoped(_record, desk, workspace_id, domain.id, found, None)
 
 
-def ask(tx: Transaction, reference: str, *, after: timedelta = timedelta()) -> Domain:
-    """Make a look due. Raises NotFound; Conflict while the domain is removed."""
+def ask(tx: Transaction, reference: str) -> Domain:
+    """Say that somebody looks now. Raises NotFound; Conflict while the domain is removed."""
     domain = stored.find(tx, reference)
     if domain.removing_at is not None:
         raise Conflict(f"{domain.name} is being removed: add it again when it is gone")
@@ -99,7 +110,8 @@ def ask(tx: Transaction, reference: str, *, after: timedelta = timedelta()) -> D
     tx.execute(
         update(domains)
         .where(domains.c.id == domain.id)
-        .values(**life_columns(life), not_before=tx.now + after)
+        # Not at once: only if who looks dies meanwhile is it a worker's to look.
+        .values(**life_columns(life), not_before=tx.now + _LOOK_TAKES)
     )
     tx.wake(CHECKS.name)
     return replace(domain, life=life)
@@ -111,17 +123,24 @@ def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
 
 
 async def look(desk: Desk, domain: Domain) -> Look:
-    """Ask everybody about a domain; writes nothing, raises nothing that DNS or providers cause."""
+    """Ask everybody about a domain; writes nothing, raises nothing that DNS or providers cause.
+
+    It ends in time (`Desk.longest_look`): what was not answered by then is unknown.
+    """
     installed = await desk.store.read_unscoped(desk.installed)
+    patience = Patience.of(desk.longest_look)
     zone, (identities, lost) = await asyncio.gather(
-        desk.zone_servers.zone_of(domain.name), _words(desk, installed, domain)
+        patience.within(partial(desk.zone_servers.zone_of, domain.name), None),
+        _words(desk, installed, domain),
     )
     name = "" if zone is None else zone.name
     wanted = await desk.store.read(domain.workspace_id, expected, installed, domain, zone=name)
     words = titles(installed, identities)
     told = {words.get(account, account): one for account, one in identities.items()}
     was_verified = domain.life.state == "verified" or domain.life.failures > 0
-    verdict = await desk.judged(wanted.records, zone, told, was_verified=was_verified)
+    verdict = await desk.judged(
+        wanted.records, zone, told, was_verified=was_verified, patience=patience
+    )
     return Look(domain.mode, verdict, identities, lost, name, zone.hosts if zone else ())
 
 
@@ -284,5 +303,27 @@ def _consequences(
     if (before.sending_since is None) != (life.sending_since is None):
         provider_accounts.changed(tx)  # an account may send for it, or may no more
     may = life.sending in ("active", "warming")
+    if may and before.sending_since is None:
+        _warm_up(tx, inside, desk, domain)
+    if may:
+        counting.mark(tx, domain.name)
     if may and (before.sending_since is None or before.sending == "waiting"):
         sender_domains.release(inside, domain.name)
+
+
+def _warm_up(tx: Transaction, inside: Transaction, desk: Desk, domain: Domain) -> None:
+    """Begin to warm the domain up by every account that is to send for it, if that is wished."""
+    if not (days := desk.settings.warm_up_days):
+        return
+    installed = desk.installed(tx)
+    # Of a domain on our own server those send that ask nobody for whom.
+    own = (one.name for one in installed.accounts if not identifies(one))
+    begun = warm_ups.start_where_new(
+        tx,
+        [name for name in domain.choices.carried_by if installed.account(name)] or own,
+        domain.name,
+        days,
+        default_domain=desk.flow.default_domain,
+    )
+    for name in begun:
+        note(inside, "domain", f"{domain.name} warms up at {name}", f"for {days} days")

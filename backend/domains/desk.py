@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import timedelta
+from functools import cached_property, partial
 
 from backend.domains.carriers import Installed
+from backend.domains.patience import LONGEST_LOOK, Patience
 from backend.domains.record import DomainRecord
 from backend.domains.spf_merge import SpfMerge, merge
 from backend.domains.verify import Verdict, verify
@@ -45,6 +47,8 @@ class Desk:
     flow: FlowSettings
     addresses_of: Callable[[str], Awaitable[Sequence[Address]]] | None = None
     """Where a name server is asked; None: at the addresses DNS has for it, port 53."""
+    longest_look: timedelta = LONGEST_LOOK
+    """What DNS has not answered by then is unknown."""
     environment: FromEnvironment = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,24 +91,29 @@ class Desk:
         identities: Mapping[str, Identity],
         *,
         was_verified: bool = False,
+        patience: Patience | None = None,
     ) -> Verdict:
         """The verdict on a set, with every answer of DNS that it needs.
 
         Where none of the zone's servers is reached, as behind a network that lets no packet out to
         port 53, the resolver's word is taken alone, but not to take down what `was_verified`.
+        `patience` is that of a look which has begun before.
         """
+        patience = patience or Patience.of(self.longest_look)
         recursive: dict[Question, Answer] = {}
         bogus: dict[str, str] = {}
+        nothing: dict[str, str] = {}
         own: dict[Question, Answer] | None = None if zone is None else {}
         for _ in range(_ROUNDS):
             verdict = verify(records, Evidence(recursive, own, bogus), identities)
             if isinstance(verdict, Verdict):
                 return verdict
             told, said = await asyncio.gather(
-                self.resolver.ask_all(verdict.recursive), self._said(zone, verdict)
+                patience.answers(self.resolver.ask, verdict.recursive),
+                self._said(zone, verdict, patience),
             )
             recursive.update(told)
-            bogus.update(await self._bogus(told, bogus))
+            bogus.update(await patience.within(partial(self._bogus, told, bogus), nothing))
             if own is not None:
                 own.update(said)
                 if not was_verified and all(isinstance(one, Unknown) for one in own.values()):
@@ -145,8 +154,12 @@ class Desk:
             question.name: reason for question, reason in zip(asked, reasons, strict=True) if reason
         }
 
-    async def _said(self, zone: Zone | None, needs: Needs) -> dict[Question, Answer]:
-        return {} if zone is None else await self.zone_servers.ask_all(zone, needs.authoritative)
+    async def _said(
+        self, zone: Zone | None, needs: Needs, patience: Patience
+    ) -> dict[Question, Answer]:
+        if zone is None:
+            return {}
+        return await patience.answers(partial(self.zone_servers.ask, zone), needs.authoritative)
 
     @property
     def house(self) -> House:

@@ -25,6 +25,7 @@ from backend.domains.schemas import (
     DomainRemovalOut,
     ResubmittedOut,
 )
+from backend.domains.stored import Domain
 from backend.idempotency import Answer, Once
 from backend.workspaces.service import find as find_workspace
 from mailagent.errors import NotFound
@@ -34,6 +35,7 @@ __all__ = ["desk_of", "router"]
 
 router = APIRouter(tags=["domains"])
 
+Cancel = Annotated[bool, Query(description="Drop new keys that are not in DNS yet.")]
 Force = Annotated[bool, Query(description="Remove it with everything that uses it.")]
 
 
@@ -57,8 +59,10 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
     ) -> Answer[Overview]:
         """Add a domain, or nothing of it. 409 when mail for it goes to another service and
         `replace_mx` is not said, or when it is another workspace's."""
+        if (kept := await once.kept(access)) is not None:
+            return kept
         desk = desk_of(request)
-        prepared = await adding.prepare(desk, Wanted(**body.model_dump()))
+        prepared = await adding.prepare(desk, access.workspace_id, Wanted(**body.model_dump()))
         return await once.write_unscoped(access, _add, desk, access, prepared)
 
     @router.get(f"{prefix}/{{domain}}", response_model=DomainOut, name=f"get_domain{suffix}")
@@ -81,12 +85,17 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
         f"{prefix}/{{domain}}/verify", response_model=DomainOut, name=f"verify_domain{suffix}"
     )
     async def verify_domain(
-        request: Request, domain: str, access: Access = of("domain.verify")
-    ) -> Overview:
-        """Look now, as often as you wish; asks providers for their word and resubmits nothing."""
+        request: Request, domain: str, once: Once, access: Access = of("domain.verify")
+    ) -> Answer[DomainOut]:
+        """Look now, as often as you wish; asks providers for their word and resubmits nothing.
+        Answers within a minute: what DNS has not told by then is `unknown`."""
         desk = desk_of(request)
-        found = await checking.look_now(desk, access.workspace_id, domain)
-        return await access.read(overview, desk, found.id)
+
+        async def follow(asked: DomainOut) -> DomainOut:
+            await checking.looked(desk, access.workspace_id, asked.id)
+            return _shown(await access.read(overview, desk, asked.id))
+
+        return await once.write_and_follow(access, lambda tx: _ask(tx, desk, domain), follow)
 
     @router.post(
         f"{prefix}/{{domain}}/resubmit",
@@ -103,7 +112,7 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
         return ResubmittedOut(
             asked=list(done.asked),
             warnings=list(done.warnings),
-            domain=DomainOut.model_validate(shown, from_attributes=True),
+            domain=_shown(shown),
         )
 
     @router.post(
@@ -121,11 +130,12 @@ def _routes(prefix: str, of: Callable[[str], Any], suffix: str) -> None:
         name=f"rotate_domain_dkim{suffix}",
     )
     async def rotate_dkim(
-        request: Request, domain: str, access: Access = of("domain.create")
+        request: Request, domain: str, cancel: Cancel = False, access: Access = of("domain.create")
     ) -> Overview:
-        """Give a CNAME-managed domain another DKIM key; it signs when DNS shows it everywhere."""
+        """Give a domain other DKIM keys; they sign when DNS shows them. Behind CNAMEs we publish
+        them; else the answer has the records for its owner. 409 while a rotation is under way."""
         desk = desk_of(request)
-        found = await rotation.rotate(desk, access.workspace_id, domain, actor=access.actor)
+        found = await _rotated(desk, access, domain, cancel=cancel)
         return await access.read(overview, desk, found.id)
 
     @router.get(
@@ -178,6 +188,20 @@ _routes("/domains", require_in_own, "_of_key")
 def _add(tx: Transaction, desk: Desk, access: Access, prepared: Prepared) -> Overview:
     made = adding.add_prepared(tx, desk, access.workspace_id, prepared, actor=access.actor)
     return overview(tx.of(access.workspace_id), desk, made.id)
+
+
+def _shown(found: Overview) -> DomainOut:
+    return DomainOut.model_validate(found, from_attributes=True)
+
+
+def _ask(tx: Transaction, desk: Desk, domain: str) -> DomainOut:
+    return _shown(overview(tx, desk, checking.ask(tx, domain).id))
+
+
+async def _rotated(desk: Desk, access: Access, domain: str, *, cancel: bool) -> Domain:
+    if cancel:
+        return await access.write(rotation.cancel, domain, actor=access.actor)
+    return await rotation.rotate(desk, access.workspace_id, domain, actor=access.actor)
 
 
 def _change(

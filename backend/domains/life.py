@@ -34,8 +34,8 @@ State = Literal["pending", "verifying", "verified", "failed", "paused"]
 `failed` and `paused` are looked at only when somebody asks."""
 
 SendingState = Literal["pending", "warming", "active", "waiting"]
-"""`waiting`: it may send, and its mail waits until it is right again. `warming` is set by whoever
-warms a domain up, and kept."""
+"""`waiting`: it may send, and its mail waits until it is right again. `warming` is written beside a
+look, by `mailagent.flow.warm_ups.mark`, and kept."""
 
 News = Literal["receiving", "sending", "verified", "broken", "failed", "slow", "taken"]
 """`taken` is no news of a look: another workspace was quicker to verify the name."""

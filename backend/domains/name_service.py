@@ -13,6 +13,7 @@ from backend.domains.dns_dialogue import Policy
 from backend.domains.dns_notify import Notifier
 from backend.domains.dns_server import DnsServer
 from backend.domains.served_zone import ServedZone
+from backend.domains.zone_watch import watch
 from backend.listening import taken
 from mailagent.settings import Settings
 from mailagent.store import zone_version
@@ -53,6 +54,9 @@ async def name_service(
         following = asyncio.create_task(
             served.keep_fresh(wakeups.event(zone_version.ZONE), stop, notifier.tell_all)
         )
+        watching = asyncio.create_task(
+            watch(store, settings.dns_secondaries, lambda: served.zone, stop)
+        )
         notifier.tell_all()
         try:
             yield listening
@@ -60,6 +64,7 @@ async def name_service(
             stop.set()
             wakeups.wake([zone_version.ZONE])
             await following
+            await watching
             await notifier.close()
             await server.stop()
     finally:

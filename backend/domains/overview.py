@@ -88,6 +88,8 @@ class Overview:
     verification_failure: Mapping[str, str] | None
     dns_records: tuple[ShownRecord, ...]
     name_servers: tuple[str, ...]
+    region: str | None
+    """Where all that carry it work; None for a domain that may go anywhere."""
     carried_by: tuple[str, ...]
     receive_by: str
     while_pending: str
@@ -144,6 +146,7 @@ def of_domain(tx: Transaction, installed: Installed, domain: Domain) -> Overview
         verification_failure=told.get("failure"),
         dns_records=tuple(shown_record(each, told) for each in wanted.records),
         name_servers=tuple(told.get("name_servers", ())),
+        region=domain.region,
         carried_by=domain.choices.carried_by,
         receive_by=domain.choices.receive_by,
         while_pending=domain.choices.while_pending,

@@ -42,6 +42,7 @@ class DomainIn(BaseModel):
     while_pending: Literal["wait", "go_on"] = "wait"
     until_verified: Literal["default", "wait"] = "default"
     confirm_apex: bool = False
+    region: Literal["US", "EU"] | None = None
 
 
 class DomainPatch(BaseModel):
@@ -114,6 +115,7 @@ class DomainOut(BaseModel):
     verification_failure: FailureOut | None
     dns_records: list[DnsRecordOut]
     name_servers: list[str]
+    region: str | None
     carried_by: list[str]
     receive_by: str
     while_pending: str

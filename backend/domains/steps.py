@@ -16,7 +16,7 @@ from typing import Any, Literal
 import structlog
 from sqlalchemy import delete, func, select, update
 
-from backend.domains import carriers, stored
+from backend.domains import carriers, regions, stored
 from backend.domains.carriers import Installed, identity_to_json, records_to_json
 from backend.domains.desk import Desk
 from backend.domains.stored import CHECKS, STEPS, Domain
@@ -213,6 +213,11 @@ def _begin(tx: Transaction, desk: Desk, claim: Claim) -> _Begun | None:
             return None
     if account is None:
         reason = f"the account {row.account} is not set up any more"
+        finish(inside, STEPS, claim, not_before=tx.now + _AFTER_REFUSAL, reason=reason)
+        return None
+    if not undoing and (where := regions.elsewhere(account, domain.region)):
+        # Its settings have changed since the domain was added.
+        reason = f"{row.account} works in {where}, and {domain.name} is kept to {domain.region}"
         finish(inside, STEPS, claim, not_before=tx.now + _AFTER_REFUSAL, reason=reason)
         return None
     inside.execute(update(domain_steps).where(domain_steps.c.id == row.id).values(begun_at=tx.now))

@@ -97,6 +97,8 @@ class Domain:
     mode: Mode
     delegation: Delegation
     token: str = field(repr=False)
+    region: str | None
+    """`US` or `EU`, where all that carry it work; None for a domain that may go anywhere."""
     life: Life
     choices: Choices
     held: frozenset[str]
@@ -155,6 +157,7 @@ def made(row: AnyRow) -> Domain:
         mode=row.mode,
         delegation=row.delegation,
         token=row.token,
+        region=row.region,
         life=life,
         choices=Choices.of(row.settings),
         held=frozenset(row.held_records),

@@ -28,7 +28,7 @@ from dns.rdatatype import RdataType
 from mailagent.errors import Malformed
 from mailagent.identity import DnsRecord
 
-__all__ = ["Answer", "NameServer", "Zone"]
+__all__ = ["Answer", "NameServer", "Zone", "checked_record", "of_servers"]
 
 _TTL = 300
 """Seconds; short, because whoever moves to another MX or key waits for it."""
@@ -99,7 +99,7 @@ class Zone:
             _NEGATIVE,
         )
         _add(nodes, origin, soa)
-        for record in (*_of_servers(name, name_servers), *records):
+        for record in (*of_servers(name, name_servers), *records):
             owner = _name(record.name)
             if not owner.is_subdomain(origin):
                 raise Malformed(record.name, f"is not in the zone {name}")
@@ -184,7 +184,14 @@ def _name(text: str) -> dns.name.Name:
         raise Malformed(text[:253], f"is not a domain name: {error}") from error
 
 
-def _of_servers(zone: str, servers: Sequence[NameServer]) -> Iterator[DnsRecord]:
+def checked_record(record: DnsRecord) -> None:
+    """Pass a record that a zone can hold. Raises Malformed that names it."""
+    _name(record.name)
+    _rdata(record)
+
+
+def of_servers(zone: str, servers: Sequence[NameServer]) -> Iterator[DnsRecord]:
+    """What makes these hosts the zone's servers: NS, and addresses where they were given."""
     for server in servers:
         yield DnsRecord("NS", zone, server.name)
         for address in server.addresses:

@@ -8,7 +8,7 @@ is `Unknown`, for their silence says nothing of the record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -79,13 +79,8 @@ class ZoneServers:
                 return None if answer.nxdomain else Zone(top, (), ())
             name = name.partition(".")[2]
 
-    async def ask_all(self, zone: Zone, questions: Iterable[Question]) -> dict[Question, Answer]:
-        """What the zone's servers say of each name itself; a CNAME is not followed."""
-        asked = list(questions)
-        answers = await asyncio.gather(*(self._ask(zone, question) for question in asked))
-        return dict(zip(asked, answers, strict=True))
-
-    async def _ask(self, zone: Zone, question: Question) -> Answer:
+    async def ask(self, zone: Zone, question: Question) -> Answer:
+        """What the zone's servers say of the name itself; a CNAME is not followed."""
         said: list[str] = []
         async with self._slots:
             for address in zone.addresses[:_MOST_SERVERS]:

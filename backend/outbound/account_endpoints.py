@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 
 from backend.access.dependencies import settings_of
+from backend.domains import infrastructure
 from backend.idempotency import Answer, Once
 from backend.installation import make_signing_key, webhook_settings
 from backend.outbound import accounts, accounts_probe, provisioning
@@ -125,6 +126,9 @@ async def _carry_out(
     report = await provisioning.carry_out(account, here, mode)
     if report is None:
         raise Malformed("name", f"{account.kind} has nothing to set up at a provider")
+    if mode != "plan":
+        # Only it knows its DKIM records of the default domain: our zone has them from here.
+        await infrastructure.ask(request.app.state.domains, {name})
     return report
 
 

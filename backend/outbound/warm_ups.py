@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from mailagent.store import provider_accounts
 from mailagent.store.tables import warm_ups
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["Progress", "overview", "pause", "resume", "start", "stop"]
+__all__ = ["Progress", "overview", "pause", "resume", "start", "start_where_new", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,19 @@ def start(
         "put_off": 0,
     }
     tx.insert_or_update(warm_ups, fresh, unique=["account", "domain"])
+    counting.mark(tx, name)
     provider_accounts.changed(tx)
     return _found(tx, account, name)
+
+
+def start_where_new(
+    tx: Transaction, accounts: Iterable[str], domain: str, days: int, *, default_domain: str
+) -> Sequence[str]:
+    """Begin a warm-up at each account that never had one for the domain; returns which."""
+    new = [name for name in accounts if _row(tx, name, domain) is None]
+    for name in new:
+        start(tx, name, domain, days, default_domain=default_domain)
+    return new
 
 
 def pause(tx: Transaction, account: str, domain: str, reason: str) -> Progress:
@@ -99,6 +110,7 @@ def resume(tx: Transaction, account: str, domain: str) -> Progress:
     row = _going_on(tx, account, domain)
     if row.paused_at is None:
         raise Conflict(f"the warm-up of {account} for {row.domain} is not paused")
+    counting.release(tx, row.domain)
     return _change(tx, row, {**counting.gone_on(tx, row), "judged_from": tx.now})
 
 
@@ -109,6 +121,8 @@ def stop(tx: Transaction, account: str, domain: str) -> None:
     if row is None:
         raise _none(account, domain)
     tx.execute(delete(warm_ups).filter_by(account=row.account, domain=row.domain))
+    counting.release(tx, row.domain)
+    counting.mark(tx, row.domain)
     provider_accounts.changed(tx)
 
 

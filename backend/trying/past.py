@@ -24,7 +24,17 @@ from mailagent.mail import Kind
 from mailagent.store.tables import deliveries, messages, outbound_mails, turns
 from mailagent.store.transaction import AnyRow, Transaction
 
-__all__ = ["MOST", "Compared", "Comparison", "Past", "answer_of", "compare", "past"]
+__all__ = [
+    "MOST",
+    "Compared",
+    "Comparison",
+    "Past",
+    "answer_of",
+    "compare",
+    "compared",
+    "past",
+    "past_of",
+]
 
 MOST = 200
 """Mails that are looked at when nobody says how many."""
@@ -122,6 +132,11 @@ async def compare(
     tried: Sequence[Tried] = await try_all(
         services, workspace_id, agent_id, subjects, prepare=prepare, bounds=bounds
     )
+    return compared(mails, tried)
+
+
+def compared(mails: Sequence[Past], tried: Sequence[Tried]) -> list[Compared]:
+    """What became of each beside what would."""
     return [Compared(was, one.result, one.skipped) for was, one in zip(mails, tried, strict=True)]
 
 
@@ -130,16 +145,7 @@ def past(tx: Transaction, agent_id: str, since: datetime, *, most: int = MOST) -
     of a turn the last one.
     """
     rows = tx.rows(
-        select(
-            deliveries.c.id,
-            deliveries.c.received_at,
-            deliveries.c.state,
-            deliveries.c.turn_id,
-            messages.c.from_address,
-            messages.c.subject,
-        )
-        .join(messages, messages.c.delivery_id == deliveries.c.id)
-        .where(
+        _WAS.where(
             deliveries.c.agent_id == agent_id,
             deliveries.c.received_at >= since,
             deliveries.c.state.in_(list(FINAL)),
@@ -150,9 +156,30 @@ def past(tx: Transaction, agent_id: str, since: datetime, *, most: int = MOST) -
         .limit(most)
     )
     newest = [next(of_turn) for _, of_turn in groupby(rows, lambda row: row.turn_id or row.id)]
-    answers = _answers(tx, newest)
-    costs = _costs(tx, newest)
-    return [_past(row, answers, costs) for row in reversed(newest)]
+    return _told(tx, list(reversed(newest)))
+
+
+def past_of(tx: Transaction, delivery_ids: Sequence[str]) -> list[Past]:
+    """These mails, in this order, as far as their content is there."""
+    there = deliveries.c.content_removed_at.is_(None)
+    found = {row.id: row for row in tx.rows(_WAS.where(deliveries.c.id.in_(delivery_ids), there))}
+    return _told(tx, [found[id_] for id_ in delivery_ids if id_ in found])
+
+
+_WAS = select(
+    deliveries.c.id,
+    deliveries.c.received_at,
+    deliveries.c.state,
+    deliveries.c.turn_id,
+    messages.c.from_address,
+    messages.c.subject,
+).join(messages, messages.c.delivery_id == deliveries.c.id)
+
+
+def _told(tx: Transaction, rows: Sequence[AnyRow]) -> list[Past]:
+    answers = _answers(tx, rows)
+    costs = _costs(tx, rows)
+    return [_past(row, answers, costs) for row in rows]
 
 
 def _past(

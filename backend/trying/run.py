@@ -17,7 +17,7 @@ from mailagent.flow.services import Services
 from mailagent.store.tables import agents
 from mailagent.store.transaction import Transaction
 
-__all__ = ["AT_ONCE", "MOST_USD", "Bounds", "Tried", "prepared", "try_all"]
+__all__ = ["AT_ONCE", "MOST_USD", "Bounds", "Purse", "Tried", "prepared", "try_all"]
 
 AT_ONCE = 4
 MOST_USD = Decimal(1)
@@ -75,7 +75,7 @@ async def try_all(
     far; and nothing goes on once a price is not known.
     """
     bounds = bounds or Bounds()
-    purse = _Purse(bounds.usd)
+    purse = Purse(bounds.usd)
     semaphore = asyncio.Semaphore(bounds.at_once)
 
     async def one(subject: Stored | Brought) -> Tried:
@@ -96,9 +96,11 @@ async def try_all(
     return [*first, *await asyncio.gather(*(one(subject) for subject in subjects[1:]))]
 
 
-class _Purse:
-    def __init__(self, usd: Decimal | None) -> None:
-        self._usd = usd
+class Purse:
+    """What may still be begun; `share`: what the next cost of what those before them did."""
+
+    def __init__(self, usd: Decimal | None, *, share: Decimal = Decimal(1)) -> None:
+        self._usd, self._share = usd, share
         self._spent = self._dearest = Decimal(0)
         self._running = 0
         self._unknown = False
@@ -112,12 +114,13 @@ class _Purse:
                     f" {self._usd} USD: set the model's price, or no bound"
                 )
             # The same as what runs costs is set aside for what runs.
-            if self._spent + self._dearest * (self._running + 1) > self._usd:
+            if self._spent + self._dearest * self._share * (self._running + 1) > self._usd:
                 return f"{self._usd} USD are spent"
         self._running += 1
         return None
 
     def give(self, cost: Decimal | None) -> None:
+        """One has ended, and cost that."""
         self._running -= 1
         if cost is None:
             self._unknown = True

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from backend.agents import service as agents
 from backend.agents.agent_file import AgentFile
 from backend.agents.service import Agent
 from backend.rules.explanation import mail_of_file
-from backend.trying.past import MOST, Comparison, compare, past
-from backend.trying.run import Bounds, prepared
+from backend.trying import trial as kept
+from backend.trying.batch import Waiting, try_in_batches
+from backend.trying.past import MOST, Comparison, compare, compared, past, past_of
+from backend.trying.run import MOST_USD, Bounds, prepared
 from mailagent.errors import Malformed
 from mailagent.flow.rehearsal import Brought, Rehearsed, Stored, rehearse
 from mailagent.flow.services import Services
 
-__all__ = ["MESSAGE_BYTES", "brought", "try_mail", "try_past"]
+__all__ = ["MESSAGE_BYTES", "begin_trial", "brought", "go_on", "try_mail", "try_past"]
 
 MESSAGE_BYTES = 1024 * 1024
 
@@ -70,3 +73,51 @@ async def try_past(
         await store.rehearse(workspace_id, prepare)  # a file that cannot be is told before any cost
     items = await compare(services, workspace_id, found.id, mails, prepare=prepare, bounds=bounds)
     return Comparison(found.handle, candidate, since, tuple(items), store.now() - began)
+
+
+async def begin_trial(
+    services: Services,
+    workspace_id: str,
+    agent: str,
+    since: datetime,
+    *,
+    file: AgentFile | None = None,
+    candidate: str = "",
+    most: int = MOST,
+    usd: Decimal | None = MOST_USD,
+) -> str:
+    """Keep what is to be tried in batches; `go_on` tries it. Returns the trial's id.
+
+    Raises NotFound, Malformed.
+    """
+    store = services.store
+    found = await store.read(workspace_id, agents.get, agent)
+    mails = await store.read(workspace_id, past, found.id, since, most=most)
+    await store.rehearse(workspace_id, prepared(found.id, file))
+    return await store.write(
+        workspace_id,
+        kept.begin,
+        found.id,
+        mails,
+        candidate=candidate,
+        file=file,
+        since=since,
+        usd=usd,
+    )
+
+
+async def go_on(
+    services: Services, workspace_id: str, agent: str, trial_id: str, waiting: Waiting
+) -> Comparison:
+    """Try in batches what was begun, and what is left of it after a stop.
+
+    Raises as `try_in_batches`. Its rows stay until `trial.end`: what was paid for can be had again.
+    """
+    store = services.store
+    found: Agent = await store.read(workspace_id, agents.get, agent)
+    trial = await store.read(workspace_id, kept.get, found.id, trial_id)
+    tried = dict(await try_in_batches(services, workspace_id, found.id, trial_id, waiting))
+    mails = await store.read(workspace_id, past_of, list(tried))
+    items = compared(mails, [tried[one.delivery_id] for one in mails])
+    took = store.now() - trial.created_at
+    return Comparison(found.handle, trial.candidate, trial.since, tuple(items), took)

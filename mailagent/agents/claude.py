@@ -8,12 +8,14 @@ platform.claude.com "Messages", "Tool use", "Handling stop reasons" (read Novemb
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from mailagent.agents import decision, history, prices
-from mailagent.agents.claude_service import ClaudeService, RefusedRequest
+from mailagent.agents.claude_batches import ClaudeBatches
+from mailagent.agents.claude_service import Asks, ClaudeService, Question, RefusedRequest
 from mailagent.agents.deadline import until
 from mailagent.agents.exchange import Exchange, model_step, text_of, tool_step, unfinished
 from mailagent.agents.prompt import conversation, instructions
@@ -51,6 +53,7 @@ class Claude:
         the listed ones. An agent's profile may name another model and price.
         """
         self._service = ClaudeService(api_key, base_url)
+        self._asks: Asks = self._service
         self._model = model
         self._most_tokens = most_tokens
         self._price = price
@@ -77,6 +80,17 @@ class Claude:
 
     async def close(self) -> None:
         await self._service.close()
+
+    @property
+    def batches(self) -> ClaudeBatches:
+        """The same account's batches."""
+        return ClaudeBatches(self._service)
+
+    def asking(self, way: Asks) -> Claude:
+        """The same agent whose questions go another way; `close` is this one's."""
+        other = copy.copy(self)
+        other._asks = way
+        return other
 
     async def think(self, turn: Turn, *, deadline: datetime) -> Reply | Silence | Handoff:
         """Ask until the model has decided.
@@ -115,7 +129,7 @@ class Claude:
                 deadline=deadline,
             )
             step = model_step(said)
-            await turn.steps.record(step)
+            await turn.steps.record(self._usage(turn, said).as_step(), step)
             exchange.add(step)
 
     async def _grant(
@@ -147,18 +161,15 @@ class Claude:
         forced: bool,
         deadline: datetime,
     ) -> Mapping[str, Any]:
-        said = await self._service.ask(
+        question = Question(
             model=turn.profile.model or self._model,
             most_tokens=self._most_tokens,
             system=instructions(turn.profile),
             messages=messages,
             tools=[*map(_described, turn.tools.offered), decision.DECIDE],
             forced=_DECIDE if forced else None,
-            deadline=deadline,
         )
-        # First what it cost: a stop in between loses an answer, never an expense.
-        await turn.steps.record(self._usage(turn, said).as_step())
-        return said
+        return await self._asks.ask(question, deadline=deadline)
 
     async def _history(self, turn: Turn, deadline: datetime) -> history.History:
         """What is shown of the thread; what is too old for it is summed up, once, and kept."""
@@ -169,13 +180,13 @@ class Claude:
         seen = history.view(turn.thread.entries, known, tokens=tokens)
         if not seen.older or memory is None:
             return seen
-        said = await self._service.ask(
+        question = Question(
             model=turn.profile.model or self._model,
             most_tokens=_SUMMARY_TOKENS,
             system=history.SUMMARISE,
             messages=[{"role": "user", "content": history.wish_for_summary(seen)}],
-            deadline=deadline,
         )
+        said = await self._asks.ask(question, deadline=deadline)
         await turn.steps.record(self._usage(turn, said).as_step())
         text = text_of(said)
         if not text:
@@ -199,6 +210,7 @@ class Claude:
                 cache_written=written,
                 cache_read=read,
                 given=given,
+                share=self._asks.share,
             )
         return Usage(asked + written + read, said, model, cost)
 

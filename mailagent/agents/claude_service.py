@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mailagent.agents.assembly import Assembly
 from mailagent.agents.deadline import now
@@ -22,7 +24,15 @@ from mailagent.errors import Malformed, Misconfigured, TransientFailure
 if TYPE_CHECKING:
     import anthropic
 
-__all__ = ["ClaudeService", "RefusedRequest"]
+__all__ = [
+    "Asks",
+    "ClaudeService",
+    "Question",
+    "RefusedRequest",
+    "failure",
+    "status_of",
+    "unanswered",
+]
 
 _RETRY_AFTER = timedelta(seconds=30)
 _LONGEST_RETRY = timedelta(hours=1)
@@ -49,8 +59,55 @@ class RefusedRequest(Exception):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is put to a model; `forced` names the tool it must use."""
+
+    model: str
+    most_tokens: int
+    system: str
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+    forced: str | None = None
+
+    def body(self, *, goes_on: bool) -> dict[str, Any]:
+        """As the Messages API takes it; `goes_on`: the next question comes within minutes."""
+        asked: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": self.most_tokens,
+            # The order of the cache is tools, system, messages: each mark keeps all before it.
+            "system": [{"type": "text", "text": self.system, "cache_control": _CACHED}],
+            "messages": _marked(self.messages) if goes_on else list(self.messages),
+        }
+        if self.tools:
+            asked["tools"] = [*self.tools[:-1], {**self.tools[-1], "cache_control": _CACHED}]
+        if self.forced is not None:
+            asked["tool_choice"] = {"type": "tool", "name": self.forced}
+        return asked
+
+
+class Asks(Protocol):
+    """A way to put questions to a model."""
+
+    @property
+    def share(self) -> Decimal:
+        """Of a model's price, what this way costs."""
+        ...
+
+    async def ask(self, question: Question, *, deadline: datetime) -> Mapping[str, Any]:
+        """The model's next message, as the JSON it came as.
+
+        Raises RefusedRequest (400, 413, 422), TransientFailure (408, 409, 429, 5xx, no connection,
+        an answer that is none or breaks off; `retry_at` as the service said), Misconfigured (key,
+        account, model).
+        """
+        ...
+
+
 class ClaudeService:
     """One account at a server that speaks the Messages API. Belongs to one event loop."""
+
+    share = Decimal(1)
 
     def __init__(self, api_key: str, base_url: str) -> None:
         self._api_key = api_key
@@ -62,39 +119,16 @@ class ClaudeService:
             await self._client.close()
             self._client = None
 
-    async def ask(
-        self,
-        *,
-        model: str,
-        most_tokens: int,
-        system: str,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] = (),
-        forced: str | None = None,
-        deadline: datetime,
-    ) -> Mapping[str, Any]:
-        """The model's next message, as the JSON it came as; `forced` names the tool it must use.
-
-        Raises RefusedRequest (400, 413, 422), TransientFailure (408, 409, 429, 5xx, no connection,
-        an answer that is none or breaks off; `retry_at` as the service said), Misconfigured (key,
-        account, model).
-        """
-        client = await self._connected()
+    async def ask(self, question: Question, *, deadline: datetime) -> Mapping[str, Any]:
+        """As `Asks` has it."""
+        client = await self.connected()
         import anthropic
 
-        asked: dict[str, Any] = {
-            "model": model,
-            "max_tokens": most_tokens,
-            # The order of the cache is tools, system, messages: each mark keeps all before it.
-            "system": [{"type": "text", "text": system, "cache_control": _CACHED}],
-            "messages": _marked(messages),
+        model = question.model
+        asked = question.body(goes_on=True) | {
             "stream": True,
             "timeout": max((deadline - now()).total_seconds(), 0.001),
         }
-        if tools:
-            asked["tools"] = [*tools[:-1], {**tools[-1], "cache_control": _CACHED}]
-        if forced is not None:
-            asked["tool_choice"] = {"type": "tool", "name": forced}
         try:
             async with client.messages.with_streaming_response.create(**asked) as response:
                 kind = response.headers.get("content-type", "")
@@ -106,19 +140,19 @@ class ClaudeService:
             status = error.status_code
             if status in {400, 413, 422}:
                 raise RefusedRequest(status) from error
-            raise _failure(status, model, error.response.headers.get("retry-after")) from error
+            raise failure(status, model, error.response.headers.get("retry-after")) from error
         except Malformed as error:
             raise _no_message() from error
         except (anthropic.APIError, OSError) as error:
-            reason = "the model's service did not answer"
-            raise TransientFailure(reason, retry_at=now() + _RETRY_AFTER) from error
+            raise unanswered() from error
         except Exception as error:
             if _of_transport(error):
                 reason = "the model's service broke off"
                 raise TransientFailure(reason, retry_at=now() + _RETRY_AFTER) from error
             raise
 
-    async def _connected(self) -> anthropic.AsyncAnthropic:
+    async def connected(self) -> anthropic.AsyncAnthropic:
+        """The SDK's client; nothing is sent yet."""
         await asyncio.to_thread(_load)
         import anthropic
 
@@ -150,7 +184,7 @@ async def _assembled(response: anthropic.AsyncAPIResponse[Any], model: str) -> M
         elif not line and data:
             event, data = _json("\n".join(data)), []
             if event.get("type") == "error":
-                raise _failure(_status_of(event), model, None)
+                raise failure(status_of(event), model, None)
             assembly.add(event)
     return assembly.message()
 
@@ -179,13 +213,15 @@ def _marked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [*before, {**last, "content": blocks}]
 
 
-def _status_of(event: Mapping[str, Any]) -> int:
+def status_of(event: Mapping[str, Any]) -> int:
+    """The status that an error of the API would have come with."""
     told = event.get("error")
     kind = told.get("type") if isinstance(told, Mapping) else None
     return _STATUS_OF.get(str(kind), 500)
 
 
-def _failure(status: int, model: str, retry_after: str | None) -> TransientFailure | Misconfigured:
+def failure(status: int, model: str, retry_after: str | None) -> TransientFailure | Misconfigured:
+    """What a status asks of us that is no refusal of the question."""
     match status:
         case 401 | 403:
             return Misconfigured("ANTHROPIC_API_KEY", "the service refuses this key")
@@ -198,6 +234,11 @@ def _failure(status: int, model: str, retry_after: str | None) -> TransientFailu
         code=str(status),
         retry_at=_retry_at(retry_after),
     )
+
+
+def unanswered() -> TransientFailure:
+    """No answer came."""
+    return TransientFailure("the model's service did not answer", retry_at=now() + _RETRY_AFTER)
 
 
 def _no_message() -> TransientFailure:

@@ -48,6 +48,9 @@ class Limits(BaseModel):
     replies_per_agent_a_day: _Count | None = 100
     replies_per_correspondent_a_day: _Count | None = None
     replies_per_thread_a_day: _Count | None = None
+    replies_per_correspondent_an_hour: _Count | None = 20
+    """So many answers to one writer, in whatever threads, are two machines that talk: further mail
+    is parked until a person looks, not until the day ends."""
     auto_reply: Annotated[bool, Field(strict=True)] = True
     """False: nothing leaves without a person's yes."""
     approve_below: _Share = 0.80

@@ -12,8 +12,10 @@ from decimal import Decimal
 
 from mailagent.errors import Misconfigured
 
-__all__ = ["Price", "cost_usd", "parse", "price_of"]
+__all__ = ["BATCHED", "Price", "cost_usd", "parse", "price_of"]
 
+BATCHED = Decimal("0.5")
+"""Of every price, the cache's too, in the Message Batches API (the same page)."""
 _MILLION = Decimal(1_000_000)
 _SNAPSHOT = re.compile(r"-\d{8}$")
 _GIVEN = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*/\s*(\d{1,6}(?:\.\d{1,6})?)")
@@ -82,11 +84,13 @@ def cost_usd(
     cache_written: int = 0,
     cache_read: int = 0,
     given: Price | None = None,
+    share: Decimal = Decimal(1),
 ) -> Decimal | None:
     """The price of one answer; None when the model's price is not known.
 
     `model` is the name the service gave; `given` counts before the list. Tokens written to or read
-    from the cache come beside `input_tokens`, as the service counts them.
+    from the cache come beside `input_tokens`, as the service counts them. `share` of the price is
+    what the way costs by which it was asked.
     """
     price = given or price_of(model)
     if price is None:
@@ -95,4 +99,4 @@ def cost_usd(
     input_price = price.long_input if long and price.long_input else price.input
     output_price = price.long_output if long and price.long_output else price.output
     counted = input_tokens + cache_written * _CACHE_WRITE + cache_read * _CACHE_READ
-    return (counted * input_price + output_tokens * output_price) / _MILLION
+    return (counted * input_price + output_tokens * output_price) * share / _MILLION

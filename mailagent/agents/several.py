@@ -107,10 +107,14 @@ class _Chapter:
         found = [step.content for step in self.past if step.kind == _ENDED]
         return found[0] if found and isinstance(found[0], Mapping) else None
 
-    async def record(self, step: Step) -> None:
-        """Keep one step; what a question cost is the turn's, whoever asked."""
-        kind = step.kind if step.kind == "usage" else f"{self._mark}{step.kind}"
-        await self._steps.record(Step(kind, step.content))
+    async def record(self, *steps: Step) -> None:
+        """Keep steps; what a question cost is the turn's, whoever asked."""
+        await self._steps.record(
+            *(
+                step if step.kind == "usage" else Step(f"{self._mark}{step.kind}", step.content)
+                for step in steps
+            )
+        )
 
     async def end(self, how: str, assessment: Assessment | None) -> None:
         """Record that this processor is done and the next one has its turn."""

@@ -100,8 +100,8 @@ class Steps(Protocol):
     @property
     def past(self) -> Sequence[Step]: ...
 
-    async def record(self, step: Step) -> None:
-        """Durable on return."""
+    async def record(self, *steps: Step) -> None:
+        """Durable on return, all of them or none."""
         ...
 
 

@@ -33,6 +33,7 @@ from mailagent.providers import (
     carries_mime,
     close_accounts,
     open_account,
+    region_of,
 )
 from mailagent.store import provider_accounts
 from mailagent.store.engine import Store
@@ -269,6 +270,7 @@ def _state(
         sends_for=sends_for,
         carries_mime=carries_mime(account.kind),
         fingerprint=fingerprint,
+        region=region_of(account),
     )
     if row is None:
         return state

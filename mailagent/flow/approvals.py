@@ -57,7 +57,7 @@ def ask(
     *,
     agent_id: str,
     thread_id: str,
-    turn_id: str | None,
+    turn_id: str,
     reasons: Sequence[str],
     assessment: Assessment | None,
     limits: Limits,

@@ -31,7 +31,15 @@ from mailagent.flow.directory import forget_former_names
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
-from mailagent.store.tables import deliveries, idempotency_keys, schedules, sign_ins, threads
+from mailagent.store.tables import (
+    deliveries,
+    idempotency_keys,
+    schedules,
+    sign_ins,
+    threads,
+    trial_mails,
+    trials,
+)
 from mailagent.store.transaction import Transaction
 from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish
 
@@ -71,6 +79,14 @@ def forget_sign_ins(tx: Transaction) -> None:
     tx.execute(delete(sign_ins).where(sign_ins.c.expires_at < tx.now - timedelta(days=1)))
 
 
+def forget_trials(tx: Transaction) -> None:
+    """Drop trials that nobody went on with while the model's service kept what was answered."""
+    old = trials.c.created_at < tx.now - timedelta(days=29)
+    of_them = trial_mails.c.trial_id.in_(select(trials.c.id).where(old))
+    tx.execute(delete(trial_mails).where(of_them))
+    tx.execute(delete(trials).where(old))
+
+
 def forget_idempotency_keys(tx: Transaction) -> None:
     """Drop answers that were kept for a day for who asks again."""
     old = idempotency_keys.c.created_at < tx.now - timedelta(days=1)
@@ -82,6 +98,7 @@ CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "wake_due": (timedelta(minutes=1), reminding.wake_due),
     "forget_sign_ins": (timedelta(hours=6), forget_sign_ins),
     "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
+    "forget_trials": (timedelta(hours=6), forget_trials),
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),
     "forget_events": (timedelta(hours=6), events.forget),
     "forget_reports": (timedelta(hours=6), reports.forget),

@@ -104,8 +104,8 @@ class TurnSteps:
         self.past = past
         self._next = len(past)
 
-    async def record(self, step: Step) -> None:
-        """Keep one step; a resumed turn finds it in `past`."""
+    async def record(self, *steps: Step) -> None:
+        """Keep steps; a resumed turn finds them in `past`."""
         await self._services.store.write(
             self._claim.workspace_id,
             _keep,
@@ -113,26 +113,32 @@ class TurnSteps:
             self._claim,
             self._turn_id,
             self._next,
-            step,
+            steps,
         )
-        self._next += 1
+        self._next += len(steps)
 
 
 def _keep(
-    tx: Transaction, queue: Queue, claim: Claim, turn_id: str, position: int, step: Step
+    tx: Transaction,
+    queue: Queue,
+    claim: Claim,
+    turn_id: str,
+    position: int,
+    steps: Sequence[Step],
 ) -> None:
     holds(tx, queue, claim)
-    tx.insert(
-        turn_steps,
+    rows = [
         {
             "turn_id": turn_id,
-            "position": position,
+            "position": number,
             "kind": step.kind,
             "content": step.content,
             "at": tx.now,
-        },
-    )
-    if step.kind == "usage":
+        }
+        for number, step in enumerate(steps, position)
+    ]
+    tx.insert(turn_steps, *rows)
+    if any(step.kind == "usage" for step in steps):
         # At once, not at the turn's end: a cap in money counts what running turns have cost.
         tx.execute(_TURN, {"turn": turn_id, **usage(tx, turn_id)})
 

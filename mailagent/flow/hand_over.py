@@ -53,6 +53,8 @@ class Due:
     recipients: tuple[Recipient, ...]
     only: Sequence[str] | None
     """The accounts that carry this mailbox's, or this domain's, mail; None for all."""
+    region: str | None = None
+    """The region to which mail of this domain is kept."""
 
 
 def state_of(services: Services, name: str) -> outbound.AccountState | None:

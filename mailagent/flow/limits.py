@@ -12,14 +12,14 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, case, func, literal, select
+from sqlalchemy import Integer, Select, bindparam, case, exists, func, literal, or_, select
 
 from mailagent.agents.limits import Counted, Counter, Limits, Per, counters, merged
 from mailagent.flow.budgets import Exhausted
 from mailagent.store.tables import agents, outbound_mails, turns, workspaces
 from mailagent.store.transaction import Transaction
 
-__all__ = ["SETTING", "exhausted", "merged_of", "of_agent"]
+__all__ = ["SETTING", "answers_to", "exhausted", "merged_of", "of_agent", "promised"]
 
 SETTING = "limits"
 """Where a workspace and an agent keep what they set, among their settings."""
@@ -50,6 +50,31 @@ def merged_of(workspace: Mapping[str, Any], agent: Mapping[str, Any]) -> Limits:
     return merged(workspace.get(SETTING), agent.get(SETTING))
 
 
+def answers_to(tx: Transaction, sender: str, since: datetime) -> int:
+    """How many automatic answers a writer has had since a time, whatever the thread. A turn that
+    runs counts as one.
+    """
+    return int(tx.value(_ANSWERS_TO, {"sender": sender, "since": since}))
+
+
+_ANSWERS_TO = (
+    select(func.count())
+    .select_from(turns)
+    .where(
+        turns.c.sender == bindparam("sender"),
+        turns.c.started_at >= bindparam("since"),
+        or_(
+            turns.c.state == "running",
+            exists().where(
+                outbound_mails.c.workspace_id == turns.c.workspace_id,
+                outbound_mails.c.turn_id == turns.c.id,
+                outbound_mails.c.purpose == "reply",
+            ),
+        ),
+    )
+)
+
+
 def exhausted(
     tx: Transaction, limits: Limits, *, agent_id: str, handle: str, thread_id: str, sender: str
 ) -> Exhausted | None:
@@ -68,6 +93,22 @@ def exhausted(
             reason = f"{counter.most:f} {what} a day for {whose[counter.per]} are spent"
             return Exhausted(reason, reached + _DAY)
     return None
+
+
+def promised(
+    tx: Transaction, limits: Limits, *, agent_id: str, thread_id: str, sender: str
+) -> bool:
+    """Whether what is left of a day's replies may be used up by the turns that run now."""
+    asked = {"agent": agent_id, "thread": thread_id, "sender": sender, "since": tx.now - _DAY}
+    for counter in counters(limits):
+        if counter.counted != "replies":
+            continue
+        running = int(tx.value(_running(counter.per), asked))
+        left = int(counter.most) - running
+        nth = _nth_newest("replies", counter.per)
+        if running and (left <= 0 or tx.value(nth, {**asked, "newer": left - 1}) is not None):
+            return True
+    return False
 
 
 def _reached_at(tx: Transaction, counter: Counter, asked: Mapping[str, Any]) -> datetime | None:
@@ -100,6 +141,11 @@ def _narrowed(statement: Select[Any], per: Per) -> Select[Any]:
             return statement.where(turns.c.sender == bindparam("sender"))
         case "thread":
             return statement.where(turns.c.thread_id == bindparam("thread"))
+
+
+@cache
+def _running(per: Per) -> Select[Any]:
+    return _narrowed(select(func.count()).select_from(turns).where(turns.c.state == "running"), per)
 
 
 @cache

@@ -54,8 +54,7 @@ _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(days=90)
 class Closing:
     """The turn that ends."""
 
-    turn_id: str | None
-    """None for what an agent's own program answers by itself."""
+    turn_id: str
     thread_id: str
     agent_id: str
     mails: tuple[Mail, ...]
@@ -90,7 +89,6 @@ def _wait(tx: Transaction, turn: Closing, why: str, wake_at: datetime) -> tuple[
     """Hold the mails until the agent wants to look again: then they are a turn anew."""
     asked = wake_at if wake_at.tzinfo is not None else wake_at.replace(tzinfo=UTC)
     until = min(max(asked, tx.now + _SHORTEST_WAIT), tx.now + _LONGEST_WAIT)
-    assert turn.turn_id is not None
     mine = deliveries.c.turn_id == turn.turn_id
     tx.execute(update(deliveries).where(mine).values(held_until=until))
     return DeliveryState.HELD, f"the agent waits until {until:%Y-%m-%d %H:%M} UTC: {why}"

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import select, update
 
 from mailagent.agents.trust import Action, Do, Standing, decide
 from mailagent.errors import Conflict, Malformed, NotFound
-from mailagent.flow import approvals, drafts, limits, policies, threads
+from mailagent.flow import approvals, drafts, limits, policies
 from mailagent.flow.ledger import note
 from mailagent.flow.outcome import Closing, conclude
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
+from mailagent.flow.think import SITUATION, what_stops
 from mailagent.flow.values import load_mails
-from mailagent.mail import Kind, Mail
+from mailagent.mail import Kind
 from mailagent.outgoing import Outgoing, Reply
-from mailagent.store.tables import agents, deliveries, outbound_mails
+from mailagent.store.tables import agents, deliveries, outbound_mails, turns
 from mailagent.store.tables import approvals as waiting
 from mailagent.store.transaction import AnyRow, Transaction
+from mailagent.tokens import new_id
 
 __all__ = ["OwnAnswer", "answer", "beyond"]
 
@@ -37,6 +38,10 @@ _OPEN = frozenset(
         DeliveryState.WAITING_FOR_APPROVAL,
     }
 )
+
+
+_PROCESSOR = "api"
+"""What the turn of such an answer says of who thought it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +67,33 @@ def answer(
     row = tx.row(select(deliveries).where(deliveries.c.id == delivery_id).with_for_update())
     if row is None or row.agent_id != agent_id:
         raise NotFound(f"the agent has no delivery {delivery_id[:80]}")
-    mails = load_mails(tx, [delivery_id])
+    mails = load_mails(tx, _together(tx, row))
     if row.state not in _OPEN or row.thread_id is None or not mails:
         raise Conflict(f"{delivery_id} is {row.state}: the agent cannot answer it now")
-    mail = mails[0]
+    mail = mails[-1]
     if mail.kind is not Kind.PERSON:
         raise Conflict(f"{delivery_id} is {mail.kind} mail: no machine answers it")
     if approvals.last_message(tx, row.thread_id) != delivery_id:
         raise Conflict(f"{delivery_id}: a newer mail has come in its thread, answer that one")
     # Two that count at the same time would both take the last answer of a limit.
     tx.lock(f"turns {tx.workspace_id}")
-    _demand_room(tx, services, row, mail)
+    sender = mail.content.from_[0].address.lower() if mail.content.from_ else ""
+    _demand_room(tx, services, row, sender)
     if row.state == DeliveryState.WAITING_FOR_APPROVAL:
         approvals.withdraw(tx, row, f"answered anew by {author}")
-    turn = Closing(None, row.thread_id, agent_id, (mail,), _follows(tx, row))
+    turn_id = _begun(tx, row, sender)
+    turn = Closing(turn_id, row.thread_id, agent_id, tuple(mails), _follows(tx, row))
     state, reason = conclude(tx, services, turn, Reply(text))
     if state is DeliveryState.HELD:
         raise Conflict(f"{delivery_id}: {reason}")
-    written = {"state": state, "reason": reason[:500], "held_until": None, "turn_id": None}
-    tx.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**written))
-    note(tx, "decide", str(state), reason, actor=author, delivery_id=delivery_id)
-    return OwnAnswer(state, reason, *_made(tx, delivery_id, state))
+    written = {"state": state, "reason": reason[:500], "held_until": None, "turn_id": turn_id}
+    ids = [one.delivery_id for one in mails]
+    tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(**written))
+    ended = {"state": "done", "outcome": f"reply: {reason}"[:500], "finished_at": tx.now}
+    tx.execute(update(turns).where(turns.c.id == turn_id).values(**ended))
+    for id_ in ids:
+        note(tx, "decide", str(state), reason, actor=author, delivery_id=id_)
+    return OwnAnswer(state, reason, *_made(tx, turn_id))
 
 
 def beyond(
@@ -108,22 +119,45 @@ def beyond(
     return told
 
 
-def _demand_room(tx: Transaction, services: Services, row: AnyRow, mail: Mail) -> None:
-    """Pass while the limits of the day and of the hour have room. Raises Conflict."""
-    most = services.settings.replies_per_thread_an_hour
-    if threads.replies_within(tx, row.thread_id, tx.now - timedelta(hours=1)) >= most:
-        raise Conflict(f"{most} answers in this thread within an hour are the most")
-    handle = tx.value(select(agents.c.handle).where(agents.c.id == row.agent_id))
-    spent = limits.exhausted(
-        tx,
-        limits.of_agent(tx, row.agent_id),
-        agent_id=row.agent_id,
-        handle=handle,
-        thread_id=row.thread_id,
-        sender=mail.content.from_[0].address.lower() if mail.content.from_ else "",
+def _together(tx: Transaction, row: AnyRow) -> Sequence[str]:
+    """The mail, and those that were handed over, or wait for a yes, with it in one turn."""
+    if row.turn_id is None:
+        return [str(row.id)]
+    of_turn = select(deliveries.c.id).where(
+        deliveries.c.turn_id == row.turn_id, deliveries.c.state == row.state
     )
-    if spent is not None:
-        raise Conflict(f"{spent.reason}, until {spent.until:%Y-%m-%d %H:%M} UTC")
+    return [one.id for one in tx.rows(of_turn)]
+
+
+def _demand_room(tx: Transaction, services: Services, row: AnyRow, sender: str) -> None:
+    """Pass while a turn might begin. Raises Conflict."""
+    thread = tx.row(SITUATION, {"thread": row.thread_id})
+    assert thread is not None
+    stopped = what_stops(tx, services.settings, thread, sender)
+    if stopped is not None:
+        until = f", until {stopped.until:%Y-%m-%d %H:%M} UTC" if stopped.until else ""
+        raise Conflict(f"{stopped.reason}{until}")
+    asked = {"agent_id": row.agent_id, "thread_id": row.thread_id, "sender": sender}
+    if limits.promised(tx, limits.of_agent(tx, row.agent_id), **asked):
+        raise Conflict("turns that run may use up the day's answers: try again when they have")
+
+
+def _begun(tx: Transaction, row: AnyRow, sender: str) -> str:
+    """A turn that was thought elsewhere: it counts, and is told of, as any other."""
+    turn_id = new_id("trn")
+    tx.insert(
+        turns,
+        {
+            "id": turn_id,
+            "thread_id": row.thread_id,
+            "agent_id": row.agent_id,
+            "sender": sender,
+            "state": "running",
+            "processor": _PROCESSOR,
+            "started_at": tx.now,
+        },
+    )
+    return turn_id
 
 
 def _follows(tx: Transaction, row: AnyRow) -> bool:
@@ -134,19 +168,10 @@ def _follows(tx: Transaction, row: AnyRow) -> bool:
     return tx.value(earlier.limit(1)) is not None
 
 
-def _made(tx: Transaction, delivery_id: str, state: DeliveryState) -> tuple[str | None, str | None]:
-    """The outbound mail, or the approval, that this answer made."""
-    if state is DeliveryState.ANSWERED:
-        sent = select(outbound_mails.c.id).where(
-            outbound_mails.c.answers_delivery_id == delivery_id,
-            outbound_mails.c.purpose == "reply",
-        )
-        return tx.value(sent.order_by(outbound_mails.c.created_at.desc()).limit(1)), None
-    if state is DeliveryState.WAITING_FOR_APPROVAL:
-        asked = select(waiting.c.id).where(
-            waiting.c.delivery_id == delivery_id,
-            waiting.c.kind == "draft",
-            waiting.c.state == "waiting",
-        )
-        return None, tx.value(asked)
-    return None, None
+def _made(tx: Transaction, turn_id: str) -> tuple[str | None, str | None]:
+    """The outbound mail, or the approval, that a turn made."""
+    sent = select(outbound_mails.c.id).where(
+        outbound_mails.c.turn_id == turn_id, outbound_mails.c.purpose == "reply"
+    )
+    asked = select(waiting.c.id).where(waiting.c.turn_id == turn_id, waiting.c.kind == "draft")
+    return tx.value(sent), tx.value(asked)

@@ -24,6 +24,7 @@ from mailagent.flow import (
     forwarding,
     held_mail,
     octets,
+    own_agents,
     people,
     reports,
     screening,
@@ -356,6 +357,7 @@ def next_order(
     if (entry := blocked(tx, mail, answers=not joined.new)) is not None:
         return _End(DeliveryState.REJECTED, f"a list says: {entry}")
     if mail.kind is not Kind.PERSON:
+        own_agents.tell(tx, services, mail, agent_id)
         return _End(DeliveryState.SILENT, f"not answered: {mail.why_kind}")
     if not joined.new and (case := take_answer(tx, mail, joined.thread_id)) is not None:
         return _End(DeliveryState.RECORDED, f"a colleague's answer, brought into {case}")

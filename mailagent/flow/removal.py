@@ -46,6 +46,7 @@ from mailagent.store.tables import (
     thread_summaries,
     threads,
     tool_calls,
+    trial_mails,
     turn_callbacks,
     turn_steps,
     turns,
@@ -76,7 +77,7 @@ TABLES = (
     *(raw_messages, deliveries, messages, message_words, attachments, threads, participants),
     *(anchors, turns, turn_steps, outbound_mails, outbound_recipients, hand_overs, events, ledger),
     *(answer_invitations, approvals, approval_invitations, suppressions, list_entries),
-    *(evaluation_cases, assessments),
+    *(evaluation_cases, assessments, trial_mails),
     *(tool_calls, turn_callbacks, thread_summaries, reminders, contact_notes, questions),
 )
 """All that hold something of a mail or its people."""
@@ -121,6 +122,7 @@ def remove_received(tx: Transaction, delivery_ids: Collection[str], by: By, *, w
             _empty_message(tx, row)
     empty_turns(tx, turn_ids, by)
     tx.execute(delete(evaluation_cases).where(evaluation_cases.c.delivery_id.in_(ids)))
+    tx.execute(delete(trial_mails).where(trial_mails.c.delivery_id.in_(ids)))
     marks = {"content_removed_at": tx.now, "content_removed_by": by, "held_until": None}
     tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(**marks))
     _drop_raw(tx, {row.raw_id for row in rows})

@@ -122,7 +122,7 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
     if not due:
         end(tx, services, claim)
         return None
-    return Due(row, outgoing, tuple(due), _only(own))
+    return Due(row, outgoing, tuple(due), _only(own), own.domain_region)
 
 
 def _ways(services: Services, due: Due) -> list[_Way]:
@@ -137,6 +137,7 @@ def _ways(services: Services, due: Due) -> list[_Way]:
             now=services.store.now(),
             default_domain=services.settings.default_domain,
             only=due.only,
+            region=due.region,
         )
         by_choice.setdefault(choice, []).append(recipient)
     return [_Way(choice, tuple(recipients)) for choice, recipients in by_choice.items()]

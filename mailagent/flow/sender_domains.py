@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, case, exists, select, update
 from mailagent.store.tables import domains, outbound_mails, outbound_recipients
 from mailagent.store.transaction import Transaction
 
-__all__ = ["Sending", "choices", "receives", "release", "sending", "why_it_waits"]
+__all__ = ["Sending", "choices", "receives", "region", "release", "sending", "why_it_waits"]
 
 Sending = Literal["may", "waits", "not_yet", "not_yet_and_waits"]
 """`waits`: it was verified and is broken or paused now. `not_yet`: it never was, and agents answer
@@ -55,6 +55,15 @@ def choices(workspace_id: ColumnElement[Any], name: ColumnElement[Any]) -> Scala
     """A column with what was chosen for a domain: its `carried_by` names accounts."""
     return (
         select(domains.c.settings)
+        .where(domains.c.workspace_id == workspace_id, domains.c.name == name)
+        .scalar_subquery()
+    )
+
+
+def region(workspace_id: ColumnElement[Any], name: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """A column with the region to which a domain is kept; NULL for one that may go anywhere."""
+    return (
+        select(domains.c.region)
         .where(domains.c.workspace_id == workspace_id, domains.c.name == name)
         .scalar_subquery()
     )

@@ -56,6 +56,7 @@ _OWN = select(
     .label("address"),
     sender_domains.sending(workspaces.c.id, bindparam("domain")).label("sending"),
     sender_domains.choices(workspaces.c.id, bindparam("domain")).label("domain_settings"),
+    sender_domains.region(workspaces.c.id, bindparam("domain")).label("domain_region"),
     exists()
     .where(
         slug_reservations.c.workspace_id == workspaces.c.id,

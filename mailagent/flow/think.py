@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
 
 from mailagent.agents import Profile, Reminder, Step, Summary, Turn, several
+from mailagent.agents.limits import Limits
 from mailagent.agents.screen import screen
 from mailagent.errors import Misconfigured, TransientFailure
 from mailagent.flow import (
@@ -51,7 +52,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish, holds
 
-__all__ = ["SITUATION", "THINKING", "give_up", "think"]
+__all__ = ["SITUATION", "THINKING", "Stopped", "give_up", "think", "what_stops"]
 
 # Bare, as in its partial index: what SQLAlchemy makes of a boolean for SQLite (`ready = 1`) would
 # not take that index, and every claim would read all threads there are.
@@ -170,6 +171,9 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     if turn is None:
         finish(tx, THINKING, claim, ready=False)
         return None
+    if isinstance(turn, _AfterOthers):
+        _put_off(tx, claim, tx.now + backoff(claim.attempts))
+        return None
     sender = replying.sender_of(tx, thread.agent_id, written_to=turn.mails[-1].recipient)
     history = threads.history(
         tx, claim.id, thread.subject, without=[mail.delivery_id for mail in turn.mails]
@@ -225,7 +229,14 @@ def _left_turn(tx: Transaction, thread_id: str) -> _Running | None:
     )
 
 
-def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running | None:
+@dataclass(frozen=True, slots=True)
+class _AfterOthers:
+    """The turns that run may use up what is left of a day's replies: when they end, we know."""
+
+
+def _new_turn(
+    tx: Transaction, services: Services, thread: AnyRow
+) -> _Running | _AfterOthers | None:
     """Open a turn for what waits in the thread; None when nothing may be thought now."""
     waiting = [row.id for row in tx.rows(_WAITING, {"thread": thread.id})]
     if not waiting:
@@ -235,10 +246,14 @@ def _new_turn(tx: Transaction, services: Services, thread: AnyRow) -> _Running |
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
-    spent = _spent(tx, services.settings, thread, sender)
-    if spent is not None:
-        _stop(tx, services, thread, newest, waiting, *spent)
+    stopped = what_stops(tx, services.settings, thread, sender)
+    if stopped is not None:
+        _stop(tx, services, thread, newest, waiting, stopped)
         return None
+    if limits.promised(
+        tx, _limits_of(thread), agent_id=thread.agent_id, thread_id=thread.id, sender=sender
+    ):
+        return _AfterOthers()
     turn_id = new_id("trn")
     processor = thread.processor or services.settings.default_processor
     tx.insert(
@@ -274,18 +289,35 @@ _BEGAN = (
 _BEGAN_OF_SENDER = _BEGAN.where(turns.c.sender == bindparam("sender"))
 
 
-def _spent(
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What forbids a turn: the state its mails get, why, and until when."""
+
+    state: DeliveryState
+    reason: str
+    until: datetime | None = None
+    of_thread: bool = False
+    """Whether it is about this thread alone: else people are told once for all threads."""
+
+
+def what_stops(
     tx: Transaction, settings: FlowSettings, thread: AnyRow, sender: str
-) -> tuple[DeliveryState, str, datetime | None] | None:
-    """What forbids this turn: the state its mails get, the reason, and until when."""
+) -> Stopped | None:
+    """What forbids a turn for this writer now; `thread` is a row of `SITUATION`."""
     if thread.workspace_retired_at is not None:
-        return DeliveryState.HELD, "the workspace is retired", None
+        return Stopped(DeliveryState.HELD, "the workspace is retired", of_thread=True)
+    own = thread.workspace_settings or {}
+    set_limits = _limits_of(thread)
     since_hour = tx.now - timedelta(hours=1)
     replies = threads.replies_within(tx, thread.id, since_hour)
     if replies >= settings.replies_per_thread_an_hour:
         reason = f"{replies} answers in this thread within an hour: it may be two machines talking"
-        return DeliveryState.LOOPED, reason, None
-    own = thread.workspace_settings or {}
+        return Stopped(DeliveryState.LOOPED, reason, of_thread=True)
+    # A machine that drops every header of ours opens a new thread with each mail.
+    most_an_hour = set_limits.replies_per_correspondent_an_hour
+    if most_an_hour is not None and limits.answers_to(tx, sender, since_hour) >= most_an_hour:
+        reason = f"{most_an_hour} answers to {sender} within an hour"
+        return Stopped(DeliveryState.LOOPED, f"{reason}: it may be two machines talking")
     day = timedelta(days=1)
     for name, whose, began, cap in (
         ("sender", sender, _BEGAN_OF_SENDER, settings.turns_per_sender_a_day),
@@ -300,7 +332,7 @@ def _spent(
         began_at = tx.value(began, last) if most > 0 else tx.now
         if began_at is not None:
             reason = f"{most} turns a day for {whose} are spent"
-            return DeliveryState.HELD, reason, began_at + day
+            return Stopped(DeliveryState.HELD, reason, began_at + day)
     money = budgets.exhausted(
         tx,
         workspace=own,
@@ -310,13 +342,17 @@ def _spent(
     )
     spent = money or limits.exhausted(
         tx,
-        limits.merged_of(own, thread.agent_settings or {}),
+        set_limits,
         agent_id=thread.agent_id,
         handle=thread.handle,
         thread_id=thread.id,
         sender=sender,
     )
-    return None if spent is None else (DeliveryState.HELD, spent.reason, spent.until)
+    return None if spent is None else Stopped(DeliveryState.HELD, spent.reason, spent.until)
+
+
+def _limits_of(thread: AnyRow) -> Limits:
+    return limits.merged_of(thread.workspace_settings or {}, thread.agent_settings or {})
 
 
 def _stop(
@@ -325,23 +361,23 @@ def _stop(
     thread: AnyRow,
     newest: Mail,
     waiting: Sequence[str],
-    state: DeliveryState,
-    reason: str,
-    until: datetime | None,
+    stopped: Stopped,
 ) -> None:
+    state, reason = stopped.state, stopped.reason
     tx.execute(
         update(deliveries)
         .where(deliveries.c.id.in_(waiting))
-        .values(state=state, reason=reason, held_until=until)
+        .values(state=state, reason=reason, held_until=stopped.until)
     )
     for delivery_id in waiting:
         note(tx, "think", str(state), reason, delivery_id=delivery_id)
-    # Once for a thread that is parked, once for a budget that is spent: a flood of mail must not
+    # Once for a thread that is parked, once a day for what is spent: a flood of mail must not
     # become a flood of notices.
-    if until is None:
+    if stopped.of_thread:
         same = deliveries.c.thread_id == thread.id
     else:
-        same = and_(deliveries.c.reason == reason, of_workspace())
+        today = deliveries.c.received_at >= tx.now - timedelta(days=1)
+        same = and_(deliveries.c.reason == reason, today, of_workspace())
     told_before = tx.value(
         select(deliveries.c.id)
         .where(same, deliveries.c.state == state, deliveries.c.id.not_in(waiting))
@@ -361,13 +397,17 @@ def _later(tx: Transaction, claim: Claim, opened: _Opened, error: TransientFailu
         again = max(again, error.retry_at)
     if tx.value(_ANSWERED_LATER, {"turn": opened.turn_id}) is not None:
         again = tx.now  # it came before we had begun to wait for it
-    # Waiting is no failure: however long the model is away, two starts are left for real ones.
-    attempts = min(claim.attempts + 1, MOST_ATTEMPTS - 2)
-    finish(tx, THINKING, claim, attempts=attempts, not_before=again)
+    _put_off(tx, claim, again)
     for mail in opened.mails:
         note(
             tx, "think", f"goes on at {again:%H:%M:%S}", error.reason, delivery_id=mail.delivery_id
         )
+
+
+def _put_off(tx: Transaction, claim: Claim, until: datetime) -> None:
+    # Waiting is no failure: however long it lasts, two starts are left for real ones.
+    attempts = min(claim.attempts + 1, MOST_ATTEMPTS - 2)
+    finish(tx, THINKING, claim, attempts=attempts, not_before=until)
 
 
 _ANSWERED_LATER = select(turn_callbacks.c.turn_id).where(

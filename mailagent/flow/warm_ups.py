@@ -21,7 +21,7 @@ from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import RecipientState
 from mailagent.outbound import Rates, WarmUp
 from mailagent.store import provider_accounts
-from mailagent.store.tables import outbound_recipients, warm_ups
+from mailagent.store.tables import domains, outbound_mails, outbound_recipients, warm_ups
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.store.types import EPOCH
 
@@ -32,8 +32,10 @@ __all__ = [
     "gone_on",
     "judge_all",
     "lock",
+    "mark",
     "of_row",
     "rates",
+    "release",
     "room",
 ]
 
@@ -45,6 +47,8 @@ _TOLD_BY_NOW = timedelta(hours=1)
 """Providers tell of a delivery within minutes; what was not told after an hour is late."""
 _DAY = timedelta(days=1)
 _A_MOMENT = timedelta(seconds=30)
+_FOLLOWED = timedelta(seconds=2)
+"""By then every process knows how the accounts stand (`Accounts.keep_fresh`)."""
 _MOST_DAYS_OFF = 30
 
 log = structlog.get_logger()
@@ -70,6 +74,11 @@ _OF_PAIR = (
 )
 _ROW = select(warm_ups).where(*_OF_PAIR)
 _COUNT = update(warm_ups).where(*_OF_PAIR)
+_OPEN_OF_DOMAIN = (
+    select(func.count())
+    .select_from(warm_ups)
+    .where(warm_ups.c.domain == bindparam("of_domain"), warm_ups.c.ended_at.is_(None))
+)
 
 
 def room(
@@ -85,7 +94,8 @@ def room(
     if row is None or row.ended_at is not None:
         return None
     if row.paused_at is not None:  # since the account was chosen
-        return tx.now + _A_MOMENT, f"the warm-up of {account} for {domain} is paused: {row.reason}"
+        why = f"{account} is {outbound.warm_up_paused(domain)}: {row.reason}"
+        return tx.now + _A_MOMENT, why
     cap = of_row(row).cap(tx.now)
     if cap is None:
         return None
@@ -151,6 +161,32 @@ def gone_on(tx: Transaction, row: AnyRow) -> dict[str, object]:
     return {"paused_at": None, "paused_by": None, "reason": "", "started_at": started_at}
 
 
+def release(tx: Transaction, domain: str) -> None:
+    """Try soon what waits for a paused warm-up of the domain; the caller lets that go on."""
+    queued = select(outbound_mails.c.id).where(outbound_mails.c.state == "queued")
+    waiting = (
+        outbound_recipients.c.outbound_id.in_(queued),
+        outbound_recipients.c.state == RecipientState.QUEUED,
+        outbound_recipients.c.reason.contains(outbound.warm_up_paused(domain), autoescape=True),
+    )
+    soon = {"not_before": tx.now + _FOLLOWED}
+    mails = select(outbound_recipients.c.outbound_id).where(*waiting)
+    tx.execute(update(outbound_mails).where(outbound_mails.c.id.in_(mails)).values(soon))
+    tx.execute(update(outbound_recipients).where(*waiting).values(soon))
+    tx.wake("send")
+
+
+def mark(tx: Transaction, domain: str) -> None:
+    """Write into a workspace's domain whether it is warming up anywhere, where it may send."""
+    warming = tx.value(_OPEN_OF_DOMAIN, {"of_domain": domain})
+    before, after = ("active", "warming") if warming else ("warming", "active")
+    tx.execute(
+        update(domains)
+        .where(domains.c.name == domain, domains.c.sending_state == before)
+        .values(sending_state=after)
+    )
+
+
 def lock(tx: Transaction, account: str) -> None:
     """Let nobody else count or change an account's warm-ups until this transaction ends."""
     tx.lock(f"quota {account}")
@@ -169,12 +205,14 @@ def _judge(tx: Transaction, settings: FlowSettings, account: str, domain: str) -
         _tell(tx, settings, account, domain, why)
     elif row.paused_at is not None and why is None:
         values = gone_on(tx, row)
+        release(tx, domain)
     elif row.paused_at is None and of_row(row).cap(tx.now) is None:
         values = {"ended_at": tx.now}
     else:
         return
     log.info("warm_up.changed", account=account, domain=domain, why=why or "goes well")
     tx.execute(_COUNT, {**pair, **values})
+    mark(tx, domain)
     provider_accounts.changed(tx)
 
 

@@ -19,6 +19,7 @@ from mailagent.providers.account import (
     CanSend,
     CanSetUp,
     Closes,
+    HasRegion,
     House,
     ProviderKind,
     Recovers,
@@ -53,6 +54,7 @@ __all__ = [
     "open_account",
     "receivers",
     "recoverers",
+    "region_of",
     "reporters",
     "setting_up",
 ]
@@ -107,6 +109,14 @@ def setting_up(account: Account, house: House) -> AbstractAsyncContextManager[Se
 
 def _kind(account: Account) -> ProviderKind | None:
     return next((kind for kind in KINDS if kind.kind == account.kind), None)
+
+
+def region_of(account: Account) -> str:
+    """Where an account keeps and sends mail (`account.HasRegion`); empty for a relay of one's own,
+    which is where its owner has put it.
+    """
+    kind = _kind(account)
+    return kind.region(account) if isinstance(kind, HasRegion) else ""
 
 
 def carries_mime(kind: str) -> bool:

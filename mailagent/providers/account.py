@@ -31,6 +31,7 @@ __all__ = [
     "CanSend",
     "CanSetUp",
     "Closes",
+    "HasRegion",
     "House",
     "LeftBehind",
     "Listing",
@@ -253,6 +254,15 @@ class CanCollect(Protocol):
 
     def collector(self, account: Account, house: House, /) -> AbstractAsyncContextManager[Collects]:
         """As `CanIdentify.identifier`."""
+        ...
+
+
+@runtime_checkable
+class HasRegion(Protocol):
+    """A provider's class whose accounts keep and send mail in one part of the world."""
+
+    def region(self, account: Account, /) -> str:
+        """`US` (United States), `EU` (a member of the union), else the service's own word."""
         ...
 
 

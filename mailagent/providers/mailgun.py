@@ -75,6 +75,11 @@ class Mailgun:
             await control.close()
 
     @classmethod
+    def region(cls, account: Account) -> str:
+        """See `account.HasRegion`."""
+        return account.settings.get("MAILGUN_REGION", "").strip().upper() or "US"
+
+    @classmethod
     def setting_up(cls, account: Account, house: House) -> AbstractAsyncContextManager[SetUp]:
         return mailgun_setup.setting_up(account, house)
 

@@ -63,6 +63,11 @@ class Postmark:
             await control.close()
 
     @classmethod
+    def region(cls, account: Account) -> str:
+        """See `account.HasRegion`: its servers are in the United States alone."""
+        return "US"
+
+    @classmethod
     def setting_up(cls, account: Account, house: House) -> AbstractAsyncContextManager[SetUp]:
         return postmark_setup.setting_up(account, house)
 

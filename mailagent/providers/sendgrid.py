@@ -62,6 +62,12 @@ class SendGrid:
             await asked.close()
 
     @classmethod
+    def region(cls, account: Account) -> str:
+        """See `account.HasRegion`: `global` is served from the United States."""
+        region = account.settings.get("SENDGRID_REGION", "").strip().lower()
+        return "EU" if region == "eu" else "US"
+
+    @classmethod
     def setting_up(cls, account: Account, house: House) -> AbstractAsyncContextManager[SetUp]:
         return sendgrid_setup.setting_up(account, house)
 

@@ -46,6 +46,7 @@ __all__ = ["Ses"]
 
 _MOST_BYTES = 40 * 1024 * 1024
 _MOST_RECIPIENTS = 50
+_OUTSIDE_THE_EU = frozenset({"eu-west-2", "eu-central-2"})
 _TAG = re.compile(r"[0-9A-Za-z_-]{1,256}")
 
 
@@ -126,6 +127,15 @@ class Ses:
             yield SesReceipts(aws)
         finally:
             await aws.close()
+
+    @classmethod
+    def region(cls, account: Account) -> str:
+        """See `account.HasRegion`; `eu-…` names the continent, with London and Zurich on it."""
+        settings = account.settings
+        region = settings.get("AWS_SES_REGION") or settings.get("AWS_REGION", "")
+        if region.startswith("us-"):
+            return "US"
+        return "EU" if region.startswith("eu-") and region not in _OUTSIDE_THE_EU else region
 
     @classmethod
     def setting_up(cls, account: Account, house: House) -> AbstractAsyncContextManager[SetUp]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Engine, create_engine, event
@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 _READERS = 3
 _POSTGRES_CONNECTIONS = 8
+_PREPARED = 400
+"""Statements that a session keeps planned: a mail's way takes about a hundred different ones."""
 
 
 def driver_url(url: str) -> str:
@@ -58,6 +60,11 @@ class Store:
         self.on_sqlite = make_url(self.url).get_backend_name() == "sqlite"
         self.now = now
         self.engine = _engine(self.url, on_sqlite=self.on_sqlite)
+        self._reading = (
+            self.engine
+            if self.on_sqlite
+            else self.engine.execution_options(postgresql_readonly=True)
+        )
         self._processes = _processes(self.url) if self.on_sqlite else None
         self.write_lock = WriteLock(self._processes)
         self._listeners: list[Callable[[frozenset[str]], None]] = []
@@ -166,14 +173,20 @@ class Store:
     def _snapshot(
         self, workspace_id: str | None, work: Callable[[Transaction], T], *, again: bool = True
     ) -> T:
-        with self.engine.connect() as connection:
+        with self._reading.connect() as connection:
             if self.on_sqlite:
                 connection.exec_driver_sql("BEGIN")
             try:
-                return work(Transaction(connection, workspace_id, self.now()))
+                result = work(Transaction(connection, workspace_id, self.now()))
+                if not self.on_sqlite:
+                    # After the ROLLBACK that the pool would do, psycopg has the server forget every
+                    # prepared statement of the session.
+                    connection.commit()
             except DBAPIError as error:
                 if not (again and error.connection_invalidated):
                     raise
+            else:
+                return result
         return self._snapshot(workspace_id, work, again=False)
 
     def _commit(
@@ -273,12 +286,18 @@ def _processes(url: str) -> ProcessLock | None:
 
 def _engine(url: str, *, on_sqlite: bool) -> Engine:
     if not on_sqlite:
-        return create_engine(
+        engine = create_engine(
             url,
             pool_size=_POSTGRES_CONNECTIONS,
             max_overflow=4,
             connect_args={"connect_timeout": 5, "options": OPTIONS},
         )
+
+        @event.listens_for(engine, "connect")
+        def _remember(connection: Any, _: ConnectionPoolEntry) -> None:
+            connection.prepared_max = _PREPARED
+
+        return engine
     engine = create_engine(url, pool_size=_READERS + 2, connect_args={"timeout": 5})
 
     @event.listens_for(engine, "connect")

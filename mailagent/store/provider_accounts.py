@@ -14,6 +14,7 @@ from mailagent.store.tables import (
     provider_accounts,
     versions,
     warm_ups,
+    zone_answers,
 )
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets
@@ -67,6 +68,7 @@ def remove(tx: Transaction, name: str) -> bool:
     tx.execute(delete(account_standings).where(account_standings.c.name == name))
     tx.execute(delete(account_quotas).where(account_quotas.c.account == name))
     tx.execute(delete(warm_ups).where(warm_ups.c.account == name))
+    tx.execute(delete(zone_answers).where(zone_answers.c.account == name))
     changed(tx)
     return found == 1
 

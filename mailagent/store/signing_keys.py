@@ -14,6 +14,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets
 
 __all__ = [
+    "ED25519",
     "PURPOSE",
     "PublishedKey",
     "StoredKey",
@@ -26,6 +27,8 @@ __all__ = [
     "set_status",
 ]
 
+ED25519 = "k=ed25519"
+"""What stands in the public record of such a key (RFC 8463 §4)."""
 PURPOSE = "dkim key"
 """What the private halves are encrypted for."""
 
@@ -51,6 +54,11 @@ class PublishedKey:
     due_at: datetime | None
     """When a rotation goes on with it."""
 
+    @property
+    def is_ed25519(self) -> bool:
+        """Whether it is a key that signs beside an RSA one."""
+        return ED25519 in self.public_record
+
 
 def add(
     tx: Transaction,
@@ -58,10 +66,11 @@ def add(
     key: StoredKey,
     *,
     status: Literal["signing", "published"] = "signing",
+    due_at: datetime | None = None,
 ) -> bool:
     """Keep a key unless this selector of this domain has one; whether it was kept.
 
-    `published`: it stands in DNS beside the one that signs.
+    `published`: it stands in DNS beside the one that signs. `due_at`: a rotation goes on with it.
     """
     row = {
         "domain": key.domain,
@@ -70,6 +79,7 @@ def add(
         "public_record": key.public_record,
         "created_at": tx.now,
         "status": status,
+        "due_at": due_at,
     }
     kept = tx.insert_new(signing_keys, row, unique=["domain", "selector"])
     if kept:
@@ -94,7 +104,9 @@ def beside(tx: Transaction, secrets: Secrets, domain: str) -> StoredKey | None:
         select(signing_keys).where(
             signing_keys.c.domain == domain,
             signing_keys.c.status == "published",
-            signing_keys.c.public_record.contains("k=ed25519"),
+            signing_keys.c.public_record.contains(ED25519),
+            # One with a time is on its way, or has had its successor.
+            signing_keys.c.due_at.is_(None),
         )
     )
     return None if row is None else _opened(secrets, row)
@@ -154,7 +166,8 @@ def set_status(
     zone_version.changed(tx)
 
 
-def remove(tx: Transaction, domain: str) -> None:
-    """Forget every key of a domain."""
-    tx.execute(delete(signing_keys).where(signing_keys.c.domain == domain))
+def remove(tx: Transaction, domain: str, selector: str | None = None) -> None:
+    """Forget every key of a domain, or one."""
+    every = delete(signing_keys).where(signing_keys.c.domain == domain)
+    tx.execute(every if selector is None else every.where(signing_keys.c.selector == selector))
     zone_version.changed(tx)

@@ -484,7 +484,7 @@ def test_a_dated_model_has_its_familys_price() -> None:
     assert dated == 1
 
 
-@pytest.mark.parametrize("recorded", range(6))
+@pytest.mark.parametrize("recorded", range(3))
 async def test_a_turn_killed_at_any_record_is_resumed_and_asks_nothing_twice(
     recorded: int,
 ) -> None:

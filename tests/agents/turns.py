@@ -129,11 +129,11 @@ class Notebook:
     past: list[Step] = field(default_factory=list)
     most: int = 1000
 
-    async def record(self, step: Step) -> None:
+    async def record(self, *steps: Step) -> None:
         if self.most == 0:
             raise Killed
         self.most -= 1
-        self.past.append(Step(step.kind, json.loads(json.dumps(step.content))))
+        self.past += [Step(one.kind, json.loads(json.dumps(one.content))) for one in steps]
 
     def of_kind(self, kind: str) -> list[Any]:
         return [step.content for step in self.past if step.kind == kind]

@@ -150,7 +150,7 @@ async def _founded(house: House, attack: Attack, far: _FarSide) -> tuple[Space, 
         row = await _ended(space, await space.receive(raw))
         names["thread"] = row.thread_id
         if before.waits:
-            await _at_rest(space)
+            await space.at_rest()
             names["decision"] = real = str((await space.notices(EVA))[-1]["Reply-To"])
             token = real.partition("+a.")[2]
             names["guessed"] = real.replace(token[:8], token[7::-1])
@@ -160,7 +160,7 @@ async def _founded(house: House, attack: Attack, far: _FarSide) -> tuple[Space, 
                     tx, house.services, row.id, "I look into it.", author=f"person:{EVA}"
                 )
             )
-    await _at_rest(space)
+    await space.at_rest()
     return space, names
 
 
@@ -271,7 +271,7 @@ async def _receive(space: Space, letter: Letter) -> str:
     sender = letter.author if letter.mail_from == "" else letter.mail_from
     delivery_id = await space.receive(raw, letter.to, mail_from=sender, ip=letter.ip)
     await _ended(space, delivery_id)
-    await _at_rest(space)
+    await space.at_rest()
     return delivery_id
 
 
@@ -279,26 +279,12 @@ async def _ended(space: Space, delivery_id: str) -> AnyRow:
     return await space.delivery(delivery_id, *FINAL)
 
 
-async def _at_rest(space: Space) -> None:
-    """Wait until nothing of the workspace goes on by itself."""
-
-    async def look() -> bool:
-        going = [
-            *await space.outbound(t.outbound_mails.c.state.in_(["queued", "sending"])),
-            *await space.rows(t.deliveries, t.deliveries.c.state.not_in(FINAL)),
-            *await space.rows(t.threads, t.threads.c.ready),
-        ]
-        return not going
-
-    await space.house.until(look)
-
-
 async def _pass(space: Space, by: timedelta) -> None:
     house = space.house
     await house.later(by)
     await approval_times.pass_time(house.services)
     await house.store.write_unscoped(reminding.wake_due)
-    await _at_rest(space)
+    await space.at_rest()
 
 
 # --- what must not be -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from backend.agents import aliases
 from backend.agents import service as agents
 from backend.domain_options import service as options
 from backend.domain_options.service import Options
+from backend.domains.carriers import Installed
 from backend.paging import EVERYTHING
 from mailagent.errors import Conflict, Malformed, NotFound
 from mailagent.store.tables import domains
@@ -21,6 +22,7 @@ from tests import verified_domain
 from tests.backend.conftest import DEFAULT_DOMAIN, House
 
 SUB = "mail.acme.example"
+INSTALLED = Installed(DEFAULT_DOMAIN, f"mx.{DEFAULT_DOMAIN}", (), ())
 
 
 def add_domain(house: House, name: str = SUB, *, state: str = "pending") -> str:
@@ -59,11 +61,13 @@ def verify(house: House, name: str = SUB) -> None:
 
 
 def give(house: House, domain: str = SUB, **to: Any) -> Options:
-    return house.store.write_now(house.acme.id, options.give, domain, most_of_a_group=5, **to)
+    return house.store.write_now(
+        house.acme.id, options.give, INSTALLED, domain, most_of_a_group=5, **to
+    )
 
 
 def set_(house: House, **changes: Any) -> Options:
-    return house.store.write_now(house.acme.id, options.change, SUB, changes)
+    return house.store.write_now(house.acme.id, options.change, INSTALLED, SUB, changes)
 
 
 def second(house: House, handle: str = "sales") -> agents.Agent:

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from mailagent.store.transaction import Transaction
 from tests import verified_domain
 from tests.backend.api_client import key, open_api, session
 from tests.backend.mailroom import OWNER, Mailroom, mail, open_mailroom
+from tests.dns_server import DnsServer
 
 WITHOUT_KEY = {
     "/workspaces/{ws}/rules/test",  # changes nothing
@@ -41,8 +42,8 @@ WITHOUT_KEY = {
     *(
         f"{one}/{{domain}}/{doing}"
         for one in ("/workspaces/{ws}/domains", "/domains")
-        # Look again, ask for the same again, or go on with what is under way.
-        for doing in ("verify", "resubmit", "pause", "rotate-dkim")
+        # Ask for the same again, go on with what is under way, or change nothing.
+        for doing in ("resubmit", "pause", "rotate-dkim", "compare")
     ),
     "/callbacks/{token}",  # the token is one turn's, and answers it once
 }
@@ -62,6 +63,12 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     made = Sandbox(workers=1)
     yield made
     await made.close()
+
+
+@pytest.fixture
+def dns() -> Iterator[DnsServer]:
+    with DnsServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -115,11 +122,11 @@ async def test_every_post_that_creates_or_sends_declares_the_header(api: httpx.A
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_every_post_that_creates_or_sends_honours_the_key(
-    sqlite_url: str, sandbox: Sandbox
+    sqlite_url: str, sandbox: Sandbox, dns: DnsServer
 ) -> None:
     async with (
         open_mailroom(sqlite_url, sandbox) as mailroom,
-        open_api(mailroom, await key(mailroom), mailagent_resolver="127.0.0.1:9") as api,
+        open_api(mailroom, await key(mailroom), mailagent_resolver=dns.address) as api,
     ):
         requests = await furnished(mailroom, api)
         assert {one[0] for one in requests} == (await posts(api)).keys() - WITHOUT_KEY
@@ -185,6 +192,8 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/agent-groups", "/workspaces/shop/agent-groups", {"name": "Desk"}),
         (f"{ws}/domains", "/workspaces/shop/domains", {"name": "one.example"}),
         ("/domains", "/domains", {"name": "two.example"}),
+        (f"{domain}/verify", f"{own}/verify", None),
+        ("/domains/{domain}/verify", f"/domains/{SUB}/verify", None),
         (f"{domain}/allow", f"{own}/allow", {"name": f"a.{SUB}", "workspace": "other"}),
         ("/domains/{domain}/allow", f"/domains/{SUB}/allow",
          {"name": f"b.{SUB}", "workspace": "other"}),
@@ -216,6 +225,9 @@ async def furnished(mailroom: Mailroom, api: httpx.AsyncClient) -> list[tuple[st
         (f"{ws}/agents/{{agent}}/http-tools", f"{hello}/http-tools", {
             "name": "find_order", "description": "Looks an order up.", "effect": "reads",
             "input_schema": {"type": "object"}, "method": "GET", "url": "https://a.example/"}),
+        (f"{ws}/agents/{{agent}}/http-tools/import", f"{hello}/http-tools/import", {
+            "operations": ["*"], "document": "{openapi: 3.1.0, servers: [{url: https://a.example}],"
+            " paths: {/a: {get: {operationId: a, summary: Looks at it.}}}}"}),
         (f"{ws}/suppressions", "/workspaces/shop/suppressions", {"address": "x@y.example"}),
         (f"{ws}/suppressions/import", "/workspaces/shop/suppressions/import",
          "address\nz@y.example\n"),

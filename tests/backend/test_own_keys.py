@@ -65,6 +65,8 @@ async def test_what_the_policy_gives_is_sent_as_the_agents_automatic_answer(
     assert (done["state"], done["approval_id"]) == ("answered", None)
     (row,) = await sent(room, "reply")
     assert (row.id, row.outgoing["auto_submitted"]) == (done["id"], "auto-replied")
+    (turn,) = await room.rows(select(t.turns).where(t.turns.c.id == row.turn_id))
+    assert (turn.processor, turn.state) == ("api", "done")
     assert row.author == "agent:hello"
     assert again.status_code == 409
     story = await room.rows(select(t.ledger).where(t.ledger.c.delivery_id == delivery_id))

@@ -79,6 +79,87 @@ async def test_a_domain_is_added_verified_and_shown_with_the_fields_of_the_issue
     ]
 
 
+async def test_the_same_look_twice_by_its_key_asks_dns_once(
+    client: httpx.AsyncClient, dns: DnsServer
+) -> None:
+    await add(client)
+    headers = {"Idempotency-Key": "look-at-acme"}
+    first = await client.post(f"{_OWN}/{NAME}/verify", headers=headers)
+    assert first.json()["verification_failure"]["code"] == "ownership_missing"
+    await publish(client, dns)
+    asked = len(dns.asked)
+    again = await client.post(f"{_OWN}/{NAME}/verify", headers=headers)
+    assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+    assert len(dns.asked) == asked
+    looked = (await client.post(f"{_OWN}/{NAME}/verify")).json()
+    assert looked["verification_status"] == "verified"
+
+
+async def test_the_same_wish_twice_by_its_key_asks_dns_once(
+    client: httpx.AsyncClient, dns: DnsServer
+) -> None:
+    headers, body = {"Idempotency-Key": "add-acme"}, {"name": NAME}
+    first = await client.post(_OWN, json=body, headers=headers)
+    dns.add({NAME: {"MX": ["1 aspmx.l.google.com."]}})  # would be refused, were it asked for now
+    asked = len(dns.asked)
+    again = await client.post(_OWN, json=body, headers=headers)
+    assert (again.status_code, again.content) == (201, first.content)
+    assert len(dns.asked) == asked
+    other = await client.post(_OWN, json={"name": "two.example"}, headers=headers)
+    assert other.status_code == 409
+
+
+async def test_what_to_type_is_fitted_to_the_dns_host_that_is_seen(
+    client: httpx.AsyncClient, dns: DnsServer
+) -> None:
+    await add(client)
+    plain = (await client.get(f"{_OWN}/{NAME}/instructions")).json()
+    assert plain["host"] == "your DNS host"
+    dns.add({NAME: {"NS": ["ada.ns.cloudflare.com.", "bob.ns.cloudflare.com."]}})
+    told = (await client.get(f"/workspaces/shop/domains/{NAME}/instructions")).json()
+    assert told["host"] == "Cloudflare"
+    assert told["name_servers"] == ["ada.ns.cloudflare.com", "bob.ns.cloudflare.com"]
+    records = (await client.get(f"{_OWN}/{NAME}")).json()["dns_records"]
+    assert [(one["type"], one["name"]) for one in told["steps"]] == [
+        (one["type"], one["name"]) for one in records
+    ]
+    fields = {one["title"]: one["value"] for one in told["steps"][0]["fields"]}
+    assert fields["Name"] == "_aexy-verification"
+    assert fields["Content"].startswith("aexy-verify=")
+
+
+async def test_what_stands_in_spf_is_merged(client: httpx.AsyncClient, dns: DnsServer) -> None:
+    dns.add({NAME: {"TXT": ["v=spf1 include:mail.example -all"]}})
+    dns.add({"mail.example": {"TXT": ["v=spf1 ip4:192.0.2.7 -all"]}})
+    await add(client)
+    merged = (await client.get(f"{_OWN}/{NAME}/spf")).json()
+    assert merged["record"] == "v=spf1 include:mail.example ip4:192.0.2.25 -all"
+    assert (merged["added"], merged["changed"], merged["lookups"]) == (
+        ["ip4:192.0.2.25"],
+        True,
+        1,
+    )
+    dns.failing(NAME)
+    later = await client.get(f"{_OWN}/{NAME}/spf")
+    assert (later.status_code, NAME in later.json()["detail"]) == (503, True)
+
+
+async def test_an_export_of_the_dns_host_is_compared(client: httpx.AsyncClient) -> None:
+    added = await add(client, mode="send_only")
+    lines = [
+        f'{one["name"]}. 300 IN {one["type"]} "{one["value"]}"'
+        for one in added["dns_records"]  # type: ignore[attr-defined]
+        if one["type"] == "TXT" and "_domainkey" not in one["name"]
+    ]
+    export = "\n".join([*lines, ""])
+    told = (await client.post(f"{_OWN}/{NAME}/compare", content=export)).json()
+    by_name = {(one["type"], one["name"]): one["status"] for one in told}
+    assert by_name["TXT", f"_aexy-verification.{NAME}"] == "valid"
+    assert by_name["TXT", f"mailagent1._domainkey.{NAME}"] == "missing"
+    refused = await client.post(f"{_OWN}/{NAME}/compare", content=b"\xff\xfe")
+    assert (refused.status_code, "UTF-8" in refused.json()["detail"]) == (422, True)
+
+
 async def test_the_long_paths_are_the_same(client: httpx.AsyncClient) -> None:
     await add(client)
     short = (await client.get(f"{_OWN}/{NAME}")).json()

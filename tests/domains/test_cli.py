@@ -146,6 +146,9 @@ def test_the_records_come_as_the_fields_of_the_dns_host(
     fitted = mailagent.ok("domain", "records", NAME, "--steps")
     assert fitted.startswith("At Amazon Route 53:")
     assert '"aexy-verify=' in fitted, "Route 53 wants quotation marks"
+    told = mailagent("domain", "records", NAME, "--steps", "--json").json
+    assert told["host"] == "Amazon Route 53"
+    assert told["steps"][0]["fields"][0] == {"title": "Record type", "value": "TXT"}
 
 
 def test_what_stands_in_spf_is_merged_and_its_lookups_counted(
@@ -225,3 +228,24 @@ async def test_the_default_domains_set_is_written_with_its_wildcard(
         ("TXT", '"v=spf1 ip4:192.0.2.25 ~all"'),
     ]
     assert cloudflare.standing("mx.example.com") == [("A", "192.0.2.25")]
+
+
+def test_a_record_of_ones_own_is_added_listed_and_removed(
+    mailagent: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = "agents.example"
+    monkeypatch.setenv("MAILAGENT_DNS_NAME_SERVERS", f"ns1.{default}=192.0.2.53")
+    made = mailagent("dns", "record", "add", "www", "a", "192.0.2.80", "--json").json
+    assert (made["name"], made["type"], made["left_out"]) == (f"www.{default}", "A", "")
+    assert f"www.{default}. 300 IN A 192.0.2.80" in mailagent.ok("dns", "zone")
+    refused = mailagent("dns", "record", "add", "@", "CNAME", "site.example")
+    assert (refused.code, "would take the place of its MX" in refused.err) == (1, True)
+    assert mailagent.ok("dns", "record", "list").split() == [
+        made["id"],
+        f"www.{default}",
+        "A",
+        "192.0.2.80",
+    ]
+    mailagent.ok("dns", "record", "remove", made["id"])
+    assert mailagent("dns", "record", "list", "--json").json == []
+    assert mailagent("dns", "record", "remove", made["id"]).code == 1

@@ -24,6 +24,7 @@ from tests.domains.zones import DOMAIN, KEY, query, zone
 SECONDARY, STRANGER = "192.0.2.53", "192.0.2.99"
 POLICY = Policy(frozenset({SECONDARY}), KEY)
 ORIGIN = dns.name.from_text(DOMAIN)
+ZONE = zone()
 BIG = zone(*(DnsRecord("TXT", f"big.{DOMAIN}", f"{n:03}{'x' * 60}") for n in range(40)))
 HUGE = zone(*(DnsRecord("TXT", f"k{n}._domainkey.{DOMAIN}", "p=" + "x" * 400) for n in range(200)))
 
@@ -33,7 +34,7 @@ Over = Literal["udp", "tcp"]
 def packets(
     packet: bytes, of: Zone | None = None, *, client: str = STRANGER, over: Over = "udp"
 ) -> list[bytes]:
-    return list(replies(packet, of or zone(), POLICY, client=client, over=over))
+    return list(replies(packet, of or ZONE, POLICY, client=client, over=over))
 
 
 def answered(

@@ -54,6 +54,20 @@ async def test_the_second_agent_of_a_group_finds_the_set_up(desks: Town) -> None
         await desks.add(SUB, agent="alone")
 
 
+async def test_a_group_that_has_a_domain_is_not_asked_again_where_its_mail_goes(
+    desks: Town,
+) -> None:
+    desks.dns.add({SUB: {"MX": ["1 aspmx.l.google.com."]}})
+    with pytest.raises(Conflict, match="replace_mx"):
+        await desks.add(SUB, group="Desk")
+    made = await desks.add(SUB, group="Desk", replace_mx=True)
+    asked = len(desks.dns.asked)
+    assert (await desks.add(SUB, agent="sales")).id == made.id
+    assert len(desks.dns.asked) == asked
+    with pytest.raises(Conflict, match="belongs to the group Desk"):
+        await desks.add(SUB, agent="alone")
+
+
 async def test_what_cannot_be_given_is_not_added(desks: Town) -> None:
     for more, error, says in (
         ({"agent": "nobody"}, NotFound, "nobody"),

@@ -105,12 +105,6 @@ async def test_a_key_that_dns_does_not_show_does_not_sign(town: Town) -> None:
     assert await signs(town) == "mailagent2"
 
 
-async def test_a_domain_whose_records_are_its_owners_is_not_rotated(town: Town) -> None:
-    await town.add()
-    with pytest.raises(Conflict, match="its owner's own DNS"):
-        await rotation.rotate(town.desk, town.acme, NAME, actor="person:test")
-
-
 async def base(town: Town) -> str:
     verification = next(each for each in await town.records() if each.kind == "verification")
     return verification.record.value

@@ -89,6 +89,8 @@ class Secondary(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         message = dns.message.from_wire(data, keyring=KEY)
+        if message.opcode() != dns.opcode.NOTIFY:
+            return  # asked for the serial that it has
         self.heard.put_nowait(message)
         if self._deaf:
             self._deaf -= 1
@@ -116,13 +118,14 @@ async def secondary(deaf: int = 0) -> AsyncIterator[Secondary]:
 # --- sockets ---
 
 
-async def test_ten_thousand_random_packets_by_udp_and_it_still_answers(port: int) -> None:
+async def test_random_packets_by_udp_and_it_still_answers(port: int) -> None:
+    """The first of those that the dialogue gets all of, in `test_dns_dialogue`."""
     loop = asyncio.get_running_loop()
     probe = query(f"acme.{DOMAIN}")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
         client.connect(("127.0.0.1", port))
-        for number, packet in enumerate(random_packets(10_000)):
+        for number, packet in enumerate(random_packets(500)):
             await loop.sock_sendall(client, packet)
             if number % 50 != 49:
                 continue

@@ -25,8 +25,9 @@ async def used(town: Town) -> Town:
 
 
 def _use(tx: Transaction, town: Town) -> None:
-    options.give(tx, NAME, agent="hello", most_of_a_group=5, apex_confirmed=True)
-    options.change(tx, NAME, {"retention_days": 1})
+    installed = town.desk.installed(tx)
+    options.give(tx, installed, NAME, agent="hello", most_of_a_group=5, apex_confirmed=True)
+    options.change(tx, installed, NAME, {"retention_days": 1})
     for user in ("sales", "help"):
         senders.create(tx, DEFAULT, NAME, user=user, most=10)
     routes.create(

@@ -250,6 +250,7 @@ async def test_a_look_that_is_killed_anywhere_is_done_again_once(town: Town) -> 
         await steps.do(town.desk, one)
     for stops_at in range(_MOST_COMMITS):
         await town.store.write(town.acme, checking.ask, NAME)
+        await town.later(timedelta(minutes=3))  # who asked has died
         before = len(await town.rows(select(t.domain_checks)))
         (one,) = await town.claimed(CHECKS)
         frozen = await start(checking.check(town.desk, one), Fate(stops_at=stops_at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal, get_args
 
@@ -11,6 +12,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from backend.domains import checking
 from backend.domains.zone_servers import ZoneServers
 from mailagent.resolver import Resolver
 from tests.dns_server import DnsServer
@@ -72,11 +74,11 @@ def hurry(town: Town) -> None:
     """Ask with less patience than any delay here has, so that the test is short."""
     hurried = Resolver(
         town.dns.address,
-        attempt=timedelta(seconds=0.1),
-        lifetime=timedelta(seconds=0.2),
+        attempt=timedelta(seconds=0.05),
+        lifetime=timedelta(seconds=0.1),
         remembered=0,
     )
-    servers = ZoneServers(hurried, town.desk.addresses_of, attempt=timedelta(seconds=0.1))
+    servers = ZoneServers(hurried, town.desk.addresses_of, attempt=timedelta(seconds=0.05))
     vars(town.desk).update(resolver=hurried, zone_servers=servers)
 
 
@@ -84,20 +86,24 @@ def hurry(town: Town) -> None:
 async def test_no_trouble_of_dns_demotes_a_verified_domain_within_an_hour_of_looks(
     town: Town, troubled: Troubled, patient: bool
 ) -> None:
-    """Each trouble has looks of both kinds; two regular ones that were wrong would demote."""
+    """Each trouble has looks of both kinds; two regular ones that were wrong would demote. Delays
+    that the looks wait out have two of each, because those take their time for real.
+    """
     await town.add()
     await town.work()
     await town.publish()
     await town.next_look()
     assert (await town.domain()).life.state == "verified"
+    usual = {name: vars(town.desk)[name] for name in ("resolver", "zone_servers")}
     if not patient:
         hurry(town)
     # With patience a delay of 0.3 s is no trouble: the answers come, and are right.
     troubles = ("0.3 s",) if patient else _TROUBLES
+    lasts = timedelta(minutes=8) if patient else timedelta(hours=1)
     seen: dict[str, str] = {}
     passed = timedelta()
     number = 0
-    while passed < timedelta(hours=1):
+    while passed < lasts:
         troubled.trouble = troubles[number // 2 % len(troubles)]
         if number % 2:
             await town.later(_BETWEEN)
@@ -116,9 +122,30 @@ async def test_no_trouble_of_dns_demotes_a_verified_domain_within_an_hour_of_loo
     assert await town.notices() == []
 
     troubled.trouble = None
+    vars(town.desk).update(usual)
     town.without(NAME, "MX")
     await town.cycles(2)
     assert (await town.domain()).life.state == "failed", "what is really wrong is seen"
+
+
+async def test_a_look_ends_in_time_and_what_was_not_answered_by_then_is_unknown(
+    town: Town, troubled: Troubled
+) -> None:
+    await town.add()
+    await town.work()
+    await town.publish()
+    await town.next_look()
+    impatient = replace(town.desk, longest_look=timedelta(seconds=0.3))
+    troubled.trouble = "silence"
+    for _ in range(2):
+        domain = await town.domain()
+        await town.later(domain.life.next_cycle - town.store.now() + timedelta(seconds=1))
+        domain = await checking.look_now(impatient, town.acme, NAME)
+        assert (domain.life.state, domain.life.sending) == ("verified", "active")
+        assert domain.verdict is not None
+        told = {(one["status"], one["code"]) for one in domain.verdict["records"]}
+        assert told == {("unknown", "dns_unknown")}
+        assert "took too long" in domain.verdict["records"][0]["message"]
 
 
 async def test_a_domain_whose_registration_ran_out_is_not_taken_for_trouble(

@@ -36,11 +36,11 @@ def mail(sender: str, subject: str = "opening hours") -> bytes:
     ).encode()
 
 
-def write(port: int, sender: str, raw: bytes | None = None) -> bool:
+def write(port: int, sender: str, raw: bytes | None = None, *, to: str = AGENT) -> bool:
     """Send one mail; whether its 250 came. Raises SMTPResponseException when it was refused."""
     try:
         with smtplib.SMTP("127.0.0.1", port, "writer.example", _PATIENCE) as client:
-            client.sendmail(sender, [AGENT], raw or mail(sender))
+            client.sendmail(sender, [to], raw or mail(sender))
     except smtplib.SMTPResponseException:
         raise
     except (OSError, smtplib.SMTPException):

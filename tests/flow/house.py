@@ -28,6 +28,7 @@ from mailagent.errors import PermanentFailure, TransientFailure
 from mailagent.flow import FlowSettings, Services, directory, outbox, workers
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory
+from mailagent.flow.states import FINAL
 from mailagent.inbound import Accepted, Envelope, Inbound, Origin, Outcome
 from mailagent.mail import Address
 from mailagent.outbound import CAPTURE, LOCAL, AccountState
@@ -350,6 +351,21 @@ class Space:
 
         row: AnyRow = await self.house.until(look)
         return row
+
+    async def at_rest(self) -> None:
+        """Until nothing of the workspace goes on by itself."""
+
+        async def look() -> bool:
+            # Mail is queued with the end of a turn, so it is looked for after turns.
+            going = [
+                *await self.rows(t.deliveries, t.deliveries.c.state.not_in(FINAL)),
+                *await self.rows(t.threads, t.threads.c.ready),
+                *await self.outbound(t.outbound_mails.c.state.in_(["queued", "sending"])),
+                *await self.rows(t.deliveries, t.deliveries.c.state.not_in(FINAL)),
+            ]
+            return not going
+
+        await self.house.until(look)
 
     async def outbound(self, *conditions: Any) -> Sequence[AnyRow]:
         """The mails that go out, oldest first."""

@@ -30,7 +30,9 @@ from mailagent.store import tables as t
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import Claim, claim
+from tests import verified_domain
 from tests.backend.mailroom import DOMAIN, HELLO, Mailroom, open_mailroom
+from tests.mailgun_server import KEY, MailgunServer
 from tests.smtp_sink import Behaviour, Fault, Sink
 
 
@@ -280,6 +282,39 @@ async def test_a_mailbox_or_a_domain_is_bound_to_its_accounts(office: Office) ->
     waiting = await office.send()
     assert (waiting.state, waiting.account) == ("queued", None)
     assert waiting.reason == "no account may carry it: gone is not set up"
+
+
+async def test_mail_of_a_domain_that_is_kept_to_a_region_waits_for_an_account_there(
+    office: Office,
+) -> None:
+    await office.room.do(_domain_in_the_eu)
+    async with MailgunServer() as mailgun:
+        us = {"MAILGUN_API_KEY": KEY, "MAILGUN_BASE_URL": mailgun.url}
+        secrets = office.room.services.secrets
+        await office.wish(provider_accounts.keep, secrets, "mg", "mailgun", us)
+        waiting = await office.send(from_=Address("sales@acme.example"))
+        assert (waiting.state, mailgun.taken) == ("queued", [])
+        assert "mg works in US, and mail of acme.example is kept to EU" in waiting.reason
+
+        eu = {**us, "MAILGUN_REGION": "eu"}
+        await office.wish(provider_accounts.keep, secrets, "mg", "mailgun", eu)
+        sent = await office.send(from_=Address("sales@acme.example"))
+        assert (sent.state, sent.account, len(mailgun.taken)) == ("sent", "mg", 1)
+
+
+def _domain_in_the_eu(tx: Transaction) -> None:
+    row = {"id": "dom_1", "name": "acme.example", "state": "verified", "created_at": tx.now}
+    verified = verified_domain.columns(tx.now)
+    tx.insert(t.domains, {**row, **verified, "region": "EU", "settings": {"carried_by": ["mg"]}})
+    identity = {"domain_id": "dom_1", "account": "mg", "side": "sending", "name": "acme.example"}
+    tx.insert(t.domain_identities, identity)
+    address = {
+        "local_part": "sales",
+        "domain": "acme.example",
+        "agent_id": "agt_hello",
+        "alias": True,
+    }
+    tx.insert(t.addresses, {"id": new_id("adr"), "created_at": tx.now, **address})
 
 
 async def test_no_message_chooses_its_account(office: Office) -> None:

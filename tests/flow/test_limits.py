@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from mailagent.agents import Turn, Usage
 from mailagent.flow import chores
 from mailagent.outgoing import Reply
 from mailagent.store import tables as t
+from mailagent.tokens import new_id
 from tests.flow.house import ANN, House, Space, mail
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -107,7 +109,7 @@ async def test_by_default_an_agent_answers_a_hundred_times_a_day(house: House) -
     await come(space, in_thread(space, 1), ANN, "answered")
     (row,) = await space.outbound()
     copies = [
-        {**row._mapping, "id": f"{row.id[:-4]}{number:04}", "message_id": f"<c{number}@x>",
+        {**row._mapping, "id": new_id("out"), "message_id": f"<c{number}@x>",
          "turn_id": None, "state": "sent"}
         for number in range(99)
     ]  # fmt: skip
@@ -116,6 +118,32 @@ async def test_by_default_an_agent_answers_a_hundred_times_a_day(house: House) -
     assert held.state == "looped"  # so many in one thread are two machines
     other = await come(space, mail("B", to=space.address, subject="B"), ANN, "held")
     assert other.reason == "100 replies a day for agent hello are spent"
+
+
+async def test_what_comes_at_once_gets_no_more_replies_than_a_day_has(house: House) -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Turn) -> Reply:
+        asked.set()
+        await go.wait()
+        return Reply("Yes.")
+
+    space = await house.workspace(slow, limits={"replies_per_agent_a_day": 1})
+    first = await space.receive(mail("A", to=space.address, subject="A"))
+    await asyncio.wait_for(asked.wait(), 8)
+    second = await space.receive(mail("B", to=space.address, subject="B"))
+
+    async def waits() -> bool:
+        rows = await space.rows(t.threads, t.threads.c.ready, t.threads.c.attempts == 1)
+        return any(row.claimed_by is None for row in rows)
+
+    await house.until(waits)
+    assert len(space.turns) == 1
+    go.set()
+    await space.delivery(first, "answered")
+    await house.later(timedelta(minutes=1))
+    assert "replies a day" in (await space.delivery(second, "held")).reason
+    assert len(space.turns) == 1
 
 
 async def test_outside_working_hours_an_answer_waits_for_the_next_opening(house: House) -> None:

@@ -9,12 +9,16 @@ import hmac
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
+from backend.abilities import openapi, openapi_document, service
+from backend.abilities.openapi import Wishes
+from backend.abilities.service import Surroundings
 from mailagent.agents import Turn
 from mailagent.agents.tools import ToolResult
 from mailagent.agents.trust import Standing
@@ -486,6 +490,52 @@ async def test_a_tool_whose_credential_nobody_has_given_calls_nobody(house: Hous
         await space.answer_to(await space.receive())
         assert server.requests == []
     assert "nobody has given the value of its header Authorization" in mind.results[0].text
+
+
+SHOP = (Path(__file__).parents[1] / "data/openapi/shop.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("operation", "wish", "method", "path", "body"),
+    [
+        (
+            "listOrders",
+            {"after": "2026-11-21T09:30:00+01:00", "limit": 3},
+            "GET",
+            "/orders?after=2026-11-21T09%3A30%3A00%2B01%3A00&limit=3&api_key=topsecret20",
+            "",
+        ),
+        (
+            "changeOrder",
+            {"order_id": "A/17", "lines": [], "reason": "Late"},
+            "PATCH",
+            "/orders/A%2F17",
+            '{"lines": [], "reason": "Late"}',
+        ),
+    ],
+)
+async def test_an_operation_of_an_openapi_document_is_called_as_it_describes(
+    house: House, operation: str, wish: dict[str, Any], method: str, path: str, body: str
+) -> None:
+    credentials = {"bearerAuth": "topsecret17", "queryKey": "topsecret20"}
+    async with Far() as server:
+        wishes = Wishes([operation], base_url=server.url, credentials=credentials)
+        described = openapi.tools_of(openapi_document.read(SHOP), wishes)
+        mind = Uses(described[0].name, wish)
+        space = await house.workspace(mind)
+        await set_up(space, policy=EVERYTHING)
+        around = Surroundings(house.services.secrets, house.services.egress)
+        await space.write(
+            lambda tx: service.import_tools(tx, around, space.agent_id, described, "stranger")
+        )
+        await space.answer_to(await space.receive())
+        [request] = server.requests
+    assert (request.method, request.path, request.body.decode()) == (method, path, body)
+    own = "topsecret17" if operation == "changeOrder" else "topsecret20"
+    assert own in f"{request.headers} {request.path}"
+    assert mind.results[0].text.startswith("<tool_result>")
+    kept = json.dumps([dict(row._mapping) for row in await space.rows(t.turn_steps)], default=str)
+    assert own not in kept + mind.results[0].text
 
 
 @pytest.mark.parametrize(

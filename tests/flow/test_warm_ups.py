@@ -213,6 +213,28 @@ async def test_what_a_person_paused_only_a_person_lets_go_on(office: Office) -> 
     assert (found.state, found.rates.sent, found.health.word) == ("warming", 0, "new")
 
 
+@pytest.mark.parametrize("way", ["resume", "stop", "rates"])
+async def test_the_mail_of_a_paused_warm_up_comes_back_when_it_goes_on(
+    office: Office, way: str
+) -> None:
+    await office.wish(wishes.pause, "b", "")
+    await office.wish(warming.pause, "a", DOMAIN, "we move")
+    waiting = await office.send()
+    assert (waiting.state, "warming up" in waiting.reason) == ("queued", True)
+    far = datetime.now(UTC) + _DAY
+    for table in (t.outbound_mails, t.outbound_recipients):
+        await office.room.do(Transaction.execute, update(table).values(not_before=far))
+
+    if way == "rates":
+        await change(office, paused_by=warm_ups.BY_RATES)
+        await judge(office)
+    else:
+        await office.wish(getattr(warming, way), "a", DOMAIN)
+    for table in (t.outbound_mails, t.outbound_recipients):
+        (row,) = await office.room.rows(select(table))
+        assert row.not_before < far - timedelta(hours=1)
+
+
 async def test_after_its_last_day_it_is_active_and_nothing_of_it_holds(office: Office) -> None:
     await change(office, started_at=datetime.now(UTC) - 7 * _DAY, used=10_000)
     assert (await office.send()).account == "a"

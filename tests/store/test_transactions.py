@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InternalError
 
 from mailagent.store.engine import Store, driver_url
 from mailagent.store.tables import versions, workspaces
@@ -91,7 +93,8 @@ async def test_what_raised_is_undone_and_wakes_nobody(store: Store) -> None:
 
 
 async def test_a_read_keeps_nothing_of_what_it_wrote(store: Store) -> None:
-    await store.read_unscoped(add, "one")
+    with contextlib.suppress(InternalError):  # PostgreSQL is told that it reads, and refuses
+        await store.read_unscoped(add, "one")
     assert await store.read_unscoped(names) == []
 
 

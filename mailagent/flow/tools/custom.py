@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from sqlalchemy import delete, select, update
 
@@ -21,8 +21,10 @@ from mailagent.agents.trust import EFFECTS, Effect, Standing
 from mailagent.agents.turn import JsonValue
 from mailagent.egress import Egress
 from mailagent.errors import Conflict, Malformed, NotFound, TransientFailure
+from mailagent.flow import agent_secrets
 from mailagent.flow.services import Services
 from mailagent.flow.tools.case import Case, Outside, Wish
+from mailagent.flow.tools.http_request import HEADER, OURS, PATH_PLACE, Place, made, without
 from mailagent.store.tables import http_tools
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
@@ -46,11 +48,10 @@ PURPOSE = "tool headers"
 NOT_GIVEN = ""
 """The value of a header field that came by its name alone: such a tool calls nobody."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_PLACE = re.compile(r"\{([A-Za-z0-9_]+)\}")
-_HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
-_OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _MOST_TOOLS = 50
+_LONGEST_WITH_SECRET = 59
+"""Of a name under which a secret is kept, too."""
 _ANSWER_CHARACTERS = 20_000
 _SECONDS = 30.0
 
@@ -86,10 +87,14 @@ def add(
     least: str = "stranger",
     repeatable: bool = False,
     headers: Mapping[str, str] | None = None,
+    places: Mapping[str, Place] | None = None,
+    query_secrets: Mapping[str, str] | None = None,
 ) -> HttpTool:
     """Give an agent a tool. `{name}` in the URL stands for a property of the input.
 
-    Raises Malformed, naming the field; Conflict for a name that is taken, or one tool too many.
+    `places` names where each other property goes; `query_secrets` are added to the query of each
+    call. Raises Malformed, naming the field; Conflict for a name that is taken, or one tool too
+    many.
     """
     if not _NAME.fullmatch(name):
         raise Malformed("name", "must be 1 to 64 of a-z, 0-9 and _, a letter first")
@@ -109,10 +114,9 @@ def add(
     standings = {one.word: one for one in Standing}
     if least not in standings:
         raise Malformed("least", f"must be one of {', '.join(standings)}")
-    egress.check(_PLACE.sub("x", url))
+    egress.check(PATH_PLACE.sub("x", url))
     _check_places(url, schema)
-    for field, value in (headers or {}).items():
-        _check_header(field, value)
+    _check_secrets(name, headers or {}, query_secrets or {})
     known = [one.name for one in list_tools(tx, secrets, agent_id)]
     if name in known:
         raise Conflict(f"the agent has a tool {name} already: remove it first")
@@ -130,9 +134,13 @@ def add(
         "url": url,
         "repeatable": repeatable or method in ("GET", "PUT", "DELETE"),
         "headers": secrets.seal(json.dumps(dict(headers or {})).encode(), PURPOSE),
+        "places": None if places is None else {at: one.as_json() for at, one in places.items()},
         "created_at": tx.now,
     }
     tx.insert(http_tools, row)
+    if query_secrets:
+        kept = json.dumps(dict(query_secrets))
+        agent_secrets.keep(tx, secrets, agent_id, _secret_name(name), kept)
     return next(one for one in list_tools(tx, secrets, agent_id) if one.name == name)
 
 
@@ -188,6 +196,7 @@ def remove(tx: Transaction, agent_id: str, name: str) -> None:
     )
     if not gone.rowcount:
         raise NotFound(f"the agent has no tool {name[:80]!r}")
+    agent_secrets.remove(tx, agent_id, _secret_name(name))
 
 
 def tools_of(tx: Transaction, agent_id: str) -> Sequence[Tool]:
@@ -227,24 +236,25 @@ def caller(tool: Tool) -> Outside:
         for field, value in secret.items():
             if value == NOT_GIVEN:
                 raise Malformed(tool.name, f"nobody has given the value of its header {field}")
-        url, left = _filled(row.url, wish)
-        headers = {**secret, "Idempotency-Key": key}
-        content = b""
-        if row.method == "GET":
-            url = _with_query(url, left)
-        else:
-            headers["Content-Type"] = "application/json"
-            content = json.dumps(left, ensure_ascii=False).encode()
+        kept = row.places
+        places = None if kept is None else {at: Place.of(one) for at, one in kept.items()}
+        request = made(row.method, row.url, wish, places)
+        query = await services.store.read(
+            case.workspace_id, _query_secrets, services.secrets, case.agent_id, tool.name
+        )
+        url = request.url
+        if query:
+            url = f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
         answer = await services.egress.call(
-            row.method, url, content=content, headers=headers, seconds=_SECONDS
+            row.method,
+            url,
+            content=request.content,
+            headers={**request.headers, **secret, "Idempotency-Key": key},
+            seconds=_SECONDS,
         )
         if answer.status in (429, 502, 503, 504):
             raise TransientFailure(f"it answered {answer.status}")
-        said = answer.body.decode("utf-8", "replace")
-        for value in secret.values():
-            for part in (value, value.rpartition(" ")[2]):
-                # A far side that repeats our header must not tell the model its secret.
-                said = said.replace(part, "…") if len(part) >= 6 else said
+        said = without(answer.body.decode("utf-8", "replace"), [*secret.values(), *query.values()])
         told: JsonValue = {"status": answer.status, "body": said[:_ANSWER_CHARACTERS]}
         return ToolResult(data_block("tool_result", told), is_error=not 200 <= answer.status < 300)
 
@@ -268,42 +278,45 @@ def _headers(secrets: Secrets, row: AnyRow) -> Mapping[str, str]:
 
 
 def _check_header(field: str, value: str) -> None:
-    if not _HEADER.fullmatch(field) or field.lower() in _OURS:
+    if not HEADER.fullmatch(field) or field.lower() in OURS:
         raise Malformed("headers", f"{field[:80]!r} is no header field that can be set")
+    _check_value(field, value)
+
+
+def _check_value(field: str, value: str) -> None:
     if not value.isprintable() or not value.isascii() or len(value) > 4_000:
         raise Malformed("headers", f"the value of {field} must be printable ASCII on one line")
 
 
+def _query_secrets(
+    tx: Transaction, secrets: Secrets, agent_id: str, name: str
+) -> Mapping[str, str]:
+    """Parameters of the query that are secret; those of header fields stand in the tool's row."""
+    kept = agent_secrets.read(tx, secrets, agent_id, _secret_name(name))
+    found: Mapping[str, str] = json.loads(kept) if kept else {}
+    return found
+
+
+def _secret_name(name: str) -> str:
+    return f"tool:{name}"
+
+
+def _check_secrets(name: str, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
+    for field, value in headers.items():
+        _check_header(field, value)
+    for field, value in query.items():
+        _check_value(field, value)
+    if query and len(name) > _LONGEST_WITH_SECRET:
+        raise Malformed("name", f"must have at most {_LONGEST_WITH_SECRET} characters")
+
+
 def _check_places(url: str, schema: Mapping[str, Any]) -> None:
     host = url.split("/", 3)[2] if url.count("/") >= 2 else url
-    if _PLACE.search(host) or "{" in host:
+    if PATH_PLACE.search(host) or "{" in host:
         raise Malformed("url", "may hold {properties} in its path and query only")
-    for place in _PLACE.findall(url):
+    for place in PATH_PLACE.findall(url):
         of_it = schema.get("properties", {}).get(place)
         if of_it is None or place not in schema.get("required", ()):
             raise Malformed("url", f"{{{place}}} must be a required property of input_schema")
         if of_it["type"] not in ("string", "integer"):
             raise Malformed("url", f"{{{place}}} must be a string or an integer")
-
-
-def _filled(url: str, wish: Wish) -> tuple[str, dict[str, Any]]:
-    """The URL with its places filled, and what is left of the wish."""
-    places = _PLACE.findall(url)
-    for place in places:
-        filled = str(wish[place])
-        if filled in (".", "..", ""):
-            raise Malformed(place, "is no name that can stand in an address")
-        url = url.replace(f"{{{place}}}", quote(filled, safe=""))
-    return url, {name: value for name, value in wish.items() if name not in places}
-
-
-def _with_query(url: str, given: Mapping[str, Any]) -> str:
-    flat = [
-        (name, str(one).lower() if isinstance(one, bool) else one)
-        for name, value in given.items()
-        for one in (value if isinstance(value, list) else [value])
-        if value is not None
-    ]
-    if not flat:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(flat)}"

@@ -31,7 +31,10 @@ from mailagent.store.tables.domains import (
     domain_steps,
     domains,
     signing_keys,
+    zone_answers,
+    zone_records,
     zone_serials,
+    zone_servers,
 )
 from mailagent.store.tables.house import ledger, schedules, versions
 from mailagent.store.tables.people import (
@@ -82,6 +85,8 @@ from mailagent.store.tables.thinking import (
     reminders,
     thread_summaries,
     tool_calls,
+    trial_mails,
+    trials,
     turn_callbacks,
     turn_steps,
     turns,
@@ -152,6 +157,8 @@ __all__ = [
     "thread_summaries",
     "threads",
     "tool_calls",
+    "trial_mails",
+    "trials",
     "turn_callbacks",
     "turn_steps",
     "turns",
@@ -160,5 +167,8 @@ __all__ = [
     "waiting_events",
     "warm_ups",
     "workspaces",
+    "zone_answers",
+    "zone_records",
     "zone_serials",
+    "zone_servers",
 ]

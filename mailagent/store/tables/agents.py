@@ -182,6 +182,8 @@ http_tools = Table(
     Column("url", Text, nullable=False),
     # Whether the far side does the same request, with the same key, once.
     Column("repeatable", Boolean, nullable=False),
+    # Where each property goes that is not in the URL; NULL: the query of GET, else the body.
+    Column("places", Json),
     # Sealed: header fields with their secrets, which no model sees.
     Column("headers", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False),

@@ -29,7 +29,10 @@ __all__ = [
     "domain_steps",
     "domains",
     "signing_keys",
+    "zone_answers",
+    "zone_records",
     "zone_serials",
+    "zone_servers",
 ]
 
 domains = Table(
@@ -203,4 +206,37 @@ domain_report_rows = Table(
     Column("total", BigInteger, nullable=False),
     Column("good", BigInteger, nullable=False),
     Column("detail", Json, nullable=False),
+)
+
+zone_answers = Table(
+    "zone_answers",
+    metadata,
+    # What an account's provider asks of the default domain, as it said when it was asked last.
+    Column("account", String(64), primary_key=True),
+    Column("answer", Json, nullable=False),
+    Column("answered_at", Moment, nullable=False),
+)
+
+zone_records = Table(
+    "zone_records",
+    metadata,
+    # The operator's own records in our zone, beside those that we make.
+    own_id(),
+    Column("name", String(253), nullable=False),
+    Column("type", String(8), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("priority", Integer),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_zone_records_name", "name"),
+)
+
+zone_servers = Table(
+    "zone_servers",
+    metadata,
+    # Which serial a server had when our name server asked it: itself is "", others `address:port`.
+    Column("server", String(64), primary_key=True),
+    Column("serial", BigInteger),
+    # Why it gave none; empty when it did.
+    Column("said", String(300), nullable=False, server_default=""),
+    Column("asked_at", Moment, nullable=False),
 )

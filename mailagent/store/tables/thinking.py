@@ -28,6 +28,8 @@ __all__ = [
     "reminders",
     "thread_summaries",
     "tool_calls",
+    "trial_mails",
+    "trials",
     "turn_callbacks",
     "turn_steps",
     "turns",
@@ -217,4 +219,37 @@ evaluation_runs = Table(
     Column("started_at", Moment, nullable=False),
     Column("finished_at", Moment, nullable=False),
     Index("ix_evaluation_runs_agent_id_started_at", "agent_id", "started_at"),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    # Trials of past mail whose questions go in batches.
+    own_id(),
+    its_workspace(),
+    Column("agent_id", String(48), ForeignKey("agents.id"), nullable=False),
+    # What is tried in place of the agent as it is: its file's name, and what that says.
+    Column("candidate", Text, nullable=False),
+    Column("file", Json),
+    Column("since", Moment, nullable=False),
+    Column("usd", Numeric(12, 6)),
+    # Of the batch that is under way: set just before it is created, and how many questions it has.
+    Column("asking_since", Moment),
+    Column("asked", Integer, nullable=False),
+    # The batch at the model's service whose answers were not all kept yet.
+    Column("batch_id", String(200)),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_trials_created_at", "created_at"),
+)
+trial_mails = Table(
+    "trial_mails",
+    metadata,
+    Column("trial_id", String(48), ForeignKey("trials.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    its_workspace(),
+    Column("delivery_id", String(48), ForeignKey("deliveries.id"), nullable=False),
+    # As of a turn, and how many there are: whoever writes says how many it knew.
+    Column("steps", Json, nullable=False),
+    Column("known", Integer, nullable=False),
+    Index("ix_trial_mails_delivery_id", "delivery_id"),
 )
