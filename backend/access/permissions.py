@@ -22,7 +22,7 @@ PERMISSIONS: Mapping[str, str] = {
     "document.read": "read the agents' documents",
     "document.manage": "add and remove documents",
     "message.read": "read mail that came in",
-    "message.send": "write and answer mail as an agent",
+    "message.send": "write and answer mail as an agent, past its policy (its own key: within it)",
     "mail.purge": "remove mail for good",
     "outbound.read": "see mail that goes out",
     "outbound.manage": "decide about mail that goes out, and about suppressions",

@@ -19,6 +19,10 @@ from mailagent.store.transaction import Transaction
 __all__ = ["Forbidden", "Principal", "principal_of_key", "principal_of_person"]
 
 
+_NOT_AN_AGENTS = frozenset({"trust.manage", "member.manage"})
+"""Policy, lists and limits, and whose mail has a member's standing."""
+
+
 class Forbidden(MailagentError):
     """The principal is known and sees the thing, but lacks a permission (HTTP 403)."""
 
@@ -37,7 +41,9 @@ class Principal:
     """Workspace id → single permissions there."""
     operator_workspace_id: str | None = None
     agent_id: str | None = None
-    """The agent whose own key this is; it neither sees nor decides what waits of that one's."""
+    """The agent whose own key this is: it neither sees nor decides what waits of that one's, and
+    writes as that one alone, within its policy.
+    """
 
     def demand(self, workspace_id: str, permission: str) -> None:
         """Pass who has the permission. Raises Forbidden: what is missing, who can give it."""
@@ -47,6 +53,16 @@ class Principal:
                 f"this needs the permission {permission}, which your {what} lacks: "
                 "an owner of the workspace can give it"
             )
+
+    def demand_person(self, what: str) -> None:
+        """Pass whose word is a person's. Raises Forbidden for an agent's own key."""
+        if self.agent_id is not None:
+            raise Forbidden(f"{what} is not for an agent's own key: use a key of people's")
+
+    def demand_self(self, agent_id: str | None) -> None:
+        """Pass an agent's own key for that agent, and everybody else. Raises Forbidden."""
+        if self.agent_id is not None and self.agent_id != agent_id:
+            raise Forbidden("this is an agent's own key: it writes as that agent alone")
 
     def may_send(self, workspace_id: str) -> bool:
         """Whether what they write is a person's yes to it, as it is not of an agent's own key."""
@@ -77,10 +93,16 @@ def principal_of_key(tx: Transaction, key: ApiKey) -> Principal:
         id=key.id,
         name=key.name,
         actor=f"key:{key.prefix}",
-        grants={key.workspace_id: expanded(key.permissions)},
+        grants={key.workspace_id: _granted(key)},
         operator_workspace_id=operator_id(tx),
         agent_id=key.agent_id,
     )
+
+
+def _granted(key: ApiKey) -> frozenset[str]:
+    """What a key may do: an agent's own changes nothing of what it is held by."""
+    held = expanded(key.permissions)
+    return held if key.agent_id is None else held - _NOT_AN_AGENTS
 
 
 def principal_of_person(tx: Transaction, person: Person) -> Principal:

@@ -97,8 +97,8 @@ def reply(
             workspace_id, answer, services, delivery_id, written, author=_ACTOR
         )
 
-    sent = SentOut(id=with_services(shell, work))
-    shell.show(sent.id, sent, SentOut)
+    outbound_id = with_services(shell, work)
+    shell.show(outbound_id, SentOut(id=outbound_id), SentOut)
 
 
 def send(

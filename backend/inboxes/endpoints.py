@@ -33,6 +33,7 @@ from backend.inboxes.words import Status
 from backend.listing import PageOf, Windowed
 from backend.paging import Page
 from mailagent.errors import NotFound
+from mailagent.flow import own_answers
 from mailagent.flow.answers import answer
 from mailagent.flow.states import DeliveryState
 from mailagent.outgoing import Urgency
@@ -83,7 +84,7 @@ async def reply_in_inbox(
     once: Once,
     access: Access = require("message.send"),
 ) -> Answer[SentOut]:
-    """Answer a mail of this agent in its thread, as a person."""
+    """Answer a mail of this agent in its thread, as a person; an agent's own key as the agent."""
     return await once.write(access, _answer, access, delivery, body.text, of=agent)
 
 
@@ -176,7 +177,9 @@ async def get_attachment(
 async def reply(
     delivery: str, body: ReplyIn, once: Once, access: Access = require("message.send")
 ) -> Answer[SentOut]:
-    """Answer a mail in its thread, from the agent's address, as a person."""
+    """Answer a mail in its thread, from the agent's address, as a person; an agent's own key as
+    the agent, held to its policy: `state` says whether it is sent, asked about, or handed over.
+    """
     return await once.write(access, _answer, access, delivery, body.text)
 
 
@@ -236,7 +239,16 @@ def _answer(
 ) -> SentOut:
     if of is not None:
         _of_agent(tx, of, delivery)
-    return SentOut(id=answer(tx, access.services, delivery, text, author=access.actor))
+    services, principal = access.services, access.principal
+    if principal.agent_id is None:
+        return SentOut(id=answer(tx, services, delivery, text, author=access.actor))
+    principal.demand_self(listing.one(tx, delivery).agent_id)
+    own = own_answers.answer(
+        tx, services, delivery, text, agent_id=principal.agent_id, author=access.actor
+    )
+    return SentOut(
+        id=own.outbound_id, approval_id=own.approval_id, state=own.state, reason=own.reason
+    )
 
 
 def _archive(

@@ -295,7 +295,14 @@ class EscalateIn(BaseModel):
 class SentOut(BaseModel):
     """The mail that answers, on its way; follow it at `…/outbound/{id}`."""
 
-    id: str
+    id: str | None = Field(description="Null when nothing leaves now")
+    approval_id: str | None = Field(
+        default=None, description="What waits for a person's yes, of an agent's own key's answer"
+    )
+    state: DeliveryState = Field(
+        default=DeliveryState.ANSWERED, description="Of the mail that was answered"
+    )
+    reason: str = ""
 
 
 def _fields(item: Item) -> dict[str, Any]:

@@ -36,13 +36,20 @@ _WS = "/workspaces/{ws}"
 async def send_message(
     agent: str, body: MessageIn, once: Once, access: Access = require("message.send")
 ) -> Answer[QueuedOut]:
-    """Send a new mail from an agent's address; it opens a thread. 50 recipients, 10 MB at most."""
+    """Send a new mail from an agent's address; it opens a thread. 50 recipients, 10 MB at most.
+
+    An agent's own key sends what its policy gives a stranger, and to whom a list allows (403).
+    """
     return await once.write(access, _send, access, agent, body.draft())
 
 
 def _send(tx: Transaction, access: Access, agent: str, draft: Draft) -> QueuedOut:
-    agent_id = agents.get(tx, agent).id
-    return QueuedOut.of(writing.write(tx, access.services, agent_id, draft, author=access.actor))
+    agent_id, principal = agents.get(tx, agent).id, access.principal
+    principal.demand_self(agent_id)
+    by_agent = principal.agent_id is not None
+    return QueuedOut.of(
+        writing.write(tx, access.services, agent_id, draft, author=access.actor, by_agent=by_agent)
+    )
 
 
 @router.post("/email/test", response_model=TrialOut)
@@ -53,6 +60,8 @@ async def send_test(
 
     To an address of this workspace it goes out and comes back, and its `arrival` is judged.
     """
+
+    access.principal.demand_person("a test mail")
 
     def queue(tx: Transaction) -> TrialOut:
         return TrialOut.of(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import select
 
+from backend.access.principal import Forbidden
 from mailagent.errors import Conflict, Malformed
-from mailagent.flow import outbox
+from mailagent.flow import outbox, own_answers
 from mailagent.flow import reply as replying
 from mailagent.flow.directory import Place
 from mailagent.flow.services import Services
@@ -68,12 +69,19 @@ def mailboxes(field: str, texts: Sequence[str]) -> tuple[Address, ...]:
 
 
 def write(
-    tx: Transaction, services: Services, agent_id: str, draft: Draft, *, author: str
+    tx: Transaction,
+    services: Services,
+    agent_id: str,
+    draft: Draft,
+    *,
+    author: str,
+    by_agent: bool = False,
 ) -> Queued:
     """Open a thread of the agent with a new mail and queue it.
 
-    At most 50 recipients and 10 MB. Raises Malformed naming the field, NotFound for an agent
-    without an address, Conflict when its e-mail is off.
+    At most 50 recipients and 10 MB. `by_agent`: its own program writes, not a person. Raises
+    Malformed naming the field, NotFound for an agent without an address, Conflict when its e-mail
+    is off, Forbidden for what a person must agree to.
     """
     _check_size(draft)
     sender = replying.sender_of(tx, agent_id)
@@ -95,7 +103,12 @@ def write(
         reply_to=draft.reply_to,
         headers=draft.headers,
     )
-    envelope = outbox.Envelope("new", author, agent_id, thread_id)
+    purpose: outbox.Purpose = "new"
+    if by_agent:
+        if told := own_answers.beyond(tx, services, agent_id, thread_id, outgoing):
+            raise Forbidden(f"a person must send this: {'; '.join(told)}")
+        purpose, outgoing = "tool", replace(outgoing, auto_submitted="auto-generated")
+    envelope = outbox.Envelope(purpose, author, agent_id, thread_id)
     outbound_id = outbox.queue(tx, outgoing, envelope, expiry=services.settings.send_expiry)
     return Queued(outbound_id, outgoing.message_id, thread_id, sender.mailbox.address)
 

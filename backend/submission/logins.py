@@ -99,6 +99,8 @@ def standing_of(tx: Transaction, login: Login) -> Standing:
     key = keys.usable(tx, login.credential_id)
     if _PERMISSION not in expanded(key.permissions):
         raise Unauthentic(f"the API key lacks the permission {_PERMISSION}")
+    if key.agent_id is not None:
+        raise Unauthentic("an agent's own key writes by the API, where its policy is asked")
     agent_id = _agent_of(tx, local, domain)
     own = tx.rows(_OWN, {"agent": agent_id})
     return Standing(frozenset((row.local_part, row.domain) for row in own), agent_id)

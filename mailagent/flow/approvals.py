@@ -43,6 +43,7 @@ __all__ = [
     "ask",
     "expire",
     "forget",
+    "last_message",
     "new_message",
     "reject",
     "withdraw",
@@ -120,7 +121,7 @@ def _send(tx: Transaction, services: Services, row: AnyRow, actor: str) -> str:
     draft = draft_of(row)
     if draft is None or draft.digest() != row.digest:
         raise Conflict(f"{row.id} is not the draft that was asked about: reject it")
-    if _last_message(tx, row.thread_id) != row.delivery_id:
+    if last_message(tx, row.thread_id) != row.delivery_id:
         raise Conflict(f"{row.id}: a newer mail has come in its thread, look again")
     handle = tx.value(select(agents.c.handle).where(agents.c.id == row.agent_id))
     envelope = outbox.Envelope(
@@ -256,6 +257,7 @@ _LAST = (
 )
 
 
-def _last_message(tx: Transaction, thread_id: str) -> str | None:
+def last_message(tx: Transaction, thread_id: str) -> str | None:
+    """The newest mail of a thread that a person wrote: what a yes to an answer is bound to."""
     found: str | None = tx.value(_LAST, {"thread": thread_id})
     return found

@@ -52,7 +52,7 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish, holds
 
-__all__ = ["SITUATION", "THINKING", "give_up", "think"]
+__all__ = ["SITUATION", "THINKING", "Stopped", "give_up", "think", "what_stops"]
 
 # Bare, as in its partial index: what SQLAlchemy makes of a boolean for SQLite (`ready = 1`) would
 # not take that index, and every claim would read all threads there are.
@@ -246,7 +246,7 @@ def _new_turn(
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
-    stopped = _stopped(tx, services.settings, thread, sender)
+    stopped = what_stops(tx, services.settings, thread, sender)
     if stopped is not None:
         _stop(tx, services, thread, newest, waiting, stopped)
         return None
@@ -290,7 +290,7 @@ _BEGAN_OF_SENDER = _BEGAN.where(turns.c.sender == bindparam("sender"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Stopped:
+class Stopped:
     """What forbids a turn: the state its mails get, why, and until when."""
 
     state: DeliveryState
@@ -300,23 +300,24 @@ class _Stopped:
     """Whether it is about this thread alone: else people are told once for all threads."""
 
 
-def _stopped(
+def what_stops(
     tx: Transaction, settings: FlowSettings, thread: AnyRow, sender: str
-) -> _Stopped | None:
+) -> Stopped | None:
+    """What forbids a turn for this writer now; `thread` is a row of `SITUATION`."""
     if thread.workspace_retired_at is not None:
-        return _Stopped(DeliveryState.HELD, "the workspace is retired", of_thread=True)
+        return Stopped(DeliveryState.HELD, "the workspace is retired", of_thread=True)
     own = thread.workspace_settings or {}
     set_limits = _limits_of(thread)
     since_hour = tx.now - timedelta(hours=1)
     replies = threads.replies_within(tx, thread.id, since_hour)
     if replies >= settings.replies_per_thread_an_hour:
         reason = f"{replies} answers in this thread within an hour: it may be two machines talking"
-        return _Stopped(DeliveryState.LOOPED, reason, of_thread=True)
+        return Stopped(DeliveryState.LOOPED, reason, of_thread=True)
     # A machine that drops every header of ours opens a new thread with each mail.
     most_an_hour = set_limits.replies_per_correspondent_an_hour
     if most_an_hour is not None and limits.answers_to(tx, sender, since_hour) >= most_an_hour:
         reason = f"{most_an_hour} answers to {sender} within an hour"
-        return _Stopped(DeliveryState.LOOPED, f"{reason}: it may be two machines talking")
+        return Stopped(DeliveryState.LOOPED, f"{reason}: it may be two machines talking")
     day = timedelta(days=1)
     for name, whose, began, cap in (
         ("sender", sender, _BEGAN_OF_SENDER, settings.turns_per_sender_a_day),
@@ -331,7 +332,7 @@ def _stopped(
         began_at = tx.value(began, last) if most > 0 else tx.now
         if began_at is not None:
             reason = f"{most} turns a day for {whose} are spent"
-            return _Stopped(DeliveryState.HELD, reason, began_at + day)
+            return Stopped(DeliveryState.HELD, reason, began_at + day)
     money = budgets.exhausted(
         tx,
         workspace=own,
@@ -347,7 +348,7 @@ def _stopped(
         thread_id=thread.id,
         sender=sender,
     )
-    return None if spent is None else _Stopped(DeliveryState.HELD, spent.reason, spent.until)
+    return None if spent is None else Stopped(DeliveryState.HELD, spent.reason, spent.until)
 
 
 def _limits_of(thread: AnyRow) -> Limits:
@@ -360,7 +361,7 @@ def _stop(
     thread: AnyRow,
     newest: Mail,
     waiting: Sequence[str],
-    stopped: _Stopped,
+    stopped: Stopped,
 ) -> None:
     state, reason = stopped.state, stopped.reason
     tx.execute(

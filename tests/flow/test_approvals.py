@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from mailagent.agents import Turn
 from mailagent.errors import Conflict, Malformed
-from mailagent.flow import answers, approval_edits, approval_times, approvals, policies
+from mailagent.flow import answers, approval_edits, approval_times, approvals, own_answers, policies
 from mailagent.flow.directory import changed
 from mailagent.flow.threads import participate
 from mailagent.mail import Address
@@ -618,6 +618,20 @@ async def test_a_mail_that_was_let_in_is_thought_about_and_its_answer_is_looked_
     decided = await approve(space, draft)
     await space.sent_off(decided.outbound_id, "sent")
     assert house.taken("zoe@none.example")
+
+
+async def test_an_agents_own_program_answers_no_unproven_mail_and_it_goes_on_waiting(
+    house: House,
+) -> None:
+    space = await house.workspace()
+    row = await unproven(space)
+    given = (house.services, row.delivery_id, "Hi.")
+    with pytest.raises(Conflict, match="nothing proves"):
+        await space.write(
+            lambda tx: own_answers.answer(tx, *given, agent_id=space.agent_id, author="key:x")
+        )
+    assert (await the_approval(space)).state == "waiting"
+    await space.delivery(row.delivery_id, "held")
 
 
 async def test_a_mail_that_is_turned_away_never_reaches_the_agent(house: House) -> None:
