@@ -303,7 +303,7 @@ class Stopped:
 def what_stops(
     tx: Transaction, settings: FlowSettings, set_: Limits, thread: AnyRow, sender: str
 ) -> Stopped | None:
-    """What forbids a turn for this writer now; `thread` is a row of `SITUATION`, `set_` its limits."""
+    """What forbids a turn for this writer now; `thread` is a row of `SITUATION`."""
     if thread.workspace_retired_at is not None:
         return Stopped(DeliveryState.HELD, "the workspace is retired", of_thread=True)
     own = thread.workspace_settings or {}
