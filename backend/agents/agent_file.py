@@ -21,6 +21,7 @@ from mailagent.agents.limits import parse_limits
 from mailagent.agents.tools import TOOLS
 from mailagent.agents.trust import Effect, parse_policy
 from mailagent.errors import Malformed, Misconfigured
+from mailagent.flow.tools.http_request import Where
 from mailagent.routing import check_condition
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "MalformedFile",
     "McpServerPart",
     "ModelPart",
+    "PlacePart",
     "RulePart",
     "SettingsPart",
     "parse",
@@ -97,8 +99,18 @@ class McpServerPart(_Part):
     changes: list[_Line] = Field(default=[], max_length=200)
 
 
+class PlacePart(_Part):
+    """Where a property of a tool's input goes, and as what."""
+
+    where: Where
+    name: Annotated[str, StringConstraints(max_length=200)]
+    joined: bool = False
+
+
 class HttpToolPart(_Part):
-    """A tool that calls an address; of its header fields the file has the names."""
+    """A tool that calls an address; of its header fields and secret parameters the file has the
+    names.
+    """
 
     name: _Line
     description: Annotated[str, StringConstraints(max_length=2_000)]
@@ -109,6 +121,9 @@ class HttpToolPart(_Part):
     least: _Line = "stranger"
     repeatable: bool = False
     headers: list[_Line] = Field(default=[], max_length=20)
+    places: dict[_Line, PlacePart] | None = None
+    """Where each property of the input goes; without it, by the method."""
+    query_secrets: list[_Line] = Field(default=[], max_length=20)
 
 
 class RulePart(_Part):

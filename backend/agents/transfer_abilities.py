@@ -14,18 +14,26 @@ from sqlalchemy import select
 from backend.abilities import service as abilities
 from backend.abilities.service import Surroundings
 from backend.agents import service
-from backend.agents.agent_file import AgentFile, HttpToolPart, MalformedFile, McpServerPart
+from backend.agents.agent_file import (
+    AgentFile,
+    HttpToolPart,
+    MalformedFile,
+    McpServerPart,
+    PlacePart,
+)
 from backend.agents.aliases import add_alias, own_domains, remove_alias
 from backend.agents.service import Agent
 from mailagent.errors import Conflict, Malformed
 from mailagent.flow import agent_secrets
 from mailagent.flow.tools import custom
+from mailagent.flow.tools.http_request import Place
 from mailagent.store.tables import agents
 from mailagent.store.transaction import Transaction
 
 __all__ = ["needs", "parts", "write"]
 
 _URLS = ("webhook_url", "task_url")
+_NOTHING = custom.Credentials({}, {})
 
 
 def parts(tx: Transaction, around: Surroundings, agent: Agent) -> dict[str, Any]:
@@ -38,7 +46,7 @@ def parts(tx: Transaction, around: Surroundings, agent: Agent) -> dict[str, Any]
         "mcp_servers": servers or None,
         "http_tools": tools or None,
         **{name: kept.get(name) for name in _URLS},
-        "secrets": list(agent_secrets.names(tx, agent.id)) or None,
+        "secrets": list(_secrets(tx, agent.id)) or None,
     }
 
 
@@ -65,17 +73,16 @@ def needs(
     tx: Transaction, around: Surroundings, agent: Agent | None, file: AgentFile, handle: str
 ) -> tuple[str, ...]:
     """The commands that give what the file names and nobody has given this agent."""
-    known = set(agent_secrets.names(tx, agent.id)) if agent is not None else set()
-    given = _headers(tx, around, agent.id) if agent is not None else {}
+    known = set(_secrets(tx, agent.id)) if agent is not None else set()
+    given = _credentials(tx, around, agent.id) if agent is not None else {}
     found = [
         f"mailagent tool secret {handle} {name}" for name in file.secrets or () if name not in known
     ]
-    found += [
-        f"mailagent tool header {handle} {tool.name} {header}"
-        for tool in file.http_tools or ()
-        for header in tool.headers
-        if not given.get(tool.name, {}).get(header)
-    ]
+    for tool in file.http_tools or ():
+        of_it = given.get(tool.name, _NOTHING)
+        lacking = [name for name in tool.headers if not of_it.headers.get(name)]
+        lacking += [name for name in tool.query_secrets if not of_it.query.get(name)]
+        found += [f"mailagent tool header {handle} {tool.name} {name}" for name in lacking]
     return tuple(found)
 
 
@@ -83,10 +90,26 @@ def _part(tool: custom.HttpTool) -> HttpToolPart:
     told = {
         name: getattr(tool, name)
         for name in HttpToolPart.model_fields
-        if name not in ("headers", "input_schema")
+        if name not in ("headers", "input_schema", "places", "query_secrets")
     }
-    schema = dict(tool.input_schema)
-    return HttpToolPart(**told, input_schema=schema, headers=list(tool.headers))
+    places = tool.places
+    return HttpToolPart(
+        **told,
+        input_schema=dict(tool.input_schema),
+        headers=list(tool.headers),
+        places=None if places is None else {at: _place(one) for at, one in places.items()},
+        query_secrets=list(tool.query_secrets),
+    )
+
+
+def _place(place: Place) -> PlacePart:
+    return PlacePart(where=place.where, name=place.name, joined=place.joined)
+
+
+def _secrets(tx: Transaction, agent_id: str) -> Iterator[str]:
+    """The names of the secrets that people gave by name: those of a tool stand at the tool."""
+    kept = agent_secrets.names(tx, agent_id)
+    return (one for one in kept if not one.startswith(custom.KEPT_FOR_TOOL))
 
 
 def _aliases(agent: Agent) -> Iterator[str]:
@@ -97,24 +120,31 @@ def _aliases(agent: Agent) -> Iterator[str]:
             yield one.address.removesuffix(f"@{home}")
 
 
-def _headers(
+def _credentials(
     tx: Transaction, around: Surroundings, agent_id: str
-) -> Mapping[str, Mapping[str, str]]:
-    return custom.headers_of(tx, around.secrets, agent_id)
+) -> Mapping[str, custom.Credentials]:
+    return custom.credentials_of(tx, around.secrets, agent_id)
 
 
 def _write_tools(
     tx: Transaction, around: Surroundings, agent_id: str, wanted: Sequence[HttpToolPart]
 ) -> None:
-    kept = _headers(tx, around, agent_id)
+    kept = _credentials(tx, around, agent_id)
     for name in kept:
         custom.remove(tx, agent_id, name)
     for number, one in enumerate(wanted):
-        given = kept.get(one.name, {})
-        described = one.model_dump(exclude={"headers"})
-        headers = {header: given.get(header, custom.NOT_GIVEN) for header in one.headers}
+        given = kept.get(one.name, _NOTHING)
+        described = one.model_dump(exclude={"headers", "places", "query_secrets"})
+        described["headers"] = {at: given.headers.get(at, custom.NOT_GIVEN) for at in one.headers}
+        described["query_secrets"] = {
+            at: given.query.get(at, custom.NOT_GIVEN) for at in one.query_secrets
+        }
+        if one.places is not None:
+            described["places"] = {
+                at: Place(place.where, place.name, place.joined) for at, place in one.places.items()
+            }
         try:
-            abilities.add_tool(tx, around, agent_id, described | {"headers": headers})
+            abilities.add_tool(tx, around, agent_id, described)
         except Malformed as error:
             field = f"http_tools[{number}].{error.field}"
             raise MalformedFile([(field, error.problem)]) from error

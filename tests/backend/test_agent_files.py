@@ -147,6 +147,23 @@ http_tools:
   url: https://orders.example/{order}
   headers:
   - Authorization
+- name: list_orders
+  description: Lists the orders of a customer.
+  input_schema:
+    type: object
+    properties:
+      since:
+        type: string
+  effect: reads
+  method: GET
+  url: https://orders.example/
+  places:
+    since:
+      where: query
+      name: created-after
+      joined: false
+  query_secrets:
+  - api_key
 secrets:
 - mcp:crm
 - tasks
@@ -164,6 +181,7 @@ NEEDS = (
     "mailagent tool secret desk mcp:crm",
     "mailagent tool secret desk tasks",
     "mailagent tool header desk find_order Authorization",
+    "mailagent tool header desk list_orders api_key",
 )
 
 
@@ -184,6 +202,8 @@ def test_aliases_servers_tools_and_addresses_go_along_and_no_credential_does(
         in_acme(house, agent_secrets.keep, AROUND.secrets, agent_id, name, secret)
     given = (AROUND.secrets, agent_id, "find_order", "authorization", "Bearer topsecret19")
     in_acme(house, custom.set_header, *given)
+    given = (AROUND.secrets, agent_id, "list_orders", "api_key", "topsecret20")
+    in_acme(house, custom.set_header, *given)
 
     text = exported(house, "desk")
     assert "topsecret" not in text
@@ -191,8 +211,10 @@ def test_aliases_servers_tools_and_addresses_go_along_and_no_credential_does(
     out["aliases"].sort()
     wanted["aliases"].sort()
     out["mcp_servers"][0].pop("changes", None)
-    tool = out["http_tools"][0]
-    assert (tool.pop("least"), tool.pop("repeatable")) == ("stranger", True)
+    for tool in out["http_tools"]:
+        assert (tool.pop("least"), tool.pop("repeatable")) == ("stranger", True)
+        for name in [name for name, value in tool.items() if value in (None, [])]:
+            del tool[name]
     assert {name: out[name] for name in wanted} == wanted
 
 
@@ -205,9 +227,10 @@ def test_what_was_given_before_is_kept_and_nothing_more_is_needed(house: House) 
     planned = imported(house, changed, only_plan=True)
     assert [one.field for one in planned.changes] == ["aliases", "http_tools"]
     done = imported(house, changed, overwrite=True)
-    assert done.needs == NEEDS[:2]
-    headers = house.store.read_now(house.acme.id, custom.headers_of, AROUND.secrets, agent.id)
-    assert headers == {"find_order": {"Authorization": "Bearer topsecret19"}}
+    assert done.needs == (*NEEDS[:2], NEEDS[3])
+    kept = house.store.read_now(house.acme.id, custom.credentials_of, AROUND.secrets, agent.id)
+    assert kept["find_order"].headers == {"Authorization": "Bearer topsecret19"}
+    assert kept["list_orders"].query == {"api_key": custom.NOT_GIVEN}
     assert done.agent is not None
     assert [one.address for one in done.agent.addresses if one.alias] == [
         f"orders@acme.{DEFAULT_DOMAIN}"

@@ -30,12 +30,14 @@ from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id
 
 __all__ = [
+    "KEPT_FOR_TOOL",
     "NOT_GIVEN",
     "PURPOSE",
+    "Credentials",
     "HttpTool",
     "add",
     "caller",
-    "headers_of",
+    "credentials_of",
     "list_tools",
     "remove",
     "repeatable",
@@ -50,6 +52,8 @@ NOT_GIVEN = ""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _MOST_TOOLS = 50
+KEPT_FOR_TOOL = "tool:"
+"""With what the names of an agent's secrets begin that stand at its tools."""
 _LONGEST_WITH_SECRET = 59
 """Of a name under which a secret is kept, too."""
 _ANSWER_CHARACTERS = 20_000
@@ -58,7 +62,7 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class HttpTool:
-    """One tool as its people see it; of its header fields the names."""
+    """One tool as its people see it; of its header fields and secret parameters the names."""
 
     id: str
     name: str
@@ -70,6 +74,8 @@ class HttpTool:
     url: str
     repeatable: bool
     headers: tuple[str, ...]
+    places: Mapping[str, Place] | None = None
+    query_secrets: tuple[str, ...] = ()
 
 
 def add(
@@ -158,6 +164,8 @@ def list_tools(tx: Transaction, secrets: Secrets, agent_id: str) -> Sequence[Htt
             row.url,
             row.repeatable,
             tuple(_headers(secrets, row)),
+            _places(row),
+            tuple(_query_secrets(tx, secrets, agent_id, row.name)),
         )
         for row in _rows(tx, agent_id)
     ]
@@ -166,27 +174,47 @@ def list_tools(tx: Transaction, secrets: Secrets, agent_id: str) -> Sequence[Htt
 def set_header(
     tx: Transaction, secrets: Secrets, agent_id: str, name: str, header: str, value: str
 ) -> HttpTool:
-    """Give the value of a header field that a tool names. Raises NotFound, Malformed."""
+    """Give the value of a header field, or secret parameter of the query, that a tool names.
+
+    Raises NotFound, Malformed.
+    """
     row = _row(tx, agent_id, name)
     if row is None:
         raise NotFound(f"the agent has no tool {name[:80]!r}")
-    headers = _headers(secrets, row)
-    field = next((one for one in headers if one.lower() == header.lower()), None)
-    if field is None:
-        known = ", ".join(headers) or "it has none"
-        raise NotFound(f"{name} has no header field {header[:80]!r}: {known}")
-    _check_header(field, value)
     if value == NOT_GIVEN:
         raise Malformed("value", "is empty: give the header field's value")
-    sealed = secrets.seal(json.dumps({**headers, field: value}).encode(), PURPOSE)
-    of_it = update(http_tools).where(http_tools.c.id == row.id)
-    tx.execute(of_it.values(headers=sealed))
+    headers, query = _headers(secrets, row), _query_secrets(tx, secrets, agent_id, name)
+    field = next((one for one in headers if one.lower() == header.lower()), None)
+    if field is not None:
+        _check_header(field, value)
+        sealed = secrets.seal(json.dumps({**headers, field: value}).encode(), PURPOSE)
+        tx.execute(update(http_tools).where(http_tools.c.id == row.id).values(headers=sealed))
+    elif header in query:
+        _check_value(header, value)
+        kept = json.dumps({**query, header: value})
+        agent_secrets.keep(tx, secrets, agent_id, _secret_name(name), kept)
+    else:
+        known = ", ".join([*headers, *query]) or "it has none"
+        raise NotFound(f"{name} has no header field {header[:80]!r}: {known}")
     return next(one for one in list_tools(tx, secrets, agent_id) if one.name == name)
 
 
-def headers_of(tx: Transaction, secrets: Secrets, agent_id: str) -> Mapping[str, Mapping[str, str]]:
-    """The header fields of an agent's own tools, by tool: secrets."""
-    return {row.name: _headers(secrets, row) for row in _rows(tx, agent_id)}
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a tool adds to each call: secrets."""
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+
+
+def credentials_of(tx: Transaction, secrets: Secrets, agent_id: str) -> Mapping[str, Credentials]:
+    """What an agent's own tools add to their calls, by tool."""
+    return {
+        row.name: Credentials(
+            _headers(secrets, row), _query_secrets(tx, secrets, agent_id, row.name)
+        )
+        for row in _rows(tx, agent_id)
+    }
 
 
 def remove(tx: Transaction, agent_id: str, name: str) -> None:
@@ -233,15 +261,13 @@ def caller(tool: Tool) -> Outside:
         if row is None:
             raise Malformed(tool.name, "was taken away")
         secret = _headers(services.secrets, row)
-        for field, value in secret.items():
-            if value == NOT_GIVEN:
-                raise Malformed(tool.name, f"nobody has given the value of its header {field}")
-        kept = row.places
-        places = None if kept is None else {at: Place.of(one) for at, one in kept.items()}
-        request = made(row.method, row.url, wish, places)
         query = await services.store.read(
             case.workspace_id, _query_secrets, services.secrets, case.agent_id, tool.name
         )
+        for name, value in (*secret.items(), *query.items()):
+            if value == NOT_GIVEN:
+                raise Malformed(tool.name, f"nobody has given the value of its header {name}")
+        request = made(row.method, row.url, wish, _places(row))
         url = request.url
         if query:
             url = f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
@@ -272,6 +298,11 @@ def _row(tx: Transaction, agent_id: str, name: str) -> AnyRow | None:
     return tx.row(select(http_tools).where(of_it))
 
 
+def _places(row: AnyRow) -> Mapping[str, Place] | None:
+    kept = row.places
+    return None if kept is None else {at: Place.of(one) for at, one in kept.items()}
+
+
 def _headers(secrets: Secrets, row: AnyRow) -> Mapping[str, str]:
     headers: Mapping[str, str] = json.loads(secrets.unseal(row.headers, PURPOSE))
     return headers
@@ -298,7 +329,7 @@ def _query_secrets(
 
 
 def _secret_name(name: str) -> str:
-    return f"tool:{name}"
+    return f"{KEPT_FOR_TOOL}{name}"
 
 
 def _check_secrets(name: str, headers: Mapping[str, str], query: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from mailagent.errors import Malformed
 
-__all__ = ["HEADER", "OURS", "PATH_PLACE", "HttpRequest", "Place", "made", "without"]
+__all__ = ["HEADER", "OURS", "PATH_PLACE", "HttpRequest", "Place", "Where", "made", "without"]
 
 PATH_PLACE = re.compile(r"\{([A-Za-z0-9_]+)\}")
 HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
