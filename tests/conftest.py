@@ -49,7 +49,7 @@ def postgres_databases() -> Iterator[PostgresDatabases]:
         yield databases
         databases.close()
         return
-    server = PostgresServer()
+    server = PostgresServer(in_memory=True)
     try:
         server.start()
         yield PostgresDatabases(server.url, upgrade)

@@ -111,12 +111,13 @@ class PostgresServer:
     """A PostgreSQL server of our own, reached by a Unix socket that only this user may open.
 
     It keeps what was committed when it is killed; when the machine stops, only if it is `durable`
-    (`fsync` on, as a benchmark of acceptance must have it).
+    (`fsync` on, as a benchmark of acceptance must have it). Its files are `in_memory` if wished and
+    there is room.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, in_memory: bool = False) -> None:
         self._durable = durable
-        memory = None if durable else _folder_in_memory()
+        memory = _folder_in_memory() if in_memory else None
         self._folder = Path(tempfile.mkdtemp(prefix="mailagent-pg-", dir=memory))
         self._data = self._folder / "data"
         self._user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
