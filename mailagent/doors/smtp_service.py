@@ -37,6 +37,8 @@ class SmtpService:
     proxy_networks: Sequence[IPv4Network | IPv6Network]
     blocklists: Blocklists | None
     now: Callable[[], datetime]
+    implicit_tls: bool = False
+    """Whether TLS comes before the banner (RFC 8314 §3.3); then `tls` is there."""
     banner: Reply = field(init=False)
     helo_ok: Reply = field(init=False)
     too_big: Reply = field(init=False)

@@ -12,8 +12,10 @@ import asyncio
 import base64
 import binascii
 import math
+import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
@@ -205,7 +207,9 @@ class SubmissionDialogue(SmtpDialogue):
 
 
 class SubmissionDoor(ListeningDoor):
-    """Serves one listening socket; `tls` is asked at each STARTTLS, and nothing is done without."""
+    """Serves a socket on which TLS begins by STARTTLS, and one on which it comes first; without it
+    nothing is done. `tls` is asked for each connection.
+    """
 
     def __init__(
         self,
@@ -237,6 +241,15 @@ class SubmissionDoor(ListeningDoor):
             census,
             lambda: SubmissionDialogue(service, asyncio.get_running_loop()),
             "submission_door",
+        )
+        # What a proxy says of its client would come before TLS, where nothing is read.
+        self._at_once = replace(service, implicit_tls=True, proxy_networks=())
+
+    async def start_inside_tls(self, listening: socket.socket) -> None:
+        """Serve a socket of which each connection begins with TLS (RFC 8314 §3.3, port 465)."""
+        service = self._at_once
+        await self._serve(
+            listening, lambda: SubmissionDialogue(service, asyncio.get_running_loop())
         )
 
 
