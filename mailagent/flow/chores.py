@@ -31,7 +31,14 @@ from mailagent.flow.directory import forget_former_names
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
-from mailagent.store.tables import deliveries, idempotency_keys, schedules, sign_ins, threads
+from mailagent.store.tables import (
+    deliveries,
+    idempotency_keys,
+    login_counts,
+    schedules,
+    sign_ins,
+    threads,
+)
 from mailagent.store.transaction import Transaction
 from mailagent.work import MOST_ATTEMPTS, Claim, Queue, backoff, finish
 
@@ -77,11 +84,17 @@ def forget_idempotency_keys(tx: Transaction) -> None:
     tx.execute(delete(idempotency_keys).where(old))
 
 
+def forget_login_counts(tx: Transaction) -> None:
+    """Drop counts of failed logins that have ended."""
+    tx.execute(delete(login_counts).where(login_counts.c.ends_at < tx.now))
+
+
 CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "release_held": (timedelta(minutes=1), release_held),
     "wake_due": (timedelta(minutes=1), reminding.wake_due),
     "forget_sign_ins": (timedelta(hours=6), forget_sign_ins),
     "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
+    "forget_login_counts": (timedelta(hours=1), forget_login_counts),
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),
     "forget_events": (timedelta(hours=6), events.forget),
     "forget_reports": (timedelta(hours=6), reports.forget),

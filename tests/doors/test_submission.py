@@ -367,22 +367,22 @@ async def test_who_fails_too_often_is_not_even_asked_until_the_time_is_over(tls:
         await desk.client(login=True)
 
 
-def test_a_name_is_guessed_from_many_addresses_but_its_owner_is_not_locked_out() -> None:
+async def test_a_name_is_guessed_from_many_addresses_but_its_owner_is_not_locked_out() -> None:
     throttle = LoginThrottle(LIMITS, now=Watch())
-    throttle.succeeded("2001:db8::1", NAME)
+    await throttle.succeeded("2001:db8::1", NAME)
     for number in range(5):
-        throttle.failed(f"192.0.2.{number}", NAME)
-    assert throttle.wait("198.51.100.1", NAME) == timedelta(minutes=15)
-    assert throttle.wait("198.51.100.1", "other@our.example") is None
+        await throttle.failed(f"192.0.2.{number}", NAME)
+    assert await throttle.wait("198.51.100.1", NAME) == timedelta(minutes=15)
+    assert await throttle.wait("198.51.100.1", "other@our.example") is None
     # Its own network, another host of it.
-    assert throttle.wait("2001:db8::2", NAME) is None
+    assert await throttle.wait("2001:db8::2", NAME) is None
 
 
-def test_what_is_remembered_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_remembered_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailagent.doors.login_throttle._MOST_ENTRIES", 10)
     throttle = LoginThrottle(LIMITS, now=Watch())
     for number in range(100):
-        throttle.failed("192.0.2.1", f"name{number}")
-        throttle.succeeded(f"192.0.2.{number}", NAME)
+        await throttle.failed("192.0.2.1", f"name{number}")
+        await throttle.succeeded(f"192.0.2.{number}", NAME)
     assert len(throttle._failures) == 10
     assert len(throttle._welcome) == 10
