@@ -40,6 +40,7 @@ from mailagent.doors.webhooks import webhook_app
 from mailagent.errors import MailagentError
 from mailagent.flow import chores, unwatched, workers
 from mailagent.sandbox import Sandbox
+from mailagent.settings import Settings
 from mailagent.store.engine import Store
 
 __all__ = [
@@ -67,6 +68,8 @@ class Serving:
     submission_port: int | None
     webhooks_port: int | None
     backend_port: int | None
+    submissions_port: int | None = None
+    """Of submission inside TLS (RFC 8314), where it is set."""
 
 
 @asynccontextmanager
@@ -117,11 +120,9 @@ async def serving(
         smtp_port = (
             await _open(door, host, settings.mailagent_smtp_port, acceptors) if door else None
         )
-        submission_port = (
-            await _open_submission(submission, host, settings.mailagent_submission_port)
-            if submission
-            else None
-        )
+        submission_port = submissions_port = None
+        if submission:
+            submission_port, submissions_port = await _open_submission(submission, host, settings)
         if certificate is not None:
             tasks.append(asyncio.create_task(follow(certificate, stop)))
         if running:
@@ -141,7 +142,9 @@ async def serving(
             ports["backend"] = await listen(
                 servers, api, host, settings.backend_port, "BACKEND_PORT"
             )
-        yield Serving(smtp_port, submission_port, ports["webhooks"], ports["backend"])
+        yield Serving(
+            smtp_port, submission_port, ports["webhooks"], ports["backend"], submissions_port
+        )
     finally:
         stop.set()
         doors = [one for one in (door, submission) if one is not None]
@@ -178,15 +181,33 @@ async def _open(door: SmtpDoor | Acceptors, host: str, port: int, acceptors: int
     return port
 
 
-async def _open_submission(door: SubmissionDoor, host: str, port: int) -> int:
+async def _open_submission(
+    door: SubmissionDoor, host: str, settings: Settings
+) -> tuple[int, int | None]:
     """One process alone serves it: several are for the load that strangers bring."""
-    try:
-        listening = listening_socket(host, port)
-    except OSError as error:
-        raise taken("MAILAGENT_SUBMISSION_PORT", port, error) from error
-    bound: int = listening.getsockname()[1]
+    by_starttls, inside_tls = (
+        settings.mailagent_submission_port,
+        settings.mailagent_submissions_port,
+    )
+    listening = _listening(host, by_starttls, "MAILAGENT_SUBMISSION_PORT")
     await door.start(listening)
-    return bound
+    at_once = None
+    if inside_tls is not None:
+        at_once = _listening(host, inside_tls, "MAILAGENT_SUBMISSIONS_PORT")
+        await door.start_inside_tls(at_once)
+    return _port_of(listening), None if at_once is None else _port_of(at_once)
+
+
+def _listening(host: str, port: int, setting: str) -> socket.socket:
+    try:
+        return listening_socket(host, port)
+    except OSError as error:
+        raise taken(setting, port, error) from error
+
+
+def _port_of(listening: socket.socket) -> int:
+    port: int = listening.getsockname()[1]
+    return port
 
 
 class _Pages(Mount):

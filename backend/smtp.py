@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from backend.submission.failures import StoreThrottle
 from backend.submission.handing_in import HandingIn
 from backend.submission.logins import StoreLogins
 from mailagent.doors.smtp import SmtpDoor
@@ -61,6 +62,7 @@ def make_submission_door(
         HandingIn(services),
         hostname=settings.mailagent_hostname,
         tls=certificate.context,
+        throttle=StoreThrottle(services.store),
         proxy_networks=settings.proxy_networks,
     )
 

@@ -43,6 +43,7 @@ class Settings(BaseModel):
     mailagent_port: Port = 8001
     mailagent_smtp_port: Port = 2525
     mailagent_submission_port: Port = 1587
+    mailagent_submissions_port: Port | None = None
     backend_port: Port = 8000
     mailagent_data: Path = Path("var")
     mailagent_secret_key: SecretStr | None = None

@@ -1,8 +1,9 @@
 """May this client try another password now?
 
-Failed logins are counted by client address (IPv6 by its /64) and by the name they tried, in this
-process and since its start: a restart forgets. A client that lately logged in under a name is not
-kept out by others who guess at it, so that nobody can lock an owner out from elsewhere.
+Failed logins are counted by client address (IPv6 by its /64) and by the name they tried. A client
+that lately logged in under a name is not kept out by others who guess at it, so that nobody can
+lock an owner out from elsewhere. `LoginThrottle` counts in this process; an installation counts
+over all of its own (`backend.submission.failures`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from mailagent.doors.smtp_census import counted_as
 
-__all__ = ["LoginThrottle", "ThrottleLimits"]
+__all__ = ["LoginThrottle", "Throttle", "ThrottleLimits"]
 
 _MOST_ENTRIES = 50_000
 
@@ -27,6 +29,22 @@ class ThrottleLimits:
     per_address: int = 10
     per_name: int = 20
     within: timedelta = timedelta(minutes=15)
+
+
+class Throttle(Protocol):
+    """Who has failed too often. A count that cannot be read or written holds nobody back."""
+
+    async def wait(self, client_ip: str, name: str | None = None, /) -> timedelta | None:
+        """How long the client must wait; None when it may try, under that name if one is given."""
+        ...
+
+    async def failed(self, client_ip: str, name: str, /) -> None:
+        """A login was wrong."""
+        ...
+
+    async def succeeded(self, client_ip: str, name: str, /) -> None:
+        """A login was right: its name is not held against this client any more."""
+        ...
 
 
 class LoginThrottle:
@@ -43,16 +61,16 @@ class LoginThrottle:
         """What is counted → how often, and when the count ends; the oldest first."""
         self._welcome: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def wait(self, client_ip: str, name: str | None = None) -> timedelta | None:
-        """How long the client must wait; None when it may try, under that name if one is given."""
+    async def wait(self, client_ip: str, name: str | None = None) -> timedelta | None:
+        """See `Throttle`."""
         address = counted_as(client_ip)
         found = self._left(f"ip {address}", self._limits.per_address)
         if found is None and name is not None and (address, name) not in self._welcome:
             found = self._left(f"name {name}", self._limits.per_name)
         return found
 
-    def failed(self, client_ip: str, name: str) -> None:
-        """A login was wrong."""
+    async def failed(self, client_ip: str, name: str) -> None:
+        """See `Throttle`."""
         now = self._now()
         for what in (f"ip {counted_as(client_ip)}", f"name {name}"):
             count, end = self._failures.get(what, (0, 0.0))
@@ -62,8 +80,8 @@ class LoginThrottle:
             self._failures[what] = (count + 1, end)
         _trim(self._failures)
 
-    def succeeded(self, client_ip: str, name: str) -> None:
-        """A login was right: its name is not held against this client any more."""
+    async def succeeded(self, client_ip: str, name: str) -> None:
+        """See `Throttle`."""
         self._welcome[counted_as(client_ip), name] = None
         _trim(self._welcome)
 

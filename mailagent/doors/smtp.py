@@ -46,17 +46,23 @@ def _utc_now() -> datetime:
 
 
 class ListeningDoor:
-    """One listening socket in one event loop, `dialogue` for each who connects to it."""
+    """Listens in one event loop, with a `dialogue` for each who connects."""
 
     def __init__(self, census: Census, dialogue: Callable[[], asyncio.Protocol], name: str) -> None:
         self._census, self._dialogue, self._name = census, dialogue, name
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def start(self, listening: socket.socket) -> None:
         """Serve who connects to the socket, which is the door's from now on."""
+        await self._serve(listening, self._dialogue)
+
+    async def _serve(
+        self, listening: socket.socket, dialogue: Callable[[], asyncio.Protocol]
+    ) -> None:
         loop = asyncio.get_running_loop()
         host, port = listening.getsockname()[:2]
-        self._server = await loop.create_server(self._dialogue, sock=listening, backlog=_BACKLOG)
+        server = await loop.create_server(dialogue, sock=listening, backlog=_BACKLOG)
+        self._servers.append(server)
         _log.info(f"{self._name}_open", host=host, port=port)
 
     async def stop(self, grace: timedelta) -> None:
@@ -65,22 +71,24 @@ class ListeningDoor:
         Not a 421 to whoever comes: where another process listens too, or a proxy knows another,
         the next client is served there at once.
         """
-        if self._server is None:
+        if not self._servers:
             return
-        self._server.close()
+        for server in self._servers:
+            server.close()
         try:
             async with asyncio.timeout(grace.total_seconds()):
                 await self._census.dismiss()
         except TimeoutError:
             _log.info(f"{self._name}_cut", connections=self.stats().open_connections)
         await self._census.abort()
-        await self._server.wait_closed()
-        self._server = None
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
 
     @property
     def listening(self) -> int:
         """How many acceptors take connections now: one, or none."""
-        return int(self._server is not None and not self._census.closing)
+        return int(bool(self._servers) and not self._census.closing)
 
     def stats(self) -> SmtpStats:
         """Counts for the metrics."""

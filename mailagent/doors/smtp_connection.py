@@ -79,6 +79,9 @@ class SmtpConnection(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._service.census.enter(self)
+        if self._service.implicit_tls:
+            # The client speaks first: its handshake must not be read as commands.
+            cast("asyncio.ReadTransport", transport).pause_reading()
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -157,6 +160,8 @@ class SmtpConnection(SMTP):
     async def _handle_client(self) -> None:
         try:
             if not await self._admit():
+                return
+            if self._service.implicit_tls and not await self._secure_at_once():
                 return
             self._say(self._service.banner)
             while (line := await self._read_line()) is not None:
@@ -274,6 +279,10 @@ class SmtpConnection(SMTP):
             return None
         # Controls can end a line elsewhere; invisible characters make two addresses look like one.
         return text if text.isprintable() else None
+
+    async def _secure_at_once(self) -> bool:
+        assert self._service.tls is not None
+        return await self._secure(self._service.tls())
 
     async def _secure(self, context: ssl.SSLContext) -> bool:
         """Turn the connection into TLS after the 220; False when that failed and it is over."""

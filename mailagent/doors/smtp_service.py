@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar
 
 from mailagent.doors import smtp_replies as replies
-from mailagent.doors.login_throttle import LoginThrottle
+from mailagent.doors.login_throttle import Throttle
 from mailagent.doors.smtp_blocklists import Blocklists
 from mailagent.doors.smtp_census import Census
 from mailagent.doors.smtp_content import BareNewlines
@@ -37,6 +37,8 @@ class SmtpService:
     proxy_networks: Sequence[IPv4Network | IPv6Network]
     blocklists: Blocklists | None
     now: Callable[[], datetime]
+    implicit_tls: bool = False
+    """Whether TLS comes before the banner (RFC 8314 §3.3); then `tls` is there."""
     banner: Reply = field(init=False)
     helo_ok: Reply = field(init=False)
     too_big: Reply = field(init=False)
@@ -74,7 +76,7 @@ class SubmissionService(SmtpService):
 
     logins: Logins
     submits: Submits
-    throttle: LoginThrottle
+    throttle: Throttle
 
 
 def _ehlo(hostname: str, offers: Sequence[str]) -> bytes:

@@ -12,8 +12,10 @@ import asyncio
 import base64
 import binascii
 import math
+import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
@@ -22,7 +24,7 @@ from typing import Any, ClassVar
 import structlog
 
 from mailagent.doors import smtp_replies as replies
-from mailagent.doors.login_throttle import LoginThrottle
+from mailagent.doors.login_throttle import LoginThrottle, Throttle
 from mailagent.doors.smtp import ListeningDoor
 from mailagent.doors.smtp_census import Census
 from mailagent.doors.smtp_dialogue import SmtpDialogue, SmtpTransaction
@@ -87,7 +89,7 @@ class SubmissionDialogue(SmtpDialogue):
             self._say(replies.AUTH_IN_MAIL)
         elif exchange is None:
             self._say(replies.AUTH_UNKNOWN)
-        elif not self._must_wait(None):
+        elif not await self._must_wait(None):
             try:
                 name, password = await exchange(initial.strip())
             except _NotLoggedIn as end:
@@ -101,7 +103,7 @@ class SubmissionDialogue(SmtpDialogue):
     async def _log_in(self, name: str, password: str) -> None:
         # RFC 5321 §2.4 leaves the case of our own addresses to us.
         name = name.strip().lower()
-        if self._must_wait(name):
+        if await self._must_wait(name):
             return
         if (name, password) == self._wrong:
             # Many clients try each mechanism in turn: that is one guess.
@@ -110,11 +112,11 @@ class SubmissionDialogue(SmtpDialogue):
         throttle = self._behind.throttle
         match await self._behind.logins.log_in(name, password):
             case Login() as login:
-                throttle.succeeded(self._client_ip, name)
+                await throttle.succeeded(self._client_ip, name)
                 self._login = login
                 self._say(replies.AUTH_OK)
             case Denied(why):
-                throttle.failed(self._client_ip, name)
+                await throttle.failed(self._client_ip, name)
                 self._wrong = (name, password)
                 _log.info("submission_login_denied", client_ip=self._client_ip, name=name, why=why)
                 self._say(replies.AUTH_WRONG)
@@ -122,9 +124,9 @@ class SubmissionDialogue(SmtpDialogue):
                 _log.warning("submission_login_unknown", reason=reason.partition(":")[0])
                 self._say(replies.AUTH_LATER)
 
-    def _must_wait(self, name: str | None) -> bool:
+    async def _must_wait(self, name: str | None) -> bool:
         """Hang up on who has failed too often lately."""
-        wait = self._behind.throttle.wait(self._client_ip, name)
+        wait = await self._behind.throttle.wait(self._client_ip, name)
         if wait is None:
             return False
         _log.info("submission_login_throttled", client_ip=self._client_ip, name=name)
@@ -205,7 +207,9 @@ class SubmissionDialogue(SmtpDialogue):
 
 
 class SubmissionDoor(ListeningDoor):
-    """Serves one listening socket; `tls` is asked at each STARTTLS, and nothing is done without."""
+    """Serves a socket on which TLS begins by STARTTLS, and one on which it comes first; without it
+    nothing is done. `tls` is asked for each connection.
+    """
 
     def __init__(
         self,
@@ -215,7 +219,7 @@ class SubmissionDoor(ListeningDoor):
         hostname: str,
         tls: Callable[[], ssl.SSLContext],
         limits: SmtpLimits = SUBMISSION_LIMITS,
-        throttle: LoginThrottle | None = None,
+        throttle: Throttle | None = None,
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -237,6 +241,15 @@ class SubmissionDoor(ListeningDoor):
             census,
             lambda: SubmissionDialogue(service, asyncio.get_running_loop()),
             "submission_door",
+        )
+        # What a proxy says of its client would come before TLS, where nothing is read.
+        self._at_once = replace(service, implicit_tls=True, proxy_networks=())
+
+    async def start_inside_tls(self, listening: socket.socket) -> None:
+        """Serve a socket of which each connection begins with TLS (RFC 8314 §3.3, port 465)."""
+        service = self._at_once
+        await self._serve(
+            listening, lambda: SubmissionDialogue(service, asyncio.get_running_loop())
         )
 
 

@@ -34,6 +34,7 @@ from mailagent.flow.states import DeliveryState
 from mailagent.store.tables import (
     deliveries,
     idempotency_keys,
+    login_counts,
     schedules,
     sign_ins,
     threads,
@@ -93,12 +94,18 @@ def forget_idempotency_keys(tx: Transaction) -> None:
     tx.execute(delete(idempotency_keys).where(old))
 
 
+def forget_login_counts(tx: Transaction) -> None:
+    """Drop counts of failed logins that have ended."""
+    tx.execute(delete(login_counts).where(login_counts.c.ends_at < tx.now))
+
+
 CHORES: Mapping[str, tuple[timedelta, Callable[[Transaction], None]]] = {
     "release_held": (timedelta(minutes=1), release_held),
     "wake_due": (timedelta(minutes=1), reminding.wake_due),
     "forget_sign_ins": (timedelta(hours=6), forget_sign_ins),
     "forget_idempotency_keys": (timedelta(hours=1), forget_idempotency_keys),
     "forget_trials": (timedelta(hours=6), forget_trials),
+    "forget_login_counts": (timedelta(hours=1), forget_login_counts),
     "forget_unrouted": (timedelta(hours=6), unrouted.forget),
     "forget_events": (timedelta(hours=6), events.forget),
     "forget_reports": (timedelta(hours=6), reports.forget),

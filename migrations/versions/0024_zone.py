@@ -1,4 +1,4 @@
-"""What providers ask of the default domain, the operator's records in its zone, its servers"""
+"""The zone's answers, records and servers; failed logins over all processes"""
 
 from __future__ import annotations
 
@@ -40,3 +40,11 @@ def upgrade() -> None:
         sa.Column("asked_at", Moment(), nullable=False),
         sa.PrimaryKeyConstraint("server", name=op.f("pk_zone_servers")),
     )
+    op.create_table(
+        "login_counts",
+        sa.Column("what", sa.String(length=64), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("ends_at", Moment(), nullable=False),
+        sa.PrimaryKeyConstraint("what", name=op.f("pk_login_counts")),
+    )
+    op.create_index("ix_login_counts_ends_at", "login_counts", ["ends_at"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 
 from structlog.testing import capture_logs
@@ -109,3 +110,26 @@ async def test_what_contradicts_itself_is_told_at_the_start(
         "EMAIL_PROVIDER_TYPE is sendgrid, and SENDGRID_API_KEY is not set: no mail leaves by it"
     )
     assert told[2].startswith("AWS_SES_REGION is eu-west-1 and AWS_REGION is us-east-1")
+
+
+async def test_submission_inside_tls_is_opened_where_it_has_a_port(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    given = {"DATABASE_URL": sqlite_url, "MAILAGENT_HOSTNAME": "mx.our.example"}
+    given |= dict.fromkeys(("MAILAGENT_SMTP_PORT", "MAILAGENT_SUBMISSION_PORT"), "0")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for more in ({}, {"MAILAGENT_SUBMISSIONS_PORT": "0"}):
+        async with (
+            installation(settings(tmp_path, **given, **more)) as shared,
+            serving(shared, ("smtp",), host="127.0.0.1", stop=asyncio.Event()) as ports,
+        ):
+            if not more:
+                assert ports.submissions_port is None
+                continue
+            assert ports.submissions_port is not None
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", ports.submissions_port, ssl=context
+            )
+            assert (await reader.readline()).startswith(b"220 mx.our.example")
+            writer.close()

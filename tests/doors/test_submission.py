@@ -293,6 +293,55 @@ async def test_a_mail_with_a_line_that_may_not_be_sent_is_refused(tls: Tls) -> N
         assert desk.tray.taken == []
 
 
+async def open_inside_tls(desk: Desk) -> int:
+    """The door's second port, where TLS comes before the banner."""
+    listening = listening_socket("127.0.0.1", 0)
+    port: int = listening.getsockname()[1]
+    await desk.door.start_inside_tls(listening)
+    return port
+
+
+def unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def test_on_the_port_of_implicit_tls_the_login_comes_at_once(tls: Tls) -> None:
+    async with opened(tls) as desk:
+        port = await open_inside_tls(desk)
+        client = Client(*await asyncio.open_connection("127.0.0.1", port, ssl=unverified()))
+        desk.clients.append(client)
+        assert (await client.reply()).startswith("220 mx.our.example")
+        offered = await client.ask("EHLO client.example")
+        assert "250-AUTH PLAIN LOGIN" in offered
+        assert "STARTTLS" not in offered
+        assert (await client.ask("STARTTLS")).startswith("503")
+        assert (await client.ask(plain(NAME, PASSWORD))).startswith("235")
+        await client.ask(f"MAIL FROM:<{NAME}>")
+        await client.ask("RCPT TO:<ann@customer.example>")
+        await client.ask("DATA")
+        assert (await client.ask("Subject: 1\r\n\r\nHello\r\n.")).startswith("250")
+        (taken,) = desk.tray.taken
+        assert taken.tls is not None
+        assert taken.tls.startswith("TLSv1.")
+        # The other port is the same door's.
+        await desk.client(login=True)
+        assert desk.door.stats().open_connections == 2
+
+
+async def test_who_speaks_no_tls_there_is_told_nothing_and_costs_nobody(tls: Tls) -> None:
+    async with opened(tls) as desk:
+        port = await open_inside_tls(desk)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"EHLO client.example\r\nAUTH PLAIN AGEAYg==\r\n")
+        said = await asyncio.wait_for(reader.read(), 30)
+        assert b"220" not in said
+        assert desk.doorman.asked == []
+        writer.close()
+        await desk.client(login=True)
+
+
 class Watch:
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -318,22 +367,22 @@ async def test_who_fails_too_often_is_not_even_asked_until_the_time_is_over(tls:
         await desk.client(login=True)
 
 
-def test_a_name_is_guessed_from_many_addresses_but_its_owner_is_not_locked_out() -> None:
+async def test_a_name_is_guessed_from_many_addresses_but_its_owner_is_not_locked_out() -> None:
     throttle = LoginThrottle(LIMITS, now=Watch())
-    throttle.succeeded("2001:db8::1", NAME)
+    await throttle.succeeded("2001:db8::1", NAME)
     for number in range(5):
-        throttle.failed(f"192.0.2.{number}", NAME)
-    assert throttle.wait("198.51.100.1", NAME) == timedelta(minutes=15)
-    assert throttle.wait("198.51.100.1", "other@our.example") is None
+        await throttle.failed(f"192.0.2.{number}", NAME)
+    assert await throttle.wait("198.51.100.1", NAME) == timedelta(minutes=15)
+    assert await throttle.wait("198.51.100.1", "other@our.example") is None
     # Its own network, another host of it.
-    assert throttle.wait("2001:db8::2", NAME) is None
+    assert await throttle.wait("2001:db8::2", NAME) is None
 
 
-def test_what_is_remembered_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_remembered_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailagent.doors.login_throttle._MOST_ENTRIES", 10)
     throttle = LoginThrottle(LIMITS, now=Watch())
     for number in range(100):
-        throttle.failed("192.0.2.1", f"name{number}")
-        throttle.succeeded(f"192.0.2.{number}", NAME)
+        await throttle.failed("192.0.2.1", f"name{number}")
+        await throttle.succeeded(f"192.0.2.{number}", NAME)
     assert len(throttle._failures) == 10
     assert len(throttle._welcome) == 10

@@ -40,6 +40,7 @@ from mailagent.store.tables.house import ledger, schedules, versions
 from mailagent.store.tables.people import (
     api_keys,
     idempotency_keys,
+    login_counts,
     memberships,
     people,
     sign_ins,
@@ -127,6 +128,7 @@ __all__ = [
     "idempotency_keys",
     "ledger",
     "list_entries",
+    "login_counts",
     "memberships",
     "message_words",
     "messages",

@@ -10,6 +10,7 @@ from mailagent.store.types import Json, Moment
 __all__ = [
     "api_keys",
     "idempotency_keys",
+    "login_counts",
     "memberships",
     "people",
     "sign_ins",
@@ -70,6 +71,17 @@ sign_ins = Table(
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("used_at", Moment),
+)
+
+login_counts = Table(
+    "login_counts",
+    metadata,
+    # A hash of what failed to log in at the submission door: an address, or a name; or of a client
+    # that logged in under one.
+    Column("what", String(64), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    Index("ix_login_counts_ends_at", "ends_at"),
 )
 
 api_keys = Table(
