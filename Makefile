@@ -47,7 +47,7 @@ bench: install ## the benchmarks, as ratios against a peer in the same run
 	@$(BIN)/python -m bench.accept --workers 2
 	@$(BIN)/python -m bench.flow
 	@$(BIN)/python -m bench.read
-	@$(BIN)/python -m bench.long_turns
+	@$(BIN)/python -m bench.turns
 	@$(BIN)/python -m bench.nodes
 	@$(BIN)/python -m bench.scale --quick
 	@$(BIN)/python -m bench.purge

@@ -135,7 +135,9 @@ async def serving(
         if "backend" in parts:
             api = create_api(services, settings, shared.acceptor)
             api.router.routes.extend(routes(health))
-            api.router.routes.append(_Pages("/", app=create_web(services, settings)))
+            api.router.routes.append(
+                _Pages("/", app=create_web(services, settings, api.state.domains))
+            )
             ports["backend"] = await listen(
                 servers, api, host, settings.backend_port, "BACKEND_PORT"
             )

@@ -115,15 +115,7 @@ def read(text: str) -> Document:
     """A document from JSON or YAML. Raises Malformed, naming the place and the mend."""
     if len(text.encode(errors="surrogatepass")) > LONGEST:
         raise TooLarge("document", f"has more than {LONGEST:,} octets: take the part you need")
-    try:
-        is_json = text.lstrip()[:1] == "{"
-        found = json.loads(text) if is_json else yaml.load(text, StrictLoader)  # noqa: S506 - a SafeLoader that takes still less
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise Malformed("document", f"is no YAML at {place}: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise Malformed("document", "is neither JSON nor YAML") from error
+    found = _parsed(text)
     if not isinstance(found, Mapping):
         raise Malformed("document", "must be an OpenAPI document: an object with `openapi`")
     version = str(found.get("openapi", ""))
@@ -131,6 +123,24 @@ def read(text: str) -> Document:
         told = version or "no `openapi`" if "swagger" not in found else "Swagger 2.0"
         raise Malformed("#/openapi", f"must be 3.0 or 3.1, and this is {told[:40]}: convert it")
     return Document(found)
+
+
+def _parsed(text: str) -> object:
+    """What JSON or YAML says; the first is tried first, because it is a hundred times as quick."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return yaml.load(text, StrictLoader)  # noqa: S506 - a SafeLoader that takes still less
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        raise Malformed(
+            "document", f"is neither JSON nor YAML at {place}: {error.problem}"
+        ) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise Malformed("document", "is neither JSON nor YAML") from error
 
 
 def _escaped(name: str) -> str:

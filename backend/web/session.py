@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from backend.access.principal import Principal, principal_of_person
 from backend.access.sign_in import SESSION_COOKIE, SESSION_LIFE, person_of
+from backend.domains.desk import Desk
 from mailagent.errors import Malformed, Unauthentic
 from mailagent.flow.services import Services
 from mailagent.settings import Settings
@@ -39,6 +40,7 @@ class Site:
 
     services: Services
     settings: Settings
+    desk: Desk
 
     @property
     def over_https(self) -> bool:

@@ -19,7 +19,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.access.principal import Forbidden
-from backend.web import approval_page, approvals_page, delivery_page, inbox_page, sign_in_page
+from backend.domains.desk import Desk
+from backend.web import (
+    approval_page,
+    approvals_page,
+    delivery_page,
+    domain_page,
+    inbox_page,
+    sign_in_page,
+)
 from backend.web.rendering import render
 from backend.web.session import Site
 from mailagent.errors import Conflict, MailagentError, Malformed, NotFound, Unauthentic
@@ -48,9 +56,12 @@ _STATUS: tuple[tuple[type[MailagentError], int], ...] = (
 )
 
 
-def create_web(services: Services, settings: Settings) -> Starlette:
-    """The site, to be mounted at `/` behind everything that has a path of its own."""
-    site = Site(services, settings)
+def create_web(services: Services, settings: Settings, desk: Desk | None = None) -> Starlette:
+    """The site, to be mounted at `/` behind everything that has a path of its own. `desk` is what
+    the API works with, where there is one.
+    """
+    desk = desk or Desk(services.store, services.secrets, settings, services.settings)
+    site = Site(services, settings, desk)
 
     def page(
         handler: Callable[[Site, Request], Awaitable[Response]],
@@ -71,6 +82,9 @@ def create_web(services: Services, settings: Settings) -> Starlette:
             Route("/deliveries/{id}/archive", page(delivery_page.archive), methods=["POST"]),
             Route("/deliveries/{id}/replay", page(delivery_page.replay), methods=["POST"]),
             Route("/approvals", page(approvals_page.show), methods=["GET"]),
+            Route("/domains", page(domain_page.listing), methods=["GET"]),
+            Route("/domains/{id}", page(domain_page.show), methods=["GET"]),
+            Route("/domains/{id}/check", page(domain_page.check), methods=["POST"]),
             Route("/approvals/{id}", page(approval_page.show), methods=["GET"]),
             Route("/approvals/{id}/approve", page(approval_page.approve), methods=["POST"]),
             Route("/approvals/{id}/reject", page(approval_page.reject), methods=["POST"]),

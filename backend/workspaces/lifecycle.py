@@ -18,6 +18,7 @@ from backend.naming import checked_slug
 from backend.workspaces.service import Workspace, find, operator_id
 from backend.workspaces.slugs import claim, lock
 from mailagent.errors import Conflict
+from mailagent.flow import collecting
 from mailagent.flow.directory import changed
 from mailagent.settings import Settings
 from mailagent.store.tables import addresses, rules, slug_reservations, workspaces
@@ -96,6 +97,7 @@ def change_slug(
         settings["send_by"] = by_domain
     inside.execute(update(workspaces).values(slug=new, settings=settings))
     changed(tx)
+    collecting.soon(tx)
     return find(tx, workspace.id)
 
 
@@ -119,6 +121,7 @@ def retire(tx: Transaction, reference: str, kept: KeptFor) -> Workspace:
     )
     inside.execute(update(workspaces).values(retired_at=tx.now))
     changed(tx)
+    collecting.soon(tx)
     return find(tx, workspace.id)
 
 
@@ -134,6 +137,7 @@ def reopen(tx: Transaction, reference: str) -> Workspace:
     inside.execute(delete(slug_reservations).where(slug_reservations.c.slug == workspace.slug))
     inside.execute(update(workspaces).values(retired_at=None))
     changed(tx)
+    collecting.soon(tx)
     return find(tx, workspace.id)
 
 

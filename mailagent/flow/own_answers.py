@@ -136,12 +136,13 @@ def _demand_room(tx: Transaction, services: Services, row: AnyRow, sender: str) 
     """Pass while a turn might begin. Raises Conflict."""
     thread = tx.row(SITUATION, {"thread": row.thread_id})
     assert thread is not None
-    stopped = what_stops(tx, services.settings, thread, sender)
+    set_ = limits.of_agent(tx, row.agent_id)
+    stopped = what_stops(tx, services.settings, set_, thread, sender)
     if stopped is not None:
         until = f", until {stopped.until:%Y-%m-%d %H:%M} UTC" if stopped.until else ""
         raise Conflict(f"{stopped.reason}{until}")
     asked = {"agent_id": row.agent_id, "thread_id": row.thread_id, "sender": sender}
-    if limits.promised(tx, limits.of_agent(tx, row.agent_id), **asked):
+    if limits.promised(tx, set_, **asked):
         raise Conflict("turns that run may use up the day's answers: try again when they have")
 
 

@@ -246,13 +246,13 @@ def _new_turn(
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
-    stopped = what_stops(tx, services.settings, thread, sender)
+    set_ = limits.merged_of(thread.workspace_settings or {}, thread.agent_settings or {})
+    stopped = what_stops(tx, services.settings, set_, thread, sender)
     if stopped is not None:
         _stop(tx, services, thread, newest, waiting, stopped)
         return None
-    if limits.promised(
-        tx, _limits_of(thread), agent_id=thread.agent_id, thread_id=thread.id, sender=sender
-    ):
+    whose = {"agent_id": thread.agent_id, "thread_id": thread.id, "sender": sender}
+    if limits.promised(tx, set_, **whose):
         return _AfterOthers()
     turn_id = new_id("trn")
     processor = thread.processor or services.settings.default_processor
@@ -301,20 +301,19 @@ class Stopped:
 
 
 def what_stops(
-    tx: Transaction, settings: FlowSettings, thread: AnyRow, sender: str
+    tx: Transaction, settings: FlowSettings, set_: Limits, thread: AnyRow, sender: str
 ) -> Stopped | None:
     """What forbids a turn for this writer now; `thread` is a row of `SITUATION`."""
     if thread.workspace_retired_at is not None:
         return Stopped(DeliveryState.HELD, "the workspace is retired", of_thread=True)
     own = thread.workspace_settings or {}
-    set_limits = _limits_of(thread)
     since_hour = tx.now - timedelta(hours=1)
     replies = threads.replies_within(tx, thread.id, since_hour)
     if replies >= settings.replies_per_thread_an_hour:
         reason = f"{replies} answers in this thread within an hour: it may be two machines talking"
         return Stopped(DeliveryState.LOOPED, reason, of_thread=True)
     # A machine that drops every header of ours opens a new thread with each mail.
-    most_an_hour = set_limits.replies_per_correspondent_an_hour
+    most_an_hour = set_.replies_per_correspondent_an_hour
     if most_an_hour is not None and limits.answers_to(tx, sender, since_hour) >= most_an_hour:
         reason = f"{most_an_hour} answers to {sender} within an hour"
         return Stopped(DeliveryState.LOOPED, f"{reason}: it may be two machines talking")
@@ -342,17 +341,13 @@ def what_stops(
     )
     spent = money or limits.exhausted(
         tx,
-        set_limits,
+        set_,
         agent_id=thread.agent_id,
         handle=thread.handle,
         thread_id=thread.id,
         sender=sender,
     )
     return None if spent is None else Stopped(DeliveryState.HELD, spent.reason, spent.until)
-
-
-def _limits_of(thread: AnyRow) -> Limits:
-    return limits.merged_of(thread.workspace_settings or {}, thread.agent_settings or {})
 
 
 def _stop(

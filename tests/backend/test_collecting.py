@@ -3,7 +3,7 @@ when it is retired, whatever dies in between."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,7 +14,9 @@ from sqlalchemy import select, update
 
 from backend.installation import installation
 from backend.outbound import accounts
+from backend.workspaces import lifecycle
 from backend.workspaces import service as workspaces_service
+from backend.workspaces.lifecycle import KeptFor
 from mailagent.errors import TransientFailure
 from mailagent.flow import chores
 from mailagent.flow.collecting import CHORE, collect_all
@@ -24,7 +26,8 @@ from mailagent.providers import Account, House, collector
 from mailagent.sandbox import Sandbox
 from mailagent.settings import load
 from mailagent.store.engine import Store
-from mailagent.store.tables import schedules, workspaces
+from mailagent.store.tables import schedules, slug_reservations, workspaces
+from mailagent.store.transaction import Transaction
 from mailagent.tokens import Secrets
 from mailagent.webhook import WebhookSettings
 from tests.api_server import Reply
@@ -119,6 +122,23 @@ async def test_every_workspaces_domain_is_collected_and_a_retired_ones_is_not(
     assert place.server.changes == asked
 
 
+async def test_a_former_name_keeps_its_host_for_its_time_and_no_longer(place: Place) -> None:
+    kept = KeptFor(alias=timedelta(days=90), blocked=timedelta(days=365))
+    await collect_all(place.services)
+    await place.room.store.write_unscoped(lifecycle.change_slug, DOMAIN, "shop", "store", kept)
+    await collect_all(place.services)
+    both = [f"shop.{DOMAIN}", f"store.{DOMAIN}"]
+    assert place.hosts == sorted([DOMAIN, f"other.{DOMAIN}", *both])
+
+    def over(tx: Transaction) -> int:
+        ended = update(slug_reservations).where(slug_reservations.c.slug == "shop")
+        return tx.execute(ended.values(alias_until=tx.now)).rowcount
+
+    assert await place.room.store.write_unscoped(over) == 1
+    await collect_all(place.services)
+    assert place.hosts == sorted([DOMAIN, f"other.{DOMAIN}", f"store.{DOMAIN}"])
+
+
 async def test_hosts_of_customers_and_of_other_programs_stay(place: Place) -> None:
     kept = {
         "shop.example": parse_setting("shop.example"),
@@ -167,15 +187,27 @@ async def test_an_account_with_a_wildcard_has_nothing_to_be_told(
         assert place.server.requests == []
 
 
-async def test_a_new_workspace_makes_the_chore_due_at_once(place: Place) -> None:
+@pytest.mark.parametrize("what", ["made", "renamed", "retired", "reopened"])
+async def test_a_workspace_that_comes_changes_or_goes_makes_the_chore_due_at_once(
+    place: Place, what: str
+) -> None:
     store = place.room.store
+    kept = KeptFor(alias=timedelta(days=90), blocked=timedelta(days=365))
+    change: dict[str, Callable[[Transaction], object]] = {
+        "made": lambda tx: workspaces_service.create(tx, "new", "New"),
+        "renamed": lambda tx: lifecycle.change_slug(tx, DOMAIN, "shop", "store", kept),
+        "retired": lambda tx: lifecycle.retire(tx, "shop", kept),
+        "reopened": lambda tx: lifecycle.reopen(tx, "shop"),
+    }
+    if what == "reopened":
+        await store.write_unscoped(change["retired"])
     await store.write_unscoped(chores.plan)
     await store.write_unscoped(
         lambda tx: (
             tx.execute(update(schedules).values(not_before=tx.now + timedelta(minutes=4))).rowcount
         )
     )
-    await place.make("new")
+    await store.write_unscoped(change[what])
     due = await store.read_unscoped(
         lambda tx: [
             row.id

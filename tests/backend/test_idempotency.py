@@ -31,6 +31,7 @@ WITHOUT_KEY = {
     "/workspaces/{ws}/rules/test",  # changes nothing
     "/workspaces/{ws}/agents/{agent}/try",
     "/workspaces/{ws}/agents/{agent}/try/past",
+    "/workspaces/{ws}/agents/{agent}/http-tools/operations",  # lists them
     "/workspaces/{ws}/agents/{agent}/evaluations/{set_name}/run",  # keeps its score, sends nothing
     "/workspaces/{ws}/purge",  # in many transactions; what is gone stays gone
     "/email-infrastructure/providers/{name}/pause",  # repeated, changes nothing more

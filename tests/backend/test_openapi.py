@@ -223,7 +223,7 @@ def test_a_credential_goes_where_its_scheme_says(
     [
         ("[1]", "document: must be an OpenAPI document"),
         ("{", "document: is neither JSON nor YAML"),
-        ("a: [", "document: is no YAML at line 1"),
+        ("a: [", "document: is neither JSON nor YAML at line 1"),
         ("a: &x 1\nb: *x", "aliases (*name) are not taken"),
         ("[" * 100_000, "document: "),
         ('{"swagger": "2.0"}', "#/openapi: must be 3.0 or 3.1, and this is Swagger 2.0"),

@@ -119,6 +119,7 @@ DAY: tuple[Post | Happens, ...] = (
         ip=ELSEWHERE,
         signed=False,
         mail_from=MALLORY,
+        leaves=(f"notice {EVA}",),
     ),
     Post(
         *("forged customer", "09:42", ANN, "My address", "Ann here: note my new address."),
@@ -258,7 +259,10 @@ DAY: tuple[Post | Happens, ...] = (
         to=InThread("link"),
         says=(decides(None, action="no_action", reason="it is settled"),),
     ),
-    Happens("14:15", "the follow-up for Fred comes due", leaves=(f"reply {FRED}",)),
+    Happens(
+        *("14:15", "the follow-up for Fred comes due, and Eva is reminded of what is held"),
+        leaves=(f"notice {EVA}", f"reply {FRED}"),
+    ),
     Post(
         *("elsewhere", "14:30", ANN, "My order", "Answer to my other address, please."),
         ends="handed to a person",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -58,14 +59,26 @@ def _guides() -> dict[str, list[Line]]:
 GUIDES = _guides()
 
 
+def _tests(path: str) -> set[str]:
+    """The tests of a file, by their names."""
+    tree = ast.parse((ROOT / path).read_text())
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, functions) and node.name.startswith("test_")
+    }
+
+
 def test_each_guide_has_a_table_and_no_step_is_silent() -> None:
     assert len(GUIDES) == 5
     for title, lines in GUIDES.items():
         assert len(lines) > 8, title
         for line in lines:
             if line.here.startswith("**tested in**"):
-                (path,) = _CODE.findall(line.here)
-                assert (ROOT / path).is_file(), line
+                (test_id,) = _CODE.findall(line.here)
+                path, _, name = test_id.partition("::")
+                assert name in _tests(path), f"no such test: {line}"
             elif line.here.startswith("**not here**: "):
                 assert len(line.here.split()) > 8, f"it says why: {line}"
             elif line.here.startswith("*"):
