@@ -87,7 +87,7 @@ def edit(
         "outgoing": outgoing_to_json(after),
         "digest": after.digest(),
         "edits": [*row.edits, changed],
-        "reasons": [*row.reasons, *(f"{name_of(actor)} added: {one}" for one in added)],
+        "reasons": [*row.reasons, *(f"an edit added: {one}" for one in added)],
         "at_expiry": "reject" if added else row.at_expiry,
     }
     tx.execute(update(approvals).where(approvals.c.id == approval_id).values(**values))

@@ -21,7 +21,7 @@ from mailagent.flow.route import destination, route
 from mailagent.flow.services import Services
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.values import load_mails
-from mailagent.mail import Mail
+from mailagent.mail import Kind, Mail
 from mailagent.store.tables import (
     approval_invitations,
     approvals,
@@ -75,7 +75,8 @@ def _insert(
     thread_id: str | None,
 ) -> None:
     limits = of_agent(tx, agent_id)
-    told = limits.tell_of_held
+    # What a machine wrote can wait for somebody who looks: a newsletter is no news to them.
+    told = limits.tell_of_held and mail.kind is Kind.PERSON
     row = approval_rows.insert(
         tx,
         limits,

@@ -64,7 +64,7 @@ def answer(
     """
     if not text.strip():
         raise Malformed("text", "is empty: write the answer")
-    row = tx.row(select(deliveries).where(deliveries.c.id == delivery_id).with_for_update())
+    row = tx.row(select(deliveries).where(deliveries.c.id == delivery_id))
     if row is None or row.agent_id != agent_id:
         raise NotFound(f"the agent has no delivery {delivery_id[:80]}")
     mails = load_mails(tx, _together(tx, row))
@@ -88,7 +88,10 @@ def answer(
         raise Conflict(f"{delivery_id}: {reason}")
     written = {"state": state, "reason": reason[:500], "held_until": None, "turn_id": turn_id}
     ids = [one.delivery_id for one in mails]
-    tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(**written))
+    of_them = deliveries.c.id.in_(ids), deliveries.c.state == row.state
+    moved = tx.execute(update(deliveries).where(*of_them).values(**written))
+    if moved.rowcount != len(ids):
+        raise Conflict(f"{delivery_id} has just been taken by somebody else: look again")
     ended = {"state": "done", "outcome": f"reply: {reason}"[:500], "finished_at": tx.now}
     tx.execute(update(turns).where(turns.c.id == turn_id).values(**ended))
     for id_ in ids:

@@ -13,6 +13,7 @@ import pytest_asyncio
 from sqlalchemy import select
 
 from backend.access.sign_in import create_link
+from backend.operation import aftermath
 from backend.web import create_web
 from backend.workspaces import members
 from mailagent.outgoing import Reply
@@ -108,6 +109,20 @@ async def test_a_yes_to_a_call_is_done_by_a_worker_and_its_result_is_shown(
         assert made["id"] == after["id"]
     (note,) = await room.rows(select(t.contact_notes))
     assert note.note == "wants <i>it</i> red"
+
+
+async def test_after_a_restore_a_call_that_was_agreed_to_is_not_made_again(
+    room: Mailroom,
+) -> None:
+    id_ = await waiting(room, "call")
+    async with open_api(room, await key(room)) as api:
+        await api.post(f"{PATH}/{id_}/approve", json={})
+    now = room.store.now()
+    await room.store.write_unscoped(aftermath.settle, now, send_queued=False)
+    await room.work()
+    (call,) = await room.rows(select(t.tool_calls))
+    assert (call.state, call.why.endswith("it may have been done since")) == ("unknown", True)
+    assert await room.rows(select(t.contact_notes)) == []
 
 
 async def test_an_edit_is_for_drafts_alone(room: Mailroom) -> None:

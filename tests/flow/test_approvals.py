@@ -278,7 +278,7 @@ async def test_what_an_edit_adds_beyond_the_policy_is_told_and_no_lapse_of_time_
     away = "desk@elsewhere.example"
     two = await edit(space, row, told.extend, to=(Address(ANN), Address(away)))
     assert any(away in words and "stranger, new_" in words for words in told)
-    assert two.reasons[len(row.reasons) :] == [f"{EVA} added: {words}" for words in told]
+    assert two.reasons[len(row.reasons) :] == [f"an edit added: {words}" for words in told]
     assert two.at_expiry == "reject"
     told.clear()
     await edit(space, row, told.extend, text="The key is AKIAAAAAAAAAAAAAAAAA")
@@ -537,6 +537,18 @@ async def test_a_mail_that_a_rule_holds_is_asked_about_with_the_rule_and_whom_it
     text = (await notice(space)).get_content()
     assert "rule 'invoices' matched" in text
     assert "to reach hello" in text
+
+
+async def test_of_a_machines_mail_that_a_rule_holds_nobody_is_told(house: House) -> None:
+    space = await house.workspace(limits={"approvers": [EVA]})
+    await add_rule(space)
+    raw = mail(to=space.address, subject="An invoice", headers={"List-Id": "<news.example>"})
+    await space.delivery(await space.receive(raw), "held")
+    row = await the_approval(space)
+    assert (row.state, row.remind_at) == ("waiting", None)
+    assert await space.notices(EVA) == []
+    await approve(space, row)
+    await space.delivery(row.delivery_id, "silent")
 
 
 async def test_a_yes_lets_it_go_on_as_if_no_rule_held_it(house: House) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import column, create_engine, inspect, select, text
+from sqlalchemy import table as sa_table
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from mailagent.store import tables as t
 from mailagent.store.engine import Store, driver_url
 from mailagent.store.migrations import is_current, upgrade, upgrade_within
 from mailagent.store.tables import account_preferences, agents, metadata, workspaces
+from mailagent.store.types import Json, Moment
 from tests.databases import PostgresDatabases
 
 
@@ -118,6 +121,71 @@ def test_preferences_that_stood_among_settings_move_to_their_table(empty_databas
         ("wsp_1", "agent", "agt_1", "smtp"),
     }
     assert (settings_of, of_agents) == (kept, [{}, {}])
+
+
+def test_what_waited_in_two_places_waits_in_one_queue(empty_database_url: str) -> None:
+    engine = create_engine(driver_url(empty_database_url))
+    now = datetime.now(UTC)
+    wide: dict[str, Any] = {"workspace_id": "w", "created_at": now}
+    of_case = {**wide, "agent_id": "a", "thread_id": "h", "turn_id": "n", "delivery_id": "d"}
+    thread = {"agent_id": "a", "subject": "", "reply_key": "k", "last_at": now, "ready": False}
+    delivery = {
+        "raw_id": "r",
+        "source": "smtp",
+        "source_id": "s",
+        "recipient": "x",
+        "origin": {},
+        "place": "agent",
+        "received_at": now,
+        "state": "answered",
+        "turn_id": "n",
+    }
+    old = sa_table(
+        "approvals",
+        *map(column, ("id", *of_case, "direction", "state", "digest", "at_expiry", "reminders")),
+        *(column(name, Json) for name in ("reasons", "edits")),
+        column("expires_at", Moment),
+        column("created_at", Moment),
+    )
+    waits = {**of_case, "state": "waiting", "digest": "x", "at_expiry": "reject", "reminders": 0}
+    waits |= {"reasons": [], "edits": [], "expires_at": now}
+    call = {**of_case, "name": "note_contact", "wish": {}, "why": "stranger, changes"}
+    with engine.begin() as connection:
+        upgrade_within(connection, "0022")
+        for into, row in (
+            (t.workspaces, {"id": "w", "slug": "w", "name": "", "settings": {}, "created_at": now}),
+            (t.agents, {**wide, "id": "a", "handle": "a", "name": "", "processor": "",
+                        "instructions": "", "email_enabled": True, "settings": {}}),
+            (t.threads, {**wide, **thread, "id": "h", "not_before": now}),
+            (t.turns, {"workspace_id": "w", "id": "n", "thread_id": "h", "agent_id": "a",
+                       "sender": "", "state": "done", "processor": "", "started_at": now}),
+            (t.raw_messages, {"workspace_id": "w", "id": "r", "content": b"", "size_bytes": 0,
+                              "sha256": "0" * 64, "received_at": now}),
+            (t.deliveries, {"workspace_id": "w", "id": "d", **delivery, "not_before": now}),
+            (t.assessments, {**wide, "turn_id": "n", "fields": {"urgency": "high"},
+                             "suggested": ""}),
+            (t.tool_calls, {**call, "id": "tcl_1", "call": "1", "state": "asked"}),
+            (t.tool_calls, {**call, "id": "tcl_2", "call": "2", "state": "done"}),
+            (old, {**waits, "id": "apr_d", "direction": "outbound"}),
+            (old, {**waits, "id": "apr_m", "direction": "inbound", "turn_id": None}),
+        ):  # fmt: skip
+            connection.execute(into.insert().values(**row))
+    upgrade(empty_database_url)
+    with engine.connect() as connection:
+        rows = connection.execute(t.approvals.select().order_by(t.approvals.c.id)).all()
+        priority = connection.execute(select(t.deliveries.c.priority)).scalar_one()
+        due = connection.execute(select(t.tool_calls.c.not_before)).scalars().all()
+    engine.dispose()
+    assert [(row.id, row.kind, row.call_id) for row in rows] == [
+        ("apr_1", "call", "tcl_1"),
+        ("apr_d", "draft", None),
+        ("apr_m", "mail", None),
+    ]
+    assert (rows[0].reasons, rows[0].expires_at - now) == (
+        ["stranger, changes"],
+        timedelta(days=14),
+    )
+    assert (priority, due) == ("high", [now, now])
 
 
 def test_every_partial_index_is_partial_on_both_databases(database_url: str) -> None:
