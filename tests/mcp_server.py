@@ -5,16 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from mcp.server import MCPServer
 
-__all__ = ["serve"]
+__all__ = ["Orders", "make", "serve"]
 
 
-def make() -> MCPServer:
+class Orders(MCPServer):
+    """Writes a line into `log` each time that it lists its tools."""
+
+    log: Path | None = None
+
+    async def list_tools(self, *args: Any, **kwargs: Any) -> Any:
+        if self.log is not None:
+            with self.log.open("a") as log:
+                log.write("listed\n")
+        return await super().list_tools(*args, **kwargs)
+
+
+def make(log: Path | None = None) -> Orders:
     """Two tools: one that looks something up, one that changes something."""
-    server = MCPServer("orders")
+    server = Orders("orders")
+    server.log = log
     changed: list[str] = []
 
     @server.tool()
@@ -32,19 +47,19 @@ def make() -> MCPServer:
 
 
 @contextlib.asynccontextmanager
-async def serve() -> AsyncIterator[str]:
+async def serve(server: MCPServer | None = None) -> AsyncIterator[str]:
     """The server on loopback; gives its address."""
-    app = make().streamable_http_app()
+    app = (server or make()).streamable_http_app()
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="on")
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
+    web = uvicorn.Server(config)
+    running = asyncio.create_task(web.serve())
     try:
-        while not server.started:
+        while not web.started:
             await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        port = web.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
-        server.should_exit = True
+        web.should_exit = True
         await running
 
 

@@ -100,7 +100,7 @@ def tools_of(document: Document, wishes: Wishes) -> list[Described]:
 def trial_of(document: Document, operation: Operation) -> tuple[str, Sequence[str]]:
     """Why an operation cannot be a tool (empty when it can), and what would be left out."""
     schemas = Schemas(document)
-    inputs = Inputs(schemas, document, set())
+    inputs = Inputs(schemas, document)
     try:
         inputs.take(operation.path, operation.shared, operation.spot)
     except TooLarge:
@@ -153,7 +153,7 @@ def _described(
 ) -> Described:
     headers, query_secrets = secured(document, operation.spot, wishes.credentials)
     schemas = Schemas(document)
-    inputs = Inputs(schemas, document, {name.lower() for name in headers})
+    inputs = Inputs(schemas, document, headers=headers, query=query_secrets)
     path = inputs.take(operation.path, operation.shared, operation.spot)
     words = [operation.spot.text("summary"), operation.spot.text("description")]
     told = ". ".join(dict.fromkeys(one.strip().rstrip(".") for one in words if one.strip()))

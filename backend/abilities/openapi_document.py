@@ -23,7 +23,7 @@ __all__ = ["LONGEST", "Document", "Spot", "TooLarge", "read"]
 LONGEST = 1024 * 1024
 """Octets of a document."""
 _VERSIONS = ("3.0.", "3.1.")
-_MOST_SPOTS = 50_000
+_MOST_SPOTS = 100_000
 """Places that are looked at in one document: references can make a small one endless."""
 
 

@@ -6,7 +6,7 @@ Parameters of path, query and header fields and the properties of the JSON body,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal, NoReturn
 
 from backend.abilities.openapi_document import Document, Spot, TooLarge
@@ -24,9 +24,18 @@ _NOT_THE_MODELS = OURS | {"accept", "accept-encoding", "authorization", "cookie"
 class Inputs:
     """The properties of one tool's input, gathered from parameters and body."""
 
-    def __init__(self, schemas: Schemas, document: Document, secret: set[str]) -> None:
+    def __init__(
+        self,
+        schemas: Schemas,
+        document: Document,
+        *,
+        headers: Collection[str] = (),
+        query: Collection[str] = (),
+    ) -> None:
+        """`headers` and `query` name what a credential sets, and no model."""
         self._schemas, self._document = schemas, document
-        self._unset = _NOT_THE_MODELS | secret
+        self._headers = _NOT_THE_MODELS | {name.lower() for name in headers}
+        self._query = query
         self.properties: dict[str, Any] = {}
         self.required: list[str] = []
         self.places: dict[str, Place] = {}
@@ -78,12 +87,14 @@ class Inputs:
         schema = self._schema(spot)
         if schema["type"] not in ("string", "integer"):
             raise Malformed(f"{spot.at}/schema", "must be a string or an integer in a path")
-        return self._take(re.sub(r"\W", "_", name), schema, "path", wanted=True, spot=spot)
+        return self._take(
+            re.sub(r"[^A-Za-z0-9_]", "_", name), schema, "path", wanted=True, spot=spot
+        )
 
     def _beside(
         self, spot: Spot, name: str, where: Literal["query", "header"], *, wanted: bool
     ) -> None:
-        if where == "header" and name.lower() in self._unset:
+        if name in self._query if where == "query" else name.lower() in self._headers:
             return
         if where == "header" and not HEADER.fullmatch(name):
             raise Malformed(f"{spot.at}/name", f"{name[:80]!r} is no header field")
@@ -129,7 +140,7 @@ class Inputs:
         self, name: str, schema: dict[str, Any], where: str, *, wanted: bool, spot: Spot
     ) -> str:
         """Put a property into the input, under a name that no other has."""
-        free = name if name not in self.properties else f"{where}_{name}"
+        free = name if name not in self.properties else f"{where}_{name}"[:64]
         if free in self.properties or not name:
             raise Malformed(spot.at, f"has a second {name!r} in its {where}: {BY_HAND}")
         self.properties[free] = schema

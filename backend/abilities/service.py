@@ -91,7 +91,7 @@ class Abilities:
     calendar_hours: Mapping[str, Any] | None
     mcp_servers: Sequence[Mapping[str, Any]]
     tools: Sequence[AbleTool]
-    """Our own and its people's; those of MCP servers are asked for at each turn."""
+    """Our own and its people's; those of MCP servers are asked for before a turn."""
     secrets: Sequence[str]
     """Names only."""
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from mailagent.agents import Agent
+from mailagent.agents.mcp_lists import McpLists
 from mailagent.agents.mcp_servers import Program
 from mailagent.egress import Egress
 from mailagent.flow.directory import StoreDirectory
@@ -94,5 +95,7 @@ class Services:
     """The one way out to addresses that users gave."""
     mcp_listing: Mapping[str, Program] = field(default_factory=dict)
     """The operator's MCP servers by name."""
+    mcp_lists: McpLists = field(default_factory=McpLists)
+    """What MCP servers said of their tools not long ago."""
     collectors: Callable[[], Sequence[tuple[str, AbstractAsyncContextManager[Collects]]]] = tuple
     """The accounts, by name, that must be told for which domains they bring mail."""

@@ -1,4 +1,4 @@
-"""What text does an attachment have? Plain text, HTML, calendars as they are, DOCX by a library.
+"""What text does an attachment have? Text, HTML, calendars as they are, DOCX and PDF by libraries.
 
 Runs in the sandbox, where a document that eats memory or time ends nobody but itself.
 """
@@ -6,6 +6,8 @@ Runs in the sandbox, where a document that eats memory or time ends nobody but i
 from __future__ import annotations
 
 import io
+import itertools
+import logging
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +19,7 @@ __all__ = ["MOST_CHARACTERS", "text_of"]
 
 MOST_CHARACTERS = 100_000
 _UNPACKED_BYTES = 50 * 1024 * 1024
+_PAGES = 500
 _JUDGED_BYTES = 4_096
 _ODD_SHARE = 0.05
 
@@ -25,6 +28,9 @@ def text_of(octets: bytes, content_type: str, filename: str) -> str | None:
     """The text, at most 100,000 characters; None for what has none."""
     if octets.startswith(b"PK\x03\x04"):
         found = _of_docx(octets)
+        return None if found is None else charset.clean(found)[:MOST_CHARACTERS]
+    if octets.startswith(b"%PDF-"):
+        found = _of_pdf(octets)
         return None if found is None else charset.clean(found)[:MOST_CHARACTERS]
     if not _looks_like_text(octets):
         return None
@@ -62,6 +68,24 @@ def _of_docx(octets: bytes) -> str | None:
         return "\n".join(_bounded(_paragraphs(docx.Document(io.BytesIO(octets)))))
     except (ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, OSError):
         return None
+
+
+def _of_pdf(octets: bytes) -> str | None:
+    try:
+        # A third of a second to import, and an extra: only for a document.
+        import pypdf
+    except ImportError:
+        return None
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of every oddity
+    try:
+        pages = pypdf.PdfReader(io.BytesIO(octets)).pages
+        found = "\n\n".join(
+            _bounded(page.extract_text().strip() for page in itertools.islice(pages, _PAGES))
+        )
+    except Exception:  # noqa: BLE001 - what a broken PDF makes of the library has no list
+        return None
+    # A scan has pages and no text: that is not the same as an empty document.
+    return found.strip() or None
 
 
 def _paragraphs(document: Any) -> Iterator[str]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
 import zipfile
+import zlib
+from datetime import timedelta
 
 import docx
 import pytest
 
+from mailagent.errors import SandboxFailure
+from mailagent.mime import parse
 from mailagent.mime.attached_text import MOST_CHARACTERS, text_of
+from mailagent.sandbox import Sandbox
 
 
 def document(*paragraphs: str) -> bytes:
@@ -73,3 +80,80 @@ def packed(**members: bytes) -> bytes:
 )
 def test_what_has_no_text_has_none(octets: bytes) -> None:
     assert text_of(octets, "application/octet-stream", "a.docx") is None
+
+
+# --- PDF (ISO 32000) --------------------------------------------------------------------------
+
+
+def pdf(*pages: str, stream: bytes | None = None) -> bytes:
+    """A PDF with a line of text a page; `stream` stands for the content of all of them."""
+    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
+    kids = b" ".join(b"%d 0 R" % (4 + 2 * number) for number in range(len(pages)))
+    parts = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(pages)),
+        font,
+    ]
+    for number, text in enumerate(pages):
+        content = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode() if text else b""
+        body, kind = (content, b"") if stream is None else (stream, b" /Filter /FlateDecode")
+        parts += [
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R"
+            b" /Resources << /Font << /F1 3 0 R >> >> >>" % (5 + 2 * number),
+            b"<< /Length %d%s >>\nstream\n%s\nendstream" % (len(body), kind, body),
+        ]
+    written = b"%PDF-1.7\n"
+    places = []
+    for number, part in enumerate(parts, 1):
+        places.append(len(written))
+        written += b"%d 0 obj\n%s\nendobj\n" % (number, part)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    return written + (
+        b"xref\n0 %d\n0000000000 65535 f \n%s" % (len(parts) + 1, table)
+        + b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
+        % (len(parts) + 1, len(written))
+    )  # fmt: skip
+
+
+def test_a_pdf_has_the_text_of_its_pages() -> None:
+    found = text_of(pdf("Invoice 17", "Due in May"), "application/octet-stream", "invoice")
+    assert found == "Invoice 17\n\nDue in May"
+
+
+def test_a_long_pdf_is_cut() -> None:
+    found = text_of(pdf(*["word " * 3_000] * 12), "application/pdf", "a.pdf")
+    assert found is not None
+    assert len(found) == MOST_CHARACTERS
+
+
+def test_a_scan_has_no_text() -> None:
+    assert text_of(pdf("", ""), "application/pdf", "scan.pdf") is None
+
+
+def test_a_broken_pdf_breaks_nothing() -> None:
+    whole = pdf("Invoice 17", "Due in May")
+    broken = [whole[:end] for end in range(5, len(whole), 37)]
+    broken += [whole[:at] + b"\xff" + whole[at + 1 :] for at in range(5, len(whole), 29)]
+    broken += [b"%PDF-", b"%PDF-1.7\n" + b"(" * 100_000, b"%PDF-1.7\n" + b"[" * 100_000]
+    for octets in broken:
+        found = text_of(octets, "application/pdf", "a.pdf")
+        assert found is None or len(found) < 100
+
+
+async def test_a_pdf_that_unpacks_to_gigabytes_ends_nobody_but_its_reader() -> None:
+    bomb = pdf("x", stream=zlib.compress(b"(x) Tj " * 40_000_000, 9))
+    raw = (
+        b"From: a@customer.example\r\nMIME-Version: 1.0\r\nContent-Type: application/pdf\r\n"
+        b"Content-Transfer-Encoding: base64\r\n"
+        b"Content-Disposition: attachment; filename=a.pdf\r\n\r\n" + base64.encodebytes(bomb)
+    )
+    good = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + base64.encodebytes(pdf("Invoice 17"))
+    sandbox = Sandbox(workers=1, allowed=("mailagent.reading",))
+    try:
+        (attached,) = parse.read(raw).attachments
+        job, asked = "mailagent.reading:attachment_text", {"part": attached.part}
+        with contextlib.suppress(SandboxFailure):
+            assert await sandbox.run(job, raw, asked, deadline=timedelta(seconds=10)) == b""
+        assert await sandbox.run(job, good, asked) == b"Invoice 17"
+    finally:
+        await sandbox.close()

@@ -1,4 +1,4 @@
-"""Tools of MCP servers: listed before a turn, called like any other.
+"""Tools of MCP servers: known before a turn, called like any other.
 
 By the official SDK (imported here alone: it takes a second and is an extra). Each use opens a
 connection of its own; addresses of agents go through `Egress`, as every other of theirs. What a
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from mailagent.agents.mcp_lists import ListedTool
 from mailagent.agents.mcp_servers import McpServer, Program, parse_servers
 from mailagent.agents.tools import Tool, ToolResult, data_block
 from mailagent.agents.trust import Standing
@@ -65,24 +66,38 @@ def servers_of(services: Services, case: Case) -> Sequence[McpServer]:
 
 
 async def _listed(services: Services, case: Case, server: McpServer) -> Sequence[Tool]:
-    async with _open(services, case, server, _LIST_SECONDS) as client:
-        told = await client.list_tools()
-    tools = []
-    for one in told.tools[:_MOST_TOOLS]:
-        if not _NAME.fullmatch(one.name):
-            continue
-        effect = server.effect(one.name)
-        tools.append(
-            Tool(
-                f"{PREFIX}{server.name}_{one.name}",
+    listed = services.mcp_lists.get(*_place(case, server))
+    if listed is None:
+        async with _open(services, case, server, _LIST_SECONDS) as client:
+            told = await client.list_tools()
+        listed = [
+            ListedTool(
+                one.name,
                 (one.description or one.name)[:_DESCRIPTION_CHARACTERS],
                 dict(one.input_schema),
-                effect,
-                Standing.STRANGER if effect == "reads" else Standing.CORRESPONDENT,
-                f"uses {one.name} of the MCP server {server.name}",
             )
-        )
-    return tools
+            for one in told.tools[:_MOST_TOOLS]
+            if _NAME.fullmatch(one.name)
+        ]
+        services.mcp_lists.keep(listed, *_place(case, server))
+    return [_tool(server, one) for one in listed]
+
+
+def _place(case: Case, server: McpServer) -> tuple[str, ...]:
+    """What a list is kept under: an agent's secret may decide what a server shows to it."""
+    return case.agent_id, server.name, server.url
+
+
+def _tool(server: McpServer, listed: ListedTool) -> Tool:
+    effect = server.effect(listed.name)
+    return Tool(
+        f"{PREFIX}{server.name}_{listed.name}",
+        listed.description,
+        listed.input_schema,
+        effect,
+        Standing.STRANGER if effect == "reads" else Standing.CORRESPONDENT,
+        f"uses {listed.name} of the MCP server {server.name}",
+    )
 
 
 def caller(tool: Tool) -> Outside:
@@ -99,12 +114,17 @@ def caller(tool: Tool) -> Outside:
                 sent = True
                 meta: Any = {"mailagent/key": key}
                 answer = await client.call_tool(name, dict(wish), meta=meta)
+        except _UnknownTool as error:
+            services.mcp_lists.drop(*_place(case, server))
+            raise Malformed(tool.name, f"is no longer a tool of {server.name}") from error
         except TransientFailure as error:
             if sent:
                 raise UncertainDelivery(error.reason) from error
             raise
         said = [getattr(one, "text", f"({one.type})") for one in answer.content]
         text = "\n".join(said)[:_ANSWER_CHARACTERS].encode("utf-8", "replace").decode()
+        if answer.is_error and "unknown tool" in text.lower():
+            services.mcp_lists.drop(*_place(case, server))
         told: dict[str, Any] = {"text": text}
         return ToolResult(data_block("tool_result", told), is_error=bool(answer.is_error))
 
@@ -123,12 +143,17 @@ async def _open(
     except ImportError as error:
         raise Malformed("mcp_servers", "need the extra mcp: pip install mailagent[mcp]") from error
     from mcp.client import Client
+    from mcp.types import ToolListChangedNotification
+
+    async def heard(message: object) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            services.mcp_lists.drop(*_place(case, server))
 
     try:
         async with (
             asyncio.timeout(seconds),
             _transport(services, case, server) as transport,
-            Client(transport, read_timeout_seconds=seconds) as client,
+            Client(transport, read_timeout_seconds=seconds, message_handler=heard) as client,
         ):
             yield client
     except MailagentError:
@@ -139,6 +164,8 @@ async def _open(
         # What a server and its transport may raise has many names, often in a group.
         if (ours := _ours(error)) is not None:
             raise ours from error
+        if _says_unknown(error):
+            raise _UnknownTool from error
         reason = f"{server.name} cannot be used ({type(error).__name__})"
         raise TransientFailure(reason) from error
 
@@ -170,6 +197,20 @@ async def _transport(services: Services, case: Case, server: McpServer) -> Async
     egress = services.egress if server.url else None
     async with pinned_client(egress, headers) as http:
         yield streamable_http(program.url, http)
+
+
+class _UnknownTool(Exception):
+    """The server knows no tool of that name, so nothing was done."""
+
+
+def _says_unknown(error: BaseException) -> bool:
+    """Whether an error, or one of a group, is the protocol's own of a call that named no tool."""
+    from mcp.shared.exceptions import MCPError
+
+    if isinstance(error, BaseExceptionGroup):
+        return any(_says_unknown(one) for one in error.exceptions)
+    # MCP "Tools", error handling: -32602 for an unknown tool; its text tells it from bad arguments.
+    return isinstance(error, MCPError) and "unknown tool" in str(error).lower()
 
 
 def _load() -> None:
