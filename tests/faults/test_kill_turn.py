@@ -171,7 +171,7 @@ def together(cases: Mapping[Step, Case]) -> Verdict:
         answered=sum(len(of) for of in replies),
         handed_over=0,
         duplicates=0,
-        taken=sum(of.count("sent") for of in replies),
+        taken=sum(WRITER in mail.rcpt_to for case in cases.values() for mail in case.town.mails),
         unknown=sum(of.count("unknown") for of in replies),
         doubled=0,
         lost=0,
