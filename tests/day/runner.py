@@ -7,27 +7,20 @@ Claude's SDK, and the relay; played are the senders, the model, the spam filter,
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Table, select, update
-
-from backend.abilities.service import surroundings
-from backend.agents import transfer
-from backend.agents.catalogue import template
-from backend.trust.settings import set_limits
 from mailagent.agents import Turn
 from mailagent.agents.claude import Claude
 from mailagent.flow import approval_times, chores, reminding
 from mailagent.outgoing import Handoff, Reply, Silence
 from mailagent.screening import Rspamd
-from mailagent.store import documents
 from mailagent.store import tables as t
-from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
 from tests.day.audit import Facts
 from tests.day.mind import Mind
@@ -40,11 +33,11 @@ from tests.day.post import (
     ToQuestion,
     ToReturnPath,
 )
-from tests.day.script import BLOCKED, BOUND, DAY, DOCUMENTS, POSTS, SPAM
-from tests.day.senders import EVA, MAX, ZONE, signed
-from tests.flow.house import DOMAIN, House, Space, keep_house
+from tests.day.script import DAY, POSTS, SPAM
+from tests.day.senders import ZONE, signed
+from tests.day.workspace import cap, facts_of, founded
+from tests.flow.house import House, keep_house
 from tests.flow.test_bounces import arf, dsn
-from tests.flow.test_standing import enlist, make_member
 from tests.front_door import FrontDoor, front_door
 from tests.model_server import ModelServer
 from tests.rspamd_server import RspamdServer, verdict
@@ -54,6 +47,7 @@ __all__ = ["Seen", "TheDay", "run"]
 
 _FAR_OFF = timedelta(minutes=5)
 _A_WHILE = timedelta(minutes=2)
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +80,11 @@ class TheDay:
     facts: Facts
     """What stands in rows, and what the relay took."""
 
-    def of(self, name: str) -> Seen:
-        """A mail by its name in the script."""
-        return next(s for s in self.seen if isinstance(s.entry, Post) and s.entry.name == name)
-
 
 async def run(url: str) -> TheDay:
     """Have the day happen on a migrated database."""
+    # On a busy machine this takes longer than the first mail is waited for.
+    importlib.import_module("anthropic")
     async with RspamdServer() as filter_:
         rspamd = Rspamd(filter_.url, timeout=_FAR_OFF)
         try:
@@ -110,11 +102,11 @@ class _Running:
     mind: Mind = field(default_factory=lambda: Mind(POSTS))
     seen: list[Seen] = field(default_factory=list)
     raw: dict[str, bytes] = field(default_factory=dict)
-    """The octets of a mail by its name, and its envelope's recipient."""
+    """The octets of a mail by its name."""
 
     async def day(self) -> TheDay:
         self.house.dns.add(ZONE)
-        self.space = await _founded(self.house)
+        self.space = await founded(self.house)
         clock: timedelta | None = None
         async with ModelServer(self.mind) as model:
             claude = Claude("sk-test", base_url=model.url)
@@ -132,7 +124,7 @@ class _Running:
                     await self._happen(entry, DAY[number + 1 : number + 2])
             finally:
                 await claude.close()
-        facts = await _facts(self.space, self.house.sink.taken)
+        facts = await facts_of(self.space, self.house.sink.taken)
         return TheDay([self._in_the_evening(one, facts) for one in self.seen], facts)
 
     @property
@@ -143,7 +135,7 @@ class _Running:
         before = len(self.house.sink.taken)
         if isinstance(entry, Happens):
             if entry.budget is not None:
-                await self.space.write(lambda tx: _cap(tx, entry.budget))
+                await self.space.write(partial(cap, dollars=entry.budget))
             await self._run_chores()
             await self.space.at_rest()
             self._see(entry, None, "", before)
@@ -153,7 +145,8 @@ class _Running:
             self.mind.go[entry.name] = asyncio.Event()
         delivery_id, said = await self._receive(entry)
         if interrupted:
-            await self.mind.asked[entry.name].wait()
+            async with asyncio.timeout(_PATIENCE):
+                await self.mind.asked[entry.name].wait()
         elif entry.meanwhile:
             assert delivery_id is not None
             await self.space.delivery(delivery_id, "routed")
@@ -305,66 +298,3 @@ def _octets(post: Post, to: str, headers: dict[str, str]) -> bytes:
 def _time(at: str) -> timedelta:
     hours, minutes = map(int, at.split(":"))
     return timedelta(hours=hours, minutes=minutes)
-
-
-# --- the workspace ------------------------------------------------------------------------------
-
-
-async def _founded(house: House) -> Space:
-    """A workspace with the template's agent, its people, their settings and its documents."""
-    limits = {"approvers": [EVA]}
-    space = await house.workspace(owner=False, limits=limits, escalation_address=EVA)
-    await make_member(space, EVA)
-    await make_member(space, MAX)
-    await enlist(space, "block", "receive", BLOCKED)
-
-    def settle(tx: Transaction) -> None:
-        file = template("support").file
-        around = surroundings(house.services)
-        transfer.import_agent(tx, DOMAIN, around, file, author=f"person:{EVA}", handle="support")
-        bound = {"replies_per_correspondent_a_day": BOUND}
-        set_limits(tx, bound, actor=f"person:{EVA}", agent="support")
-        for name, text in DOCUMENTS.items():
-            documents.add(tx, name, text)
-
-    await space.write(settle)
-    await house.services.directory.refresh()
-    return space
-
-
-def _cap(tx: Transaction, dollars: str | None) -> None:
-    settings = tx.value(select(t.workspaces.c.settings).where(t.workspaces.c.id == tx.workspace_id))
-    tx.execute(
-        update(t.workspaces)
-        .where(t.workspaces.c.id == tx.workspace_id)
-        .values(settings={**settings, "usd_a_day": dollars})
-    )
-
-
-async def _facts(space: Space, taken: Sequence[Taken]) -> Facts:
-    async def rows(table: Table) -> Sequence[Any]:
-        return [SimpleNamespace(**row._mapping) for row in await space.rows(table)]
-
-    people = await space.house.store.read(
-        space.id,
-        lambda tx: tx.rows(
-            select(t.people.c.email).join(t.memberships, t.memberships.c.person_id == t.people.c.id)
-        ),
-    )
-    return Facts(
-        deliveries={row.id: row for row in await rows(t.deliveries)},
-        messages={row.delivery_id: row for row in await rows(t.messages)},
-        outbound=await rows(t.outbound_mails),
-        recipients=await rows(t.outbound_recipients),
-        approvals=await rows(t.approvals),
-        tool_calls=await rows(t.tool_calls),
-        questions=await rows(t.questions),
-        policies=await rows(t.policies),
-        blocked=tuple(row.pattern for row in await rows(t.list_entries) if row.verdict == "block"),
-        people=tuple(row.email for row in people),
-        approvers=(EVA,),
-        documents=tuple(row.text for row in await rows(t.documents)),
-        assessments={row.turn_id: row.fields for row in await rows(t.assessments)},
-        ledger=await rows(t.ledger),
-        taken=tuple(taken),
-    )

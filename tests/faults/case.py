@@ -63,6 +63,7 @@ SETTINGS = {"ANTHROPIC_API_KEY": "key-of-a-test", "MAILAGENT_INTERNAL_HOSTS": "1
 _SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5"
 _KEY = dkim.new_key("rsa2048")
 """The node's first start would take seconds for one of its own."""
+_SECRETS = Secrets([SECRET_KEY])
 _BEFORE = f"<before@demo.{DOMAIN}>"
 ORDER = (
     f"From: {WRITER}\r\nTo: {AGENT}\r\nSubject: My order\r\nMessage-ID: <order@writer.example>\r\n"
@@ -89,7 +90,7 @@ def prepare(url: str, far: str) -> None:
     store = Store(url)
     key = signing_keys.StoredKey(DOMAIN, "mailagent1", _KEY.private_pem, _KEY.public_record)
     try:
-        store.write_now(None, signing_keys.add, Secrets([SECRET_KEY]), key)
+        store.write_now(None, signing_keys.add, _SECRETS, key)
         store.write_now(workspace_id, _prepare, far)
     finally:
         store.close()
@@ -99,11 +100,10 @@ def _prepare(tx: Transaction, far: str) -> None:
     agent_id = tx.value(select(t.agents.c.id))
     settings = {"tools": list(_TOOLS), "task_url": f"{far}/tasks"}
     tx.execute(update(t.agents).values(settings=settings))
-    secrets = Secrets([SECRET_KEY])
-    agent_secrets.keep(tx, secrets, agent_id, "tasks", _SECRET)
+    agent_secrets.keep(tx, _SECRETS, agent_id, "tasks", _SECRET)
     custom.add(
         tx,
-        secrets,
+        _SECRETS,
         Egress(frozenset({"127.0.0.1"})),
         agent_id,
         name="book",
