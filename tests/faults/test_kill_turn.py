@@ -145,7 +145,8 @@ def test_a_node_that_dies_at_any_step_of_a_turn_does_each_thing_once(
         told = f"{commits} commit points, {calls} calls"
         entry.concludes(together({(None, None): whole, **cases}), told, rounds=len(steps))
     assert not whole.died
-    assert sum(case.died for case in cases.values()) >= 0.8 * len(steps)
+    # Work that happens to come together has fewer commits: the last ones may not be reached.
+    assert sum(case.died for case in cases.values()) >= 0.7 * len(steps)
 
 
 def test_what_was_done_twice_is_found(
