@@ -21,7 +21,7 @@ demo: install ## send one more mail to the running system and show its reply and
 	@$(BIN)/mailagent demo
 
 test: install ## all tests that need nothing but pip (a real PostgreSQL included)
-	@$(BIN)/pytest -m "not service" -n auto $(PYTEST)
+	@$(BIN)/pytest -m "not service" -n auto --dist loadfile $(PYTEST)
 
 test-services: install ## tests against system services; with CI set they are installed by apt first
 	@if [ -n "$${CI:-}" ]; then sh scripts/services.sh; fi

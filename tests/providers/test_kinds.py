@@ -40,7 +40,7 @@ def test_the_package_offers_these_names() -> None:
     assert set(providers.__all__) == {
         *("KINDS", "Account", "House", "Recovers", "SigningKey", "SigningKeys", "Surroundings"),
         *("close_accounts", "fetch_stored", "open_account", "receivers", "recoverers"),
-        *("carries_mime", "collector", "identifier", "reporters", "setting_up"),
+        *("carries_mime", "collector", "identifier", "region_of", "reporters", "setting_up"),
     }
     assert {kind.kind for kind in KINDS} == {
         *("capture", "inbound", "local", "mailgun", "postmark", "sendgrid", "ses", "smtp"),
