@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,12 +24,14 @@ from backend.trying.batch import Waiting
 from backend.trying.past import Comparison
 from backend.trying.rounds import Rounds
 from backend.trying.service import begin_trial, go_on
+from mailagent.agents import Step
 from mailagent.agents.claude import Claude
 from mailagent.agents.claude_batches import BatchedAnswer
 from mailagent.errors import LostClaim, Malformed, Misconfigured, NotFound, UncertainDelivery
 from mailagent.flow import chores, removal
 from mailagent.sandbox import Sandbox
 from mailagent.store import tables as t
+from mailagent.store.transaction import Transaction
 from tests.api_server import Fault, Reply
 from tests.backend.mailroom import DOMAIN, Mailroom, mail, open_mailroom
 from tests.backend.test_idempotency import everything
@@ -83,8 +85,10 @@ class _Trials:
 async def trials(room: Mailroom, says: Any, **how: Any) -> AsyncIterator[_Trials]:
     async with BatchServer(says=says, **how) as server:
         opened = _Trials(room, server)
-        yield opened
-        await opened.claude.close()
+        try:
+            yield opened
+        finally:
+            await opened.claude.close()
 
 
 def said(body: Mapping[str, Any]) -> str:
@@ -228,12 +232,16 @@ async def test_a_trial_that_died_while_it_kept_answers_takes_the_rest_from_the_s
     room: Mailroom, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
     write, left = trial.keep_steps, [kept]
+    written: dict[int, int] = {}
 
-    def dying(*args: Any, **kwargs: Any) -> None:
+    def dying(
+        tx: Transaction, trial_id: str, position: int, steps: Sequence[Step], *, known: int
+    ) -> None:
         if not left[0]:
             raise KeyError("the process died")
         left[0] -= 1
-        write(*args, **kwargs)
+        written[position] = len(steps)
+        write(tx, trial_id, position, steps, known=known)
 
     async with trials(room, looks_up_first(0)) as batched:
         trial_id = await batched.begin()
@@ -241,9 +249,18 @@ async def test_a_trial_that_died_while_it_kept_answers_takes_the_rest_from_the_s
             patched.setattr(trial, "keep_steps", dying)
             with pytest.raises(KeyError):
                 await batched.go_on(trial_id)
+            # A process that died commits no more; this one's threads may be at it yet.
+            while not written.items() <= (await room.ask(_known)).items():
+                await asyncio.sleep(0.01)
         found = await batched.go_on(trial_id)
         assert asked(batched.server) == [3, 1]
     assert found.cost_now == PRICE * 4 / 2
+
+
+def _known(tx: Transaction) -> Mapping[int, int]:
+    """How many steps of each mail are kept."""
+    rows = tx.rows(select(t.trial_mails.c.position, t.trial_mails.c.known))
+    return {row.position: row.known for row in rows}
 
 
 async def test_a_batch_of_which_nobody_knows_is_found_and_not_asked_again(room: Mailroom) -> None:

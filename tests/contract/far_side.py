@@ -14,25 +14,37 @@ from tests.contract.cases import Failure
 
 __all__ = [
     "FAULTS",
-    "HURRIED",
     "Keeper",
     "around",
     "later",
+    "patience",
     "script",
     "unsigned",
     "unused_address",
     "unused_port",
+    "waits_in_vain",
 ]
 
 T = TypeVar("T")
 
-HURRIED = Times(connect=0.5, write=0.3, read=0.3, whole=0.6)
+_HURRIED = Times(connect=0.5, write=0.3, read=0.3, whole=0.6)
+_PATIENT = Times(connect=10, write=10, read=10, whole=20)
 FAULTS: Mapping[Failure, Fault] = {
     Failure.DEAF: Fault.DEAF,
     Failure.SILENT: Fault.HANG,
     Failure.RESET: Fault.RESET,
 }
 """What an `ApiServer` does for them."""
+
+
+def waits_in_vain(failure: Failure | None) -> bool:
+    """Whether the far side will not say anything: all other answers a busy machine may delay."""
+    return failure in (Failure.DEAF, Failure.SILENT)
+
+
+def patience(failure: Failure | None) -> Times:
+    """How long an account of a test waits."""
+    return _HURRIED if waits_in_vain(failure) else _PATIENT
 
 
 def script(steps: Mapping[Failure, T], failure: Failure | None) -> list[T]:

@@ -31,7 +31,7 @@ from tests.contract.cases import (
     damaged,
     seen,
 )
-from tests.contract.far_side import FAULTS, HURRIED, later, script, unused_address
+from tests.contract.far_side import FAULTS, later, patience, script, unused_address
 from tests.mailgun_control import MailgunControlServer
 from tests.mailgun_server import KEY, MailgunServer
 
@@ -159,7 +159,9 @@ class _Sends:
     async def at_work(self, failure: Failure | None = None) -> AsyncIterator[AtWork]:
         async with MailgunServer(script(_SCRIPTS, failure)) as server:
             base = unused_address() if failure is Failure.UNREACHABLE else server.url
-            account = MailgunSender("main", KEY, base=base, times=HURRIED, now=lambda: NOW)
+            account = MailgunSender(
+                "main", KEY, base=base, times=patience(failure), now=lambda: NOW
+            )
             try:
                 yield AtWork(account, lambda: [seen(one.mime) for one in server.taken])
             finally:
@@ -178,7 +180,9 @@ class _Identifies:
         told = later(_SCRIPTS, failure, at_change=at_change)
         async with MailgunControlServer(told) as server:
             base = unused_address() if failure is Failure.UNREACHABLE else server.url
-            control = Control("Mailgun", open_api(KEY, base, HURRIED), mends={}, now=lambda: NOW)
+            control = Control(
+                "Mailgun", open_api(KEY, base, patience(failure)), mends={}, now=lambda: NOW
+            )
 
             def publish(domain: str, what: Published) -> None:
                 server.dns[domain] = what

@@ -32,7 +32,7 @@ from tests.contract.cases import (
     changed_byte,
     damaged,
 )
-from tests.contract.far_side import FAULTS, HURRIED, later, script, unused_address
+from tests.contract.far_side import FAULTS, later, patience, script, unused_address
 from tests.postmark_control import ACCOUNT_TOKEN, PostmarkControlServer
 from tests.postmark_server import TOKEN, PostmarkServer, error
 
@@ -193,7 +193,9 @@ class _Sends:
     async def at_work(self, failure: Failure | None = None) -> AsyncIterator[AtWork]:
         async with PostmarkServer(script(_STEPS, failure)) as server:
             url = unused_address() if failure is Failure.UNREACHABLE else server.url
-            account = PostmarkSender("postmark", TOKEN, base=url, times=HURRIED, now=lambda: NOW)
+            account = PostmarkSender(
+                "postmark", TOKEN, base=url, times=patience(failure), now=lambda: NOW
+            )
             try:
                 yield AtWork(account, lambda: [_seen(one) for one in server.taken])
             finally:
@@ -225,7 +227,7 @@ class _Identifies:
         async with PostmarkControlServer(told) as server:
             base = unused_address() if failure is Failure.UNREACHABLE else server.url
             headers = {"X-Postmark-Account-Token": ACCOUNT_TOKEN}
-            api = Api(base, secret=ACCOUNT_TOKEN, headers=headers, times=HURRIED)
+            api = Api(base, secret=ACCOUNT_TOKEN, headers=headers, times=patience(failure))
             control = Control("Postmark", api, mends={}, now=lambda: NOW)
 
             def publish(domain: str, what: Published) -> None:

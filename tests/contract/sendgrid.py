@@ -32,7 +32,7 @@ from tests.contract.cases import (
     changed_byte,
     damaged,
 )
-from tests.contract.far_side import FAULTS, HURRIED, later, script, unused_address
+from tests.contract.far_side import FAULTS, later, patience, script, unused_address
 from tests.sendgrid_control import SendGridControlServer
 from tests.sendgrid_server import KEY, SendGridServer, errors
 from tests.sendgrid_signer import PUBLIC_KEY, signed
@@ -180,7 +180,9 @@ class _Sends:
     async def at_work(self, failure: Failure | None = None) -> AsyncIterator[AtWork]:
         async with SendGridServer(script(_STEPS, failure)) as server:
             url = unused_address() if failure is Failure.UNREACHABLE else server.url
-            account = SendGridSender("sendgrid", KEY, base=url, times=HURRIED, now=lambda: NOW)
+            account = SendGridSender(
+                "sendgrid", KEY, base=url, times=patience(failure), now=lambda: NOW
+            )
             try:
                 yield AtWork(account, lambda: [_seen(one) for one in server.taken])
             finally:
@@ -213,7 +215,7 @@ class _Identifies:
         async with SendGridControlServer(told) as server:
             base = unused_address() if failure is Failure.UNREACHABLE else server.url
             headers = {"Authorization": f"Bearer {KEY}"}
-            api = Api(base, secret=KEY, headers=headers, times=HURRIED)
+            api = Api(base, secret=KEY, headers=headers, times=patience(failure))
             control = Control("SendGrid", api, mends={}, now=lambda: NOW)
 
             def publish(domain: str, what: Published) -> None:

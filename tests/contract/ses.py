@@ -33,7 +33,7 @@ from tests.contract.cases import (
     damaged,
     seen,
 )
-from tests.contract.far_side import later, script, unused_address
+from tests.contract.far_side import later, script, unused_address, waits_in_vain
 from tests.ses_identities import SesControlServer
 from tests.ses_server import SesServer
 from tests.sns_signer import TOPIC, Sns
@@ -202,6 +202,10 @@ _SCRIPTS: Mapping[Failure, Reply | Fault] = {
 }
 
 
+def _patience(failure: Failure | None) -> float:
+    return 0.3 if waits_in_vain(failure) else 10
+
+
 class _Sends:
     secrets = ("wJalrXUtnFEMI-K7MDENG-secret",)
     reaches: Literal["another host"] = "another host"
@@ -213,8 +217,8 @@ class _Sends:
             url = unused_address() if failure is Failure.UNREACHABLE else server.url
             access = Access(
                 *("sesv2", "eu-west-1", "AKIAEXAMPLE", self.secrets[0], url),
-                connect_seconds=0.3,
-                read_seconds=0.3,
+                connect_seconds=_patience(failure),
+                read_seconds=_patience(failure),
             )
             account = Ses(access, now=lambda: NOW)
 
@@ -244,8 +248,8 @@ class _Identifies:
             aws = Aws(
                 Access(
                     *("sesv2", "eu-west-1", "AKIAEXAMPLE", self.secrets[0], url),
-                    connect_seconds=0.3,
-                    read_seconds=0.3,
+                    connect_seconds=_patience(failure),
+                    read_seconds=_patience(failure),
                 ),
                 now=lambda: NOW,
             )

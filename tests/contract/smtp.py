@@ -10,12 +10,13 @@ from typing import Literal
 from mailagent.providers.relay import Relay
 from mailagent.providers.smtp import Smtp, Timeouts
 from tests.contract.cases import NOW, AtWork, Failure, seen
-from tests.contract.far_side import unsigned, unused_port
+from tests.contract.far_side import unsigned, unused_port, waits_in_vain
 from tests.smtp_sink import Behaviour, Fault, Sink
 
 __all__ = ["SENDS"]
 
 _SHORT = Timeouts(*(timedelta(seconds=0.3),) * 3)
+_LONG = Timeouts(*(timedelta(seconds=10),) * 3)
 _SCRIPTS: Mapping[Failure, Mapping[str, Behaviour]] = {
     Failure.REFUSED: {"RCPT": "550 5.1.1 no such user"},
     Failure.REFUSED_ACCOUNT: {"AUTH": "535 5.7.8 wrong password"},
@@ -42,7 +43,7 @@ class _Sends:
                 Relay.parse(url),
                 hostname="mail.acme.example",
                 signing_key=unsigned,
-                timeouts=_SHORT,
+                timeouts=_SHORT if waits_in_vain(failure) else _LONG,
                 now=lambda: NOW,
             )
             try:
