@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from mailagent.agents import decision
 from mailagent.agents.turn import JsonValue
@@ -27,12 +27,14 @@ class TurnCallback:
     answer: JsonValue
 
 
-def answer_of(tx: Transaction, services: Services, turn_id: str) -> TurnCallback:
-    """The callback of a turn."""
+def answer_of(tx: Transaction, services: Services, turn_id: str, *, new: bool) -> TurnCallback:
+    """The callback of a turn; of a `new` one nobody knows the URL yet."""
     token = services.secrets.callback_token(turn_id)
     url = f"{services.settings.ui_url.rstrip('/')}/api/v1/callbacks/{token}"
-    said = tx.value(select(turn_callbacks.c.answer).where(turn_callbacks.c.turn_id == turn_id))
-    return TurnCallback(url, said)
+    return TurnCallback(url, None if new else tx.value(_ANSWER, {"turn": turn_id}))
+
+
+_ANSWER = select(turn_callbacks.c.answer).where(turn_callbacks.c.turn_id == bindparam("turn"))
 
 
 def answer(tx: Transaction, services: Services, token: str, said: JsonValue) -> str:

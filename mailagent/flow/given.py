@@ -65,10 +65,14 @@ def profile(tx: Transaction, services: Services, agent: AnyRow, address: str) ->
     )
 
 
+_SUMMARY = select(thread_summaries.c.until, thread_summaries.c.text).where(
+    thread_summaries.c.thread_id == bindparam("thread")
+)
+
+
 def summary_of(tx: Transaction, thread_id: str) -> Summary | None:
     """What is kept of the thread's older mails."""
-    kept = thread_summaries.c
-    row = tx.row(select(kept.until, kept.text).where(kept.thread_id == thread_id))
+    row = tx.row(_SUMMARY, {"thread": thread_id})
     return None if row is None else Summary(row.until, row.text)
 
 
@@ -103,6 +107,11 @@ class TurnSteps:
         self._turn_id = turn_id
         self.past = past
         self._next = len(past)
+
+    @property
+    def kept(self) -> int:
+        """How many there are, those of `past` among them."""
+        return self._next
 
     async def record(self, *steps: Step) -> None:
         """Keep steps; a resumed turn finds them in `past`."""

@@ -35,7 +35,7 @@ from mailagent.flow.decide import (
     gate,
 )
 from mailagent.flow.ledger import note
-from mailagent.flow.limits import of_agent
+from mailagent.flow.limits import merged_of
 from mailagent.flow.services import Services
 from mailagent.flow.standing import judge_thread
 from mailagent.flow.states import DeliveryState
@@ -108,29 +108,41 @@ def _reply(
             return _hand_over(tx, services, turn, reason)
         case MayAnswer(proven, why):
             to = proven
-    limits = of_agent(tx, turn.agent_id)
+    sender, limits = _sender(tx, turn)
     try:
-        draft = _frozen(tx, services, turn, reply, to, limits)
-        match _gated(tx, services, turn, reply, draft, limits, because):
+        draft = _frozen(tx, services, turn, reply, to, sender, limits)
+        match _gated(tx, services, turn, reply, draft, sender, limits, because):
             case LeaveToPerson(reason):
                 return _hand_over(tx, services, turn, reason)
             case AskFirst(reasons, only_person):
                 return _ask(tx, services, turn, reply, draft, limits, reasons, only_person)
             case MaySend():
-                _queue(tx, services, turn, draft, limits)
+                _queue(tx, services, turn, draft, sender, limits)
                 return DeliveryState.ANSWERED, why
     except Malformed as error:
         return _hand_over(tx, services, turn, f"the answer cannot be sent: {error}")
 
 
+def _sender(tx: Transaction, turn: Closing) -> tuple[replying.Sender, Limits]:
+    """From which address the turn's mail is answered, and the limits of its agent."""
+    sender = replying.sender_of(tx, turn.agent_id, written_to=turn.last.recipient)
+    agent = sender.agent
+    return sender, merged_of(agent.workspace_settings or {}, agent.settings or {})
+
+
 def _frozen(
-    tx: Transaction, services: Services, turn: Closing, reply: Reply, to: Address, limits: Limits
+    tx: Transaction,
+    services: Services,
+    turn: Closing,
+    reply: Reply,
+    to: Address,
+    sender: replying.Sender,
+    limits: Limits,
 ) -> Outgoing:
     if limits.signature:
         signed = f"{reply.text.rstrip()}\n\n-- \n{limits.signature.strip()}\n"
         # HTML would be shown without the signature, so the text goes alone.
         reply = replace(reply, text=signed, html=None)
-    sender = replying.sender_of(tx, turn.agent_id, written_to=turn.last.recipient)
     common = (tx, services, turn.last, sender, turn.thread_id, reply)
     if reply.to:
         return replying.forward(*common, automatic=True)
@@ -143,10 +155,10 @@ def _gated(
     turn: Closing,
     reply: Reply,
     draft: Outgoing,
+    sender: replying.Sender,
     limits: Limits,
     because: tuple[str, ...],
 ) -> MaySend | AskFirst | LeaveToPerson:
-    sender = replying.sender_of(tx, turn.agent_id)
     judged = judge_thread(tx, turn.thread_id, turn.mails, answers=turn.answers)
     found = gate(
         reply,
@@ -200,9 +212,13 @@ def _ask(
 
 
 def _queue(
-    tx: Transaction, services: Services, turn: Closing, draft: Outgoing, limits: Limits
+    tx: Transaction,
+    services: Services,
+    turn: Closing,
+    draft: Outgoing,
+    sender: replying.Sender,
+    limits: Limits,
 ) -> None:
-    sender = replying.sender_of(tx, turn.agent_id)
     envelope = outbox.Envelope(
         "reply",
         f"agent:{sender.agent.handle}",
@@ -219,12 +235,12 @@ def _tell_writer(tx: Transaction, services: Services, turn: Closing, notice: str
     """Tell the writer that a person will answer, if that may go out without one."""
     match addressee(turn.last):
         case MayAnswer(to, _):
-            limits, reply = of_agent(tx, turn.agent_id), Reply(notice)
+            (sender, limits), reply = _sender(tx, turn), Reply(notice)
             try:
-                draft = _frozen(tx, services, turn, reply, to, limits)
-                match _gated(tx, services, turn, reply, draft, limits, ()):
+                draft = _frozen(tx, services, turn, reply, to, sender, limits)
+                match _gated(tx, services, turn, reply, draft, sender, limits, ()):
                     case MaySend():
-                        _queue(tx, services, turn, draft, limits)
+                        _queue(tx, services, turn, draft, sender, limits)
                     case AskFirst() | LeaveToPerson():
                         pass
             except Malformed as error:

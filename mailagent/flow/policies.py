@@ -7,33 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, exists, select
 
 from mailagent.agents.tools import TOOLS
 from mailagent.agents.trust import DEFAULT, Policy, parse_policy
 from mailagent.errors import NotFound
 from mailagent.store.tables import http_tools, policies
-from mailagent.store.transaction import Transaction
+from mailagent.store.transaction import AnyRow, Transaction
 
 __all__ = ["of_agent", "of_workspace", "save", "version"]
 
-_NEWEST = (
-    select(policies.c.version, policies.c.cells)
-    .where(policies.c.agent_id == bindparam("agent"))
-    .order_by(policies.c.version.desc())
-    .limit(1)
+_newer = policies.alias()
+_NEWEST = select(policies.c.agent_id, policies.c.version, policies.c.cells).where(
+    policies.c.agent_id.in_([bindparam("workspace"), bindparam("agent")]),
+    ~exists().where(
+        _newer.c.workspace_id == policies.c.workspace_id,
+        _newer.c.agent_id == policies.c.agent_id,
+        _newer.c.version > policies.c.version,
+    ),
 )
 _WORKSPACE = ""
 
 
 def of_workspace(tx: Transaction) -> Policy:
     """What the workspace has set, over the default."""
-    return _current(tx, _WORKSPACE, "workspace", DEFAULT)
+    return _over_default(_newest(tx, _WORKSPACE))
 
 
 def of_agent(tx: Transaction, agent_id: str, handle: str) -> Policy:
     """What the agent's people have set, over the workspace's."""
-    return _current(tx, agent_id, f"agent {handle}", of_workspace(tx))
+    newest = _newest(tx, agent_id)
+    return _current(newest.get(agent_id), f"agent {handle}", _over_default(newest))
 
 
 def save(
@@ -84,8 +88,17 @@ def _known_tools(tx: Transaction, fields: object) -> set[str]:
     return known | {str(one)[5:] for one in cells if str(one).startswith("tool:mcp_")}
 
 
-def _current(tx: Transaction, agent_id: str, name: str, base: Policy) -> Policy:
-    row = tx.row(_NEWEST, {"agent": agent_id})
+def _newest(tx: Transaction, agent_id: str) -> Mapping[str, AnyRow]:
+    """The newest versions of the workspace's policy and an agent's, by agent."""
+    rows = tx.rows(_NEWEST, {"workspace": _WORKSPACE, "agent": agent_id})
+    return {row.agent_id: row for row in rows}
+
+
+def _over_default(newest: Mapping[str, AnyRow]) -> Policy:
+    return _current(newest.get(_WORKSPACE), "workspace", DEFAULT)
+
+
+def _current(row: AnyRow | None, name: str, base: Policy) -> Policy:
     if row is None:
         return Policy(name, 0, base=base)
     return _read(row.cells, name, row.version, base)

@@ -221,8 +221,10 @@ def _record_one(
             }
             tx.execute(_TAKEN, {"recipient": recipient.id, **taken})
             ids = [*outcome.message_ids, *([outcome.provider_id] if outcome.provider_id else [])]
-            if frame.row.agent_id and frame.row.thread_id and ids:
-                anchor(tx, frame.row.agent_id, frame.row.thread_id, ids)
+            if frame.row.agent_id and frame.row.thread_id:
+                # Its own Message-ID has named the thread since it was frozen.
+                others = [one for one in ids if one != frame.row.message_id]
+                anchor(tx, frame.row.agent_id, frame.row.thread_id, others)
             if ids and frame.account not in (outbound.LOCAL, outbound.CAPTURE):
                 events.catch_up(tx, frame.outbound_id, ids)
             return str(RecipientState.SENT), False

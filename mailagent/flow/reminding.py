@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from mailagent.agents.turn import Reminder
 from mailagent.flow.ledger import note
@@ -78,31 +78,27 @@ def wake_due(tx: Transaction) -> None:
 
 def give(tx: Transaction, thread_id: str, turn_id: str) -> None:
     """Give a turn that opens what is due; without any, a mail has come, and ends the waiting."""
-    due = tx.execute(
-        update(reminders)
-        .where(reminders.c.thread_id == thread_id, reminders.c.state == "due")
-        .values(state="used", turn_id=turn_id)
-    ).rowcount
+    due = tx.execute(_DUE, {"thread": thread_id, "state": "used", "turn_id": turn_id}).rowcount
     if not due:
-        tx.execute(
-            update(reminders)
-            .where(
-                reminders.c.thread_id == thread_id,
-                reminders.c.state == "waiting",
-                reminders.c.keep.is_(False),
-            )
-            .values(state="cancelled")
-        )
+        tx.execute(_WAITING, {"thread": thread_id, "state": "cancelled"})
+
+
+_OF_THREAD = update(reminders).where(reminders.c.thread_id == bindparam("thread"))
+_DUE = _OF_THREAD.where(reminders.c.state == "due")
+_WAITING = _OF_THREAD.where(reminders.c.state == "waiting", reminders.c.keep.is_(False))
 
 
 def of_turn(tx: Transaction, turn_id: str) -> tuple[Reminder, ...]:
     """What a turn was given, oldest first."""
-    rows: Sequence[object] = tx.rows(
-        select(reminders.c.kind, reminders.c.created_at, reminders.c.text, reminders.c.author)
-        .where(reminders.c.turn_id == turn_id)
-        .order_by(reminders.c.id)
-    )
+    rows: Sequence[object] = tx.rows(_OF_TURN, {"turn": turn_id})
     return tuple(Reminder(*row) for row in rows)  # type: ignore[misc]
+
+
+_OF_TURN = (
+    select(reminders.c.kind, reminders.c.created_at, reminders.c.text, reminders.c.author)
+    .where(reminders.c.turn_id == bindparam("turn"))
+    .order_by(reminders.c.id)
+)
 
 
 def _wake(tx: Transaction, thread_id: str) -> None:

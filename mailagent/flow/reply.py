@@ -16,7 +16,7 @@ from mailagent.flow.services import Services
 from mailagent.mail import Address, Mail
 from mailagent.mime import threading as anchoring
 from mailagent.outgoing import Outgoing, OutgoingAttachment, Reply
-from mailagent.store.tables import addresses, agents, threads
+from mailagent.store.tables import addresses, agents, threads, workspaces
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import new_id
 
@@ -33,6 +33,7 @@ class Sender:
     """From which address of an agent a mail goes out."""
 
     agent: AnyRow
+    """Its columns, and its workspace's settings as `workspace_settings`."""
     mailbox: Address
     answered_at: Address
     """Where answers come in: the mailbox itself, unless its domain only sends."""
@@ -46,6 +47,7 @@ class Sender:
 _WITH_ADDRESSES = (
     select(
         agents,
+        workspaces.c.settings.label("workspace_settings"),
         addresses.c.local_part,
         addresses.c.domain,
         addresses.c.alias,
@@ -54,6 +56,7 @@ _WITH_ADDRESSES = (
         sender_domains.receives(agents.c.workspace_id, addresses.c.domain).label("receives"),
     )
     .join(addresses, addresses.c.agent_id == agents.c.id)
+    .join(workspaces, workspaces.c.id == agents.c.workspace_id)
     .where(agents.c.id == bindparam("agent"))
     .order_by(addresses.c.alias, addresses.c.created_at)
 )

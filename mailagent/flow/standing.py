@@ -5,7 +5,7 @@ Evidence first, then lists, then thread and workspace: a name in a header is nob
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, exists, func, select
@@ -126,21 +126,15 @@ def blocked(tx: Transaction, mail: Mail, *, answers: bool) -> Entry | None:
 
 def listed(tx: Transaction, address: str, what: What, mailbox: str) -> Entry | None:
     """What the lists say of an address, for one of our addresses."""
-    rows = tx.rows(
-        _FITTING,
-        {"patterns": list(patterns(address)), "what": what, "mailboxes": ["", mailbox.lower()]},
-    )
-    entries = (Entry(row.what, row.verdict, row.pattern, row.mailbox) for row in rows)
-    return narrowest(entries, address, what, mailbox)
+    return narrowest(_fitting(tx, patterns(address), what, mailbox), address, what, mailbox)
 
 
 def stopped_recipients(tx: Transaction, from_address: str, to: Sequence[str]) -> Mapping[str, str]:
     """Of these recipients of a mail, those that a list keeps us from: lower-case address → why."""
     wanted = sorted({pattern for one in to for pattern in patterns(one)})
     mailbox = from_address.lower()
-    rows = tx.rows(_FITTING, {"patterns": wanted, "what": "send", "mailboxes": ["", mailbox]})
-    entries = [Entry(row.what, row.verdict, row.pattern, row.mailbox) for row in rows]
-    found = {one.lower(): narrowest(entries, one, "send", mailbox) for one in to} if rows else {}
+    entries = _fitting(tx, wanted, "send", mailbox)
+    found = {one.lower(): narrowest(entries, one, "send", mailbox) for one in to} if entries else {}
     return {
         address: f"a list says: {entry}"
         for address, entry in found.items()
@@ -158,10 +152,18 @@ def _what(answers: bool) -> What:
     return "reply" if answers else "receive"
 
 
-_FITTING = select(list_entries).where(
+def _fitting(tx: Transaction, wanted: Iterable[str], what: What, mailbox: str) -> Sequence[Entry]:
+    asked = {"patterns": list(wanted), "what": what, "any": "", "mailbox": mailbox.lower()}
+    rows = tx.rows(_FITTING, asked)
+    return [Entry(row.what, row.verdict, row.pattern, row.mailbox) for row in rows]
+
+
+_FITTING = select(
+    list_entries.c.what, list_entries.c.verdict, list_entries.c.pattern, list_entries.c.mailbox
+).where(
     list_entries.c.pattern.in_(bindparam("patterns", expanding=True)),
     list_entries.c.what == bindparam("what"),
-    list_entries.c.mailbox.in_(bindparam("mailboxes", expanding=True)),
+    list_entries.c.mailbox.in_([bindparam("any"), bindparam("mailbox")]),
 )
 _IS_MEMBER = (
     select(people.c.id)

@@ -64,7 +64,7 @@ def in_force() -> ColumnElement[bool]:
     """The condition on a suppression that stops a mail; give it `asked` as its parameters."""
     return (
         suppressions.c.address.in_(bindparam("to", expanding=True))
-        & suppressions.c.from_address.in_(bindparam("written_by", expanding=True))
+        & suppressions.c.from_address.in_([bindparam("everywhere"), bindparam("written_by")])
         & or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now"))
     )
 
@@ -72,8 +72,8 @@ def in_force() -> ColumnElement[bool]:
 def asked(tx: Transaction, from_address: str, to: Sequence[str]) -> dict[str, object]:
     """The parameters of `in_force` for a mail from one of our addresses."""
     assert tx.workspace_id is not None
-    written_by = [EVERYWHERE, from_address.lower()]
-    return {"to": list(forms(tx.workspace_id, to)), "written_by": written_by, "now": tx.now}
+    whose = {"everywhere": EVERYWHERE, "written_by": from_address.lower()}
+    return {"to": list(forms(tx.workspace_id, to)), **whose, "now": tx.now}
 
 
 _STOPPED = (

@@ -7,13 +7,23 @@ transactions, and its outcome is decided and frozen in the second one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Integer, and_, bindparam, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    update,
+)
 
 from mailagent.agents import Profile, Reminder, Step, Summary, Turn, several
 from mailagent.agents.limits import Limits
@@ -35,13 +45,16 @@ from mailagent.flow.outcome import Closing, Outcome, conclude
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.tools import Case, mcp, open_case
-from mailagent.flow.values import load_mails
+from mailagent.flow.values import load_mails, waiting_mails
 from mailagent.mail import Mail
 from mailagent.outgoing import Handoff
 from mailagent.store.standing import of_workspace
 from mailagent.store.tables import (
     agents,
     deliveries,
+    outbound_mails,
+    reminders,
+    thread_summaries,
     turn_callbacks,
     turn_steps,
     turns,
@@ -113,7 +126,7 @@ async def think(services: Services, claim: Claim) -> None:
     except TransientFailure as error:
         await store.write(workspace_id, _later, claim, opened, error)
         return
-    await store.write(workspace_id, _close, services, claim, opened, outcome)
+    await store.write(workspace_id, _close, services, claim, opened, outcome, steps.kept)
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
@@ -130,11 +143,19 @@ def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
     )
     for row in moved:
         note(tx, "think", "failed for good", reason, delivery_id=row.id)
-    _end_turn(tx, turn_id, "failed", reason)
+    if turn_id is not None:
+        _end_turn(tx, turn_id, "failed", reason, given.usage(tx, turn_id))
     finish(tx, THINKING, claim, ready=False)
 
 
 # --- opening ----------------------------------------------------------------------------------
+
+
+def _has(table: Table, *which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether there are such rows of the thread: most have none, and then nothing is asked."""
+    of_thread = table.c.thread_id == thread_rows.c.id
+    ours = table.c.workspace_id == thread_rows.c.workspace_id
+    return exists().where(ours, of_thread, *which)
 
 
 SITUATION = (
@@ -148,26 +169,35 @@ SITUATION = (
         workspaces.c.name.label("workspace_name"),
         workspaces.c.settings.label("workspace_settings"),
         workspaces.c.retired_at.label("workspace_retired_at"),
+        select(turns.c.id)
+        .where(
+            turns.c.workspace_id == thread_rows.c.workspace_id,
+            turns.c.thread_id == thread_rows.c.id,
+            turns.c.state == "running",
+        )
+        .scalar_subquery()
+        .label("running"),
+        _has(outbound_mails).label("has_answers"),
+        _has(reminders, reminders.c.state.in_(["waiting", "due"])).label("has_reminders"),
+        _has(thread_summaries).label("has_summary"),
     )
     .join(agents, agents.c.id == thread_rows.c.agent_id)
     .join(workspaces, workspaces.c.id == thread_rows.c.workspace_id)
     .where(thread_rows.c.id == bindparam("thread"))
 )
-"""A thread (by `thread`) with what is set for its agent and workspace."""
+"""A thread (by `thread`), what is set for its agent and workspace, and what else there is of it."""
 _RUNNING = select(turns.c.id, turns.c.processor).where(
     turns.c.thread_id == bindparam("thread"), turns.c.state == "running"
 )
 _WAITED = update(deliveries).where(deliveries.c.id.in_(bindparam("delivery_ids", expanding=True)))
-_WAITING = select(deliveries.c.id).where(
-    deliveries.c.thread_id == bindparam("thread"), deliveries.c.state == DeliveryState.ROUTED
-)
 
 
 def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     holds(tx, THINKING, claim)
     thread = tx.row(SITUATION, {"thread": claim.id})
     assert thread is not None
-    turn = _left_turn(tx, claim.id) or _new_turn(tx, services, thread)
+    left = _left_turn(tx, claim.id) if thread.running is not None else None
+    turn = left or _new_turn(tx, services, thread)
     if turn is None:
         finish(tx, THINKING, claim, ready=False)
         return None
@@ -176,7 +206,11 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
         return None
     sender = replying.sender_of(tx, thread.agent_id, written_to=turn.mails[-1].recipient)
     history = threads.history(
-        tx, claim.id, thread.subject, without=[mail.delivery_id for mail in turn.mails]
+        tx,
+        claim.id,
+        thread.subject,
+        without=[mail.delivery_id for mail in turn.mails],
+        answered=thread.has_answers,
     )
     return _Opened(
         turn_id=turn.id,
@@ -194,9 +228,9 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
             mails=turn.mails,
             followed=bool(history.entries),
         ),
-        summary=given.summary_of(tx, claim.id),
-        reminders=reminding.of_turn(tx, turn.id),
-        callback=callbacks.answer_of(tx, services, turn.id),
+        summary=given.summary_of(tx, claim.id) if thread.has_summary else None,
+        reminders=reminding.of_turn(tx, turn.id) if left or thread.has_reminders else (),
+        callback=callbacks.answer_of(tx, services, turn.id, new=left is None),
     )
 
 
@@ -238,11 +272,10 @@ def _new_turn(
     tx: Transaction, services: Services, thread: AnyRow
 ) -> _Running | _AfterOthers | None:
     """Open a turn for what waits in the thread; None when nothing may be thought now."""
-    waiting = [row.id for row in tx.rows(_WAITING, {"thread": thread.id})]
-    if not waiting:
+    mails = tuple(waiting_mails(tx, thread.id))
+    if not mails:
         return None
-    mails = tuple(load_mails(tx, waiting))
-    newest = mails[-1]
+    waiting, newest = [mail.delivery_id for mail in mails], mails[-1]
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
@@ -268,7 +301,8 @@ def _new_turn(
             "started_at": tx.now,
         },
     )
-    reminding.give(tx, thread.id, turn_id)
+    if thread.has_reminders:
+        reminding.give(tx, thread.id, turn_id)
     thinking = {"state": DeliveryState.THINKING, "reason": "the agent thinks", "turn_id": turn_id}
     tx.execute(_WAITED, {"delivery_ids": waiting, **thinking})
     for mail in mails:
@@ -308,7 +342,7 @@ def what_stops(
         return Stopped(DeliveryState.HELD, "the workspace is retired", of_thread=True)
     own = thread.workspace_settings or {}
     since_hour = tx.now - timedelta(hours=1)
-    replies = threads.replies_within(tx, thread.id, since_hour)
+    replies = threads.replies_within(tx, thread.id, since_hour) if thread.has_answers else 0
     if replies >= settings.replies_per_thread_an_hour:
         reason = f"{replies} answers in this thread within an hour: it may be two machines talking"
         return Stopped(DeliveryState.LOOPED, reason, of_thread=True)
@@ -413,7 +447,7 @@ _TURN = update(turns).where(turns.c.id == bindparam("turn"))
 
 
 def _close(
-    tx: Transaction, services: Services, claim: Claim, opened: _Opened, outcome: Outcome
+    tx: Transaction, services: Services, claim: Claim, opened: _Opened, outcome: Outcome, steps: int
 ) -> None:
     closing = Closing(
         opened.turn_id, claim.id, opened.agent_id, opened.mails, bool(opened.thread.entries)
@@ -423,15 +457,15 @@ def _close(
     tx.execute(_OF_TURN, {"turn": opened.turn_id, "state": state, "reason": reason[:500]})
     for mail in opened.mails:
         note(tx, "decide", str(state), reason, delivery_id=mail.delivery_id)
-    _end_turn(tx, opened.turn_id, type(outcome).__name__.lower(), reason)
+    used = given.usage(tx, opened.turn_id) if steps else {}
+    _end_turn(tx, opened.turn_id, type(outcome).__name__.lower(), reason, used)
     finish(tx, THINKING, claim, ready=threads.has_waiting(tx, claim.id), not_before=tx.now)
     tx.wake("think")
 
 
-def _end_turn(tx: Transaction, turn_id: str | None, outcome: str, reason: str) -> None:
-    if turn_id is None:
-        return
-    used = given.usage(tx, turn_id)
+def _end_turn(
+    tx: Transaction, turn_id: str, outcome: str, reason: str, used: Mapping[str, Any]
+) -> None:
     state = "failed" if outcome == "failed" else "done"
     ended = {"state": state, "outcome": f"{outcome}: {reason}"[:500], "finished_at": tx.now}
     tx.execute(_TURN, {"turn": turn_id, **ended, **used})

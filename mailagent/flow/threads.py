@@ -151,10 +151,20 @@ _WENT = (
 )
 
 
-def history(tx: Transaction, thread_id: str, subject: str, *, without: Iterable[str]) -> Thread:
-    """The conversation before the mails of this turn, oldest first, at most 200 entries."""
+def history(
+    tx: Transaction,
+    thread_id: str,
+    subject: str,
+    *,
+    without: Iterable[str],
+    answered: bool = True,
+) -> Thread:
+    """The conversation before the mails of this turn, oldest first, at most 200 entries.
+
+    Not `answered`: nothing has gone out in it, and nothing is looked for.
+    """
     came = tx.rows(_CAME, {"thread": thread_id, "without": list(without)})
-    went = tx.rows(_WENT, {"thread": thread_id})
+    went = tx.rows(_WENT, {"thread": thread_id}) if answered else ()
     entries = [ThreadEntry(r[0], False, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in came]
     entries += [ThreadEntry(r[0], True, r[1], r[2], r[3][:_ENTRY_CHARACTERS]) for r in went]
     entries.sort(key=lambda entry: entry.at)

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import bindparam, select
 
+from mailagent.flow.states import DeliveryState
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Content, Kind, Mail
 from mailagent.outgoing import Outgoing
@@ -32,6 +33,7 @@ __all__ = [
     "outgoing_from_json",
     "outgoing_to_json",
     "to_json",
+    "waiting_mails",
 ]
 
 READING = TypeAdapter(Reading)
@@ -91,15 +93,22 @@ def outgoing_from_json(fields: dict[str, Any]) -> Outgoing:
 _READ_MAILS = (
     select(messages, deliveries.c.mail_from, deliveries.c.received_at)
     .join(deliveries, deliveries.c.id == messages.c.delivery_id)
-    .where(messages.c.delivery_id.in_(bindparam("delivery_ids", expanding=True)))
     .order_by(deliveries.c.received_at, deliveries.c.id)
+)
+_THESE = _READ_MAILS.where(messages.c.delivery_id.in_(bindparam("delivery_ids", expanding=True)))
+_WAITING = _READ_MAILS.where(
+    deliveries.c.thread_id == bindparam("thread"), deliveries.c.state == DeliveryState.ROUTED
 )
 
 
 def load_mails(tx: Transaction, delivery_ids: Sequence[str]) -> list[Mail]:
     """The read mails of these deliveries, oldest first; an unread one is left out."""
-    rows = tx.rows(_READ_MAILS, {"delivery_ids": list(delivery_ids)})
-    return [_mail(row) for row in rows]
+    return [_mail(row) for row in tx.rows(_THESE, {"delivery_ids": list(delivery_ids)})]
+
+
+def waiting_mails(tx: Transaction, thread_id: str) -> list[Mail]:
+    """The mails of a thread that wait for a turn, oldest first."""
+    return [_mail(row) for row in tx.rows(_WAITING, {"thread": thread_id})]
 
 
 def _mail(row: AnyRow) -> Mail:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from mailagent.store.constant import with_fixed_lists
 from mailagent.store.scope import Statement, Unscoped, scoped
 
 __all__ = ["AnyRow", "Transaction"]
@@ -67,13 +68,15 @@ class Transaction:
         With `parameters` for its `bindparam`s, the statement is a constant of the program: it is
         built, scoped and compiled once, which makes it several times cheaper than a fresh one.
         """
-        if self.workspace_id is not None:
-            if parameters is None:
+        if parameters is None:
+            if self.workspace_id is not None:
                 statement = scoped(statement, self.workspace_id)
-            else:
-                name = "workspace_id" if isinstance(statement, TextClause) else _WORKSPACE
-                statement = _scoped_once(statement)
-                parameters = {**parameters, name: self.workspace_id}
+        elif self.workspace_id is None:
+            statement = _once(statement)
+        else:
+            name = "workspace_id" if isinstance(statement, TextClause) else _WORKSPACE
+            statement = _scoped_once(statement)
+            parameters = {**parameters, name: self.workspace_id}
         result = self._connection.execute(statement, parameters)
         assert isinstance(result, CursorResult)
         return result
@@ -152,8 +155,13 @@ class Transaction:
 
 
 @cache
+def _once(statement: Statement) -> Statement:
+    return with_fixed_lists(statement)
+
+
+@cache
 def _scoped_once(statement: Statement) -> Statement:
-    return scoped(statement, bindparam(_WORKSPACE))
+    return with_fixed_lists(scoped(statement, bindparam(_WORKSPACE)))
 
 
 @cache

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 from urllib.parse import urlencode
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from mailagent.agents.tools import TOOLS, Tool, ToolResult, checked_schema, data_block
 from mailagent.agents.trust import EFFECTS, Effect, Standing
@@ -288,9 +288,14 @@ def caller(tool: Tool) -> Outside:
 
 
 def _rows(tx: Transaction, agent_id: str) -> Sequence[AnyRow]:
-    return tx.rows(
-        select(http_tools).where(http_tools.c.agent_id == agent_id).order_by(http_tools.c.name)
-    )
+    return tx.rows(_OF_AGENT, {"agent": agent_id})
+
+
+_OF_AGENT = (
+    select(http_tools)
+    .where(http_tools.c.agent_id == bindparam("agent"))
+    .order_by(http_tools.c.name)
+)
 
 
 def _row(tx: Transaction, agent_id: str, name: str) -> AnyRow | None:
