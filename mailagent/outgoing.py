@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from mailagent.mail import Address
 
@@ -79,14 +79,29 @@ class Outgoing:
 
     def digest(self) -> str:
         """SHA-256 (hex) over every field: two values with one digest are the same mail."""
-        fields = asdict(self)
-        fields["date"] = self.date.isoformat()
-        raw = fields.pop("raw")
-        if raw is not None:
-            fields["raw"] = hashlib.sha256(raw).hexdigest()
-        for attachment in fields["attachments"]:
-            attachment["content"] = hashlib.sha256(attachment["content"]).hexdigest()
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        named = {"to": self.to, "cc": self.cc, "bcc": self.bcc, "reply_to": self.reply_to}
+        said: dict[str, Any] = {
+            **_fields(self),
+            "date": self.date.isoformat(),
+            "from_": _fields(self.from_),
+            **{name: [_fields(one) for one in those] for name, those in named.items()},
+            "attachments": [
+                {**_fields(one), "content": _sha256(one.content)} for one in self.attachments
+            ],
+        }
+        if self.raw is None:
+            del said["raw"]
+        else:
+            said["raw"] = _sha256(self.raw)
+        return _sha256(json.dumps(said, sort_keys=True).encode())
+
+
+def _fields(value: Outgoing | Address | OutgoingAttachment) -> dict[str, Any]:
+    return {one.name: getattr(value, one.name) for one in fields(value)}
+
+
+def _sha256(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mailagent.agents.screen import screen
+from mailagent.agents.screen import PATTERNS, Pattern, screen
 from mailagent.mail import Address
 from tests.agents.turns import attachment, mail
 
@@ -45,6 +47,15 @@ def test_words_that_speak_to_the_agent_are_pointed_out(text: str) -> None:
 )
 def test_a_plain_mail_has_nothing_odd(text: str) -> None:
     assert screen(mail(text, text=text).content) == ()
+
+
+@pytest.mark.parametrize("one", PATTERNS, ids=lambda one: one.kind)
+@given(data=st.data())
+def test_the_words_that_are_looked_for_first_hide_nothing_from_a_pattern(
+    one: Pattern, data: st.DataObject
+) -> None:
+    text = data.draw(st.from_regex(one.pattern))
+    assert one.search(text, text.casefold()) is not None
 
 
 def test_subject_names_files_and_hidden_text_are_looked_at_too() -> None:
