@@ -29,8 +29,8 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    literal_column,
     select,
-    text,
     update,
 )
 
@@ -138,7 +138,7 @@ def _claiming(queue: Queue, *, on_sqlite: bool, rescue: bool, fairly: bool) -> U
     )
     if fairly:
         chosen = chosen.where(table.c.workspace_id == bindparam("of"))
-    owner: Any = table.c.workspace_id if "workspace_id" in table.c else text("''")
+    owner: Any = table.c.workspace_id if "workspace_id" in table.c else literal_column("''")
     return (
         update(table)
         .where(table.c.id.in_(chosen))

@@ -9,6 +9,7 @@ and refuses what it cannot scope.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -17,7 +18,6 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     Insert,
-    Row,
     Table,
     TextClause,
     bindparam,
@@ -26,14 +26,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mailagent.store.constant import with_fixed_lists
+from mailagent.store.constant import spread, with_fixed_lists
+from mailagent.store.prepared import AnyRow, Prepared, Session, prepare
 from mailagent.store.scope import Statement, Unscoped, scoped
 
-__all__ = ["AnyRow", "Transaction"]
+__all__ = ["AnyRow", "Done", "Transaction"]
 
 _WORKSPACE = "scope_workspace_id"
 
-AnyRow = Row[*tuple[Any, ...]]
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a statement that changes rows."""
+
+    rowcount: int
 
 
 class Transaction:
@@ -45,6 +51,7 @@ class Transaction:
 
     def __init__(self, connection: Connection, workspace_id: str | None, now: datetime) -> None:
         self._connection = connection
+        self._session = Session(connection)
         self.workspace_id = workspace_id
         self.now = now
         """The start of the transaction by the store's clock; aware."""
@@ -60,47 +67,74 @@ class Transaction:
 
     # --- statements ---
 
-    def execute(
-        self, statement: Statement, parameters: Mapping[str, Any] | None = None
-    ) -> CursorResult[Any]:
+    def execute(self, statement: Statement, parameters: Mapping[str, Any] | None = None) -> Done:
         """Run one statement inside the workspace. Raises Unscoped when it cannot be scoped.
 
         With `parameters` for its `bindparam`s, the statement is a constant of the program: it is
         built, scoped and compiled once, which makes it several times cheaper than a fresh one.
         """
-        if parameters is None:
-            if self.workspace_id is not None:
-                statement = scoped(statement, self.workspace_id)
-        elif self.workspace_id is None:
-            statement = _once(statement)
-        else:
-            name = "workspace_id" if isinstance(statement, TextClause) else _WORKSPACE
-            statement = _scoped_once(statement)
-            parameters = {**parameters, name: self.workspace_id}
-        result = self._connection.execute(statement, parameters)
-        assert isinstance(result, CursorResult)
-        return result
+        statement, parameters = self._scoped(statement, parameters)
+        if (prepared := self._prepared(statement, parameters)) is not None:
+            return Done(self._session.run(prepared, parameters or {}).rowcount)
+        return Done(self._run(statement, parameters).rowcount)
 
     def rows(
         self, statement: Statement, parameters: Mapping[str, Any] | None = None
     ) -> Sequence[AnyRow]:
         """All rows."""
-        return self.execute(statement, parameters).all()
+        statement, parameters = self._scoped(statement, parameters)
+        if (prepared := self._prepared(statement, parameters)) is not None:
+            return self._session.rows(prepared, parameters or {})
+        return self._run(statement, parameters).all()
 
     def row(
         self, statement: Statement, parameters: Mapping[str, Any] | None = None
     ) -> AnyRow | None:
         """The first row, or None."""
-        return self.execute(statement, parameters).first()
+        found = self.rows(statement, parameters)
+        return found[0] if found else None
 
     def value(self, statement: Statement, parameters: Mapping[str, Any] | None = None) -> Any:
         """The first column of the first row, or None."""
-        return self.execute(statement, parameters).scalar()
+        found = self.rows(statement, parameters)
+        return found[0][0] if found else None
+
+    def _scoped(
+        self, statement: Statement, parameters: Mapping[str, Any] | None
+    ) -> tuple[Statement, Mapping[str, Any] | None]:
+        if parameters is None:
+            if self.workspace_id is not None:
+                statement = scoped(statement, self.workspace_id)
+            return statement, None
+        if self.workspace_id is None:
+            return spread(_once(statement), parameters)
+        name = "workspace_id" if isinstance(statement, TextClause) else _WORKSPACE
+        parameters = {**parameters, name: self.workspace_id}
+        return spread(_scoped_once(statement), parameters)
+
+    def _prepared(
+        self, statement: Statement | Insert, parameters: Mapping[str, Any] | None
+    ) -> Prepared | None:
+        if parameters is None or not self._session.usable:
+            return None
+        return prepare(statement, frozenset(parameters), self._connection.dialect)
+
+    def _run(self, statement: Statement, parameters: Mapping[str, Any] | None) -> CursorResult[Any]:
+        result = self._connection.execute(statement, parameters)
+        assert isinstance(result, CursorResult)
+        return result
 
     def insert(self, table: Table, *rows: Mapping[str, Any]) -> None:
         """Insert rows; on a tenant's table each gets this transaction's workspace."""
-        if rows:
+        if len(rows) == 1:
+            self._write_row(_insert(table), self._owned(table, rows[0]))
+        elif rows:
             self._connection.execute(_insert(table), [self._owned(table, row) for row in rows])
+
+    def _write_row(self, statement: Insert, row: Mapping[str, Any]) -> int:
+        if (prepared := self._prepared(statement, row)) is not None:
+            return self._session.run(prepared, row).rowcount
+        return self._connection.execute(statement, row).rowcount
 
     def insert_at_end(self, table: Table, row: Mapping[str, Any]) -> None:
         """Insert a row just before the commit, with others of its table by one statement: for what
@@ -117,14 +151,14 @@ class Transaction:
     def insert_new(self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]) -> bool:
         """Insert a row unless one with the same `unique` columns is there; says whether it did."""
         statement = _insert_new(self.on_sqlite, table, tuple(unique))
-        return self._connection.execute(statement, self._owned(table, row)).rowcount == 1
+        return self._write_row(statement, self._owned(table, row)) == 1
 
     def insert_or_update(
         self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]
     ) -> None:
         """Insert a row, or give the one with the same `unique` columns its other values."""
         statement = _insert_or_update(self.on_sqlite, table, tuple(unique), tuple(row))
-        self._connection.execute(statement, self._owned(table, row))
+        self._write_row(statement, self._owned(table, row))
 
     def _owned(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         if "workspace_id" not in table.c or self.workspace_id is None:
@@ -166,7 +200,8 @@ def _scoped_once(statement: Statement) -> Statement:
 
 @cache
 def _insert(table: Table) -> Insert:
-    return insert(table)
+    # Inline: nobody asks for the number that the database gives a row.
+    return insert(table).inline()
 
 
 @cache

@@ -28,6 +28,5 @@ def current(tx: Transaction) -> tuple[int, ...]:
     that of the accounts, which have records in the zone.
     """
     these = versions.c.name.in_([ZONE, "accounts", "directory"])
-    return tuple(
-        tx.execute(select(versions.c.value).where(these).order_by(versions.c.name)).scalars()
-    )
+    rows = tx.rows(select(versions.c.value).where(these).order_by(versions.c.name))
+    return tuple(row.value for row in rows)

@@ -1,0 +1,166 @@
+"""How is a statement that is a constant of the program run, again and again, for little?
+
+SQLAlchemy works out at each run what is the same at each run: which columns are set, how a value is
+bound, how a row is read. That takes several times as long as SQLite takes for the statement itself.
+Here it is worked out once, from what SQLAlchemy has compiled, with its types; then the driver is
+called. What cannot be fixed beforehand (a list of any length, a default that Python makes) is left
+to SQLAlchemy, as is everything while somebody listens to the engine's statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Insert, Row, Select, TextClause, Update
+from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
+
+from mailagent.store.scope import Statement
+
+__all__ = ["AnyRow", "Prepared", "Session", "prepare"]
+
+AnyRow = Row[*tuple[Any, ...]]
+Process = Callable[[Any], Any]
+_MOST = 2_000
+
+
+class Session:
+    """A connection within one transaction, on which prepared statements are run."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._cursor: DBAPICursor | None = None
+        heard = connection.dispatch
+        self.usable = not (heard.before_cursor_execute or heard.after_cursor_execute)
+        """False while somebody listens to the statements that SQLAlchemy runs."""
+
+    def run(self, prepared: Prepared, parameters: Mapping[str, Any]) -> DBAPICursor:
+        """Run one statement; its rows are to be fetched before the next one.
+
+        Raises DBAPIError as SQLAlchemy does, and gives up a connection that is lost.
+        """
+        bound = prepared.bind(parameters)
+        cursor = self._cursor
+        try:
+            if cursor is None:
+                if not self._connection.in_transaction():
+                    self._connection.begin()
+                cursor = self._cursor = self._connection.connection.cursor()
+            cursor.execute(prepared.sql, bound)
+        except self._connection.dialect.loaded_dbapi.Error as error:
+            raise self._as_sqlalchemy(prepared.sql, bound, error, cursor) from error
+        return cursor
+
+    def rows(self, prepared: Prepared, parameters: Mapping[str, Any]) -> Sequence[AnyRow]:
+        """All rows of a statement that has some."""
+        cursor = self.run(prepared, parameters)
+        try:
+            found = cursor.fetchall()
+        except self._connection.dialect.loaded_dbapi.Error as error:
+            raise self._as_sqlalchemy(prepared.sql, parameters, error, cursor) from error
+        return prepared.read(found, cursor) if found else ()
+
+    def _as_sqlalchemy(
+        self, sql: str, parameters: Any, error: Any, cursor: DBAPICursor | None
+    ) -> BaseException:
+        dialect, driver = self._connection.dialect, self._connection.dialect.loaded_dbapi
+        there = None if self._connection.invalidated else self._connection.connection
+        lost = dialect.is_disconnect(error, there, cursor)
+        if lost:
+            self._connection.invalidate(error)
+        wrapped: BaseException = DBAPIError.instance(
+            sql, parameters, error, driver.Error, connection_invalidated=lost, dialect=dialect
+        )
+        return wrapped
+
+
+class Prepared:
+    """One statement, for one dialect and the names of its parameters."""
+
+    def __init__(
+        self,
+        compiled: SQLCompiler,
+        dialect: Dialect,
+        columns: Sequence[tuple[str, TypeEngine[Any]]],
+    ) -> None:
+        self.sql = compiled.string
+        self._dialect = dialect
+        self._metadata = SimpleResultMetaData([name for name, _ in columns])
+        self._types = [type_ for _, type_ in columns]
+        self._readers: list[tuple[int, Process]] | None = None
+        names = {name: bind for bind, name in compiled.bind_names.items()}
+        self._binds = []
+        for name in compiled.positiontup or names:
+            bind = names[name]
+            process = bind.type.dialect_impl(dialect).bind_processor(dialect)
+            fixed = None if bind.required else bind.effective_value
+            self._binds.append((name, bind.key, bind.required, fixed, process))
+        self._positional = compiled.positional
+
+    def bind(self, parameters: Mapping[str, Any]) -> Any:
+        """The driver's parameters. Raises KeyError for one that is not given."""
+        bound: list[Any] = []
+        for _, key, required, fixed, process in self._binds:
+            value = parameters[key] if required else parameters.get(key, fixed)
+            bound.append(value if process is None else process(value))
+        if self._positional:
+            return tuple(bound)
+        return {one[0]: value for one, value in zip(self._binds, bound, strict=True)}
+
+    def read(self, found: Sequence[Any], cursor: DBAPICursor) -> Sequence[AnyRow]:
+        """Rows of the driver as SQLAlchemy gives them."""
+        if self._readers is None:
+            self._readers = self._read_by(cursor)
+        if self._readers:
+            found = [self._processed(row, self._readers) for row in found]
+        rows: IteratorResult[*tuple[Any, ...]] = IteratorResult(self._metadata, iter(found))
+        return rows.all()
+
+    def _processed(
+        self, row: Sequence[Any], readers: Sequence[tuple[int, Process]]
+    ) -> tuple[Any, ...]:
+        values = list(row)
+        for place, process in readers:
+            values[place] = process(values[place])
+        return tuple(values)
+
+    def _read_by(self, cursor: DBAPICursor) -> list[tuple[int, Process]]:
+        """How each column is read, which may hang on the type that the server names."""
+        assert cursor.description is not None
+        codes = [one[1] for one in cursor.description]
+        found: list[tuple[int, Process]] = []
+        for place, (type_, code) in enumerate(zip(self._types, codes, strict=True)):
+            process = type_.dialect_impl(self._dialect).result_processor(self._dialect, code)
+            if process is not None:
+                found.append((place, process))
+        return found
+
+
+@lru_cache(_MOST)
+def prepare(
+    statement: Statement | Insert, names: frozenset[str], dialect: Dialect
+) -> Prepared | None:
+    """What is run for a statement with parameters of these names; None where each run differs."""
+    parts = visitors.iterate(statement)
+    if isinstance(statement, TextClause) or any(isinstance(one, TextClause) for one in parts):
+        return None  # what it selects has no names or types here
+    columns: Sequence[tuple[str, TypeEngine[Any]]] = ()
+    if isinstance(statement, Select) or statement.exported_columns:
+        columns = [(str(one.key), one.type) for one in statement.exported_columns]
+    compiled = statement.compile(dialect=dialect, column_keys=sorted(names))
+    assert isinstance(compiled, SQLCompiler)
+    if compiled.post_compile_params or compiled.literal_execute_params:
+        return None
+    if any(bind.callable is not None for bind in compiled.bind_names):
+        return None
+    if isinstance(statement, Insert) and compiled.insert_prefetch:
+        return None
+    if isinstance(statement, Update) and compiled.update_prefetch:
+        return None
+    return Prepared(compiled, dialect, columns)
