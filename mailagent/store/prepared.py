@@ -10,16 +10,16 @@ to SQLAlchemy, as is everything while somebody listens to the engine's statement
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, Row, Select, TextClause, Update
+from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Row, TextClause, Update
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import TypeEngine
 
 from mailagent.store.scope import Statement
 
@@ -87,13 +87,12 @@ class Prepared:
         self,
         compiled: SQLCompiler,
         dialect: Dialect,
-        columns: Sequence[tuple[str, TypeEngine[Any]]],
+        columns: Sequence[ColumnElement[Any]],
     ) -> None:
         self.sql = compiled.string
         self._dialect = dialect
-        self._metadata = SimpleResultMetaData([name for name, _ in columns])
-        self._types = [type_ for _, type_ in columns]
-        self._readers: list[tuple[int, Process]] | None = None
+        self._columns = columns
+        self._reading: _Reading | None = None
         names = {name: bind for bind, name in compiled.bind_names.items()}
         self._binds = []
         for name in compiled.positiontup or names:
@@ -115,31 +114,44 @@ class Prepared:
 
     def read(self, found: Sequence[Any], cursor: DBAPICursor) -> Sequence[AnyRow]:
         """Rows of the driver as SQLAlchemy gives them."""
-        if self._readers is None:
-            self._readers = self._read_by(cursor)
-        if self._readers:
-            found = [self._processed(row, self._readers) for row in found]
-        rows: IteratorResult[*tuple[Any, ...]] = IteratorResult(self._metadata, iter(found))
+        if self._reading is None:
+            # Only now: it may hang on what the server says of a column.
+            self._reading = _Reading.of(self._columns, cursor, self._dialect)
+        return self._reading.rows(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the columns are called, and how those are read that the driver does not read alone."""
+
+    metadata: SimpleResultMetaData
+    processes: Sequence[tuple[int, Process]]
+
+    @classmethod
+    def of(
+        cls, columns: Sequence[ColumnElement[Any]], cursor: DBAPICursor, dialect: Dialect
+    ) -> _Reading:
+        assert cursor.description is not None
+        names: list[str] = []
+        processes: list[tuple[int, Process]] = []
+        for place, (column, told) in enumerate(zip(columns, cursor.description, strict=True)):
+            names.append(told[0] if column.key is None else str(column.key))
+            process = column.type.dialect_impl(dialect).result_processor(dialect, told[1])
+            if process is not None:
+                processes.append((place, process))
+        return cls(SimpleResultMetaData(names), processes)
+
+    def rows(self, found: Sequence[Any]) -> Sequence[AnyRow]:
+        if self.processes:
+            found = [self._processed(row) for row in found]
+        rows: IteratorResult[*tuple[Any, ...]] = IteratorResult(self.metadata, iter(found))
         return rows.all()
 
-    def _processed(
-        self, row: Sequence[Any], readers: Sequence[tuple[int, Process]]
-    ) -> tuple[Any, ...]:
+    def _processed(self, row: Sequence[Any]) -> tuple[Any, ...]:
         values = list(row)
-        for place, process in readers:
+        for place, process in self.processes:
             values[place] = process(values[place])
         return tuple(values)
-
-    def _read_by(self, cursor: DBAPICursor) -> list[tuple[int, Process]]:
-        """How each column is read, which may hang on the type that the server names."""
-        assert cursor.description is not None
-        codes = [one[1] for one in cursor.description]
-        found: list[tuple[int, Process]] = []
-        for place, (type_, code) in enumerate(zip(self._types, codes, strict=True)):
-            process = type_.dialect_impl(self._dialect).result_processor(self._dialect, code)
-            if process is not None:
-                found.append((place, process))
-        return found
 
 
 @lru_cache(_MOST)
@@ -150,9 +162,7 @@ def prepare(
     parts = visitors.iterate(statement)
     if isinstance(statement, TextClause) or any(isinstance(one, TextClause) for one in parts):
         return None  # what it selects has no names or types here
-    columns: Sequence[tuple[str, TypeEngine[Any]]] = ()
-    if isinstance(statement, Select) or statement.exported_columns:
-        columns = [(str(one.key), one.type) for one in statement.exported_columns]
+    columns = list(statement.exported_columns)
     compiled = statement.compile(dialect=dialect, column_keys=sorted(names))
     assert isinstance(compiled, SQLCompiler)
     if compiled.post_compile_params or compiled.literal_execute_params:
