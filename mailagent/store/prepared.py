@@ -45,16 +45,22 @@ class Session:
 
         Raises DBAPIError as SQLAlchemy does, and gives up a connection that is lost.
         """
-        bound = prepared.bind(parameters)
+        return self._call("execute", prepared.sql, prepared.bind(parameters))
+
+    def run_many(self, prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run one statement for each of these parameters; its rows are not to be had."""
+        self._call("executemany", prepared.sql, [prepared.bind(row) for row in rows])
+
+    def _call(self, method: str, sql: str, bound: Any) -> DBAPICursor:
         cursor = self._cursor
         try:
             if cursor is None:
                 if not self._connection.in_transaction():
                     self._connection.begin()
                 cursor = self._cursor = self._connection.connection.cursor()
-            cursor.execute(prepared.sql, bound)
+            getattr(cursor, method)(sql, bound)
         except self._connection.dialect.loaded_dbapi.Error as error:
-            raise self._as_sqlalchemy(prepared.sql, bound, error, cursor) from error
+            raise self._as_sqlalchemy(sql, bound, error, cursor) from error
         return cursor
 
     def rows(self, prepared: Prepared, parameters: Mapping[str, Any]) -> Sequence[AnyRow]:

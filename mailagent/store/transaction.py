@@ -126,10 +126,18 @@ class Transaction:
 
     def insert(self, table: Table, *rows: Mapping[str, Any]) -> None:
         """Insert rows; on a tenant's table each gets this transaction's workspace."""
-        if len(rows) == 1:
-            self._write_row(_insert(table), self._owned(table, rows[0]))
-        elif rows:
-            self._connection.execute(_insert(table), [self._owned(table, row) for row in rows])
+        if rows:
+            self._insert_owned(table, [self._owned(table, row) for row in rows])
+
+    def _insert_owned(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        statement, (first, *others) = _insert(table), rows
+        prepared = self._prepared(statement, first)
+        if prepared is None or any(row.keys() != first.keys() for row in others):
+            self._connection.execute(statement, rows)
+        elif others:
+            self._session.run_many(prepared, rows)
+        else:
+            self._session.run(prepared, first)
 
     def _write_row(self, statement: Insert, row: Mapping[str, Any]) -> int:
         if (prepared := self._prepared(statement, row)) is not None:
@@ -145,7 +153,7 @@ class Transaction:
     def end(self) -> None:
         """Insert what `insert_at_end` kept; whoever commits calls it."""
         for table, rows in self._at_end.items():
-            self._connection.execute(_insert(table), rows)
+            self._insert_owned(table, rows)
         self._at_end.clear()
 
     def insert_new(self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]) -> bool:
