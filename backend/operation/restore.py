@@ -302,7 +302,9 @@ def _alone(url: str) -> Iterator[Connection]:
     """One transaction on a database that no other process of ours has open. Raises Conflict."""
     url = driver_url(url)
     on_sqlite = url.startswith("sqlite")
-    engine = _sqlite(url) if on_sqlite else create_engine(url, poolclass=NullPool)
+    engine = (
+        _sqlite(url) if on_sqlite else create_engine(url, poolclass=NullPool, hide_parameters=True)
+    )
     in_use = Conflict("the database is in use: stop every mailagent that works on it first")
     try:
         with engine.connect() as connection:
@@ -325,7 +327,9 @@ def _alone(url: str) -> Iterator[Connection]:
 
 
 def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": 1})
+    engine = create_engine(
+        url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": 1}
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

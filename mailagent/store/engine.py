@@ -285,11 +285,13 @@ def _processes(url: str) -> ProcessLock | None:
 
 
 def _engine(url: str, *, on_sqlite: bool) -> Engine:
+    # Parameters are hidden in errors: those are logged, and the parameters are people's mail.
     if not on_sqlite:
         engine = create_engine(
             url,
             pool_size=_POSTGRES_CONNECTIONS,
             max_overflow=4,
+            hide_parameters=True,
             connect_args={"connect_timeout": 5, "options": OPTIONS},
         )
 
@@ -298,7 +300,9 @@ def _engine(url: str, *, on_sqlite: bool) -> Engine:
             connection.prepared_max = _PREPARED
 
         return engine
-    engine = create_engine(url, pool_size=_READERS + 2, connect_args={"timeout": 5})
+    engine = create_engine(
+        url, pool_size=_READERS + 2, hide_parameters=True, connect_args={"timeout": 5}
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -40,16 +40,25 @@ class Session:
         self.usable = not (heard.before_cursor_execute or heard.after_cursor_execute)
         """False while somebody listens to the statements that SQLAlchemy runs."""
 
-    def run(self, prepared: Prepared, parameters: Mapping[str, Any]) -> DBAPICursor:
-        """Run one statement; its rows are to be fetched before the next one.
+    def run(self, prepared: Prepared, parameters: Mapping[str, Any]) -> int:
+        """Run one statement for what it changes; how many rows it met.
 
-        Raises DBAPIError as SQLAlchemy does, and gives up a connection that is lost.
+        Raises DBAPIError as SQLAlchemy does, and gives up a connection that is lost; so do all.
         """
-        return self._call("execute", prepared.sql, prepared.bind(parameters))
+        cursor = self._call("execute", prepared.sql, prepared.bind(parameters))
+        if prepared.has_rows:
+            self._fetched(prepared, cursor)  # SQLite ends a statement only then
+        return cursor.rowcount
 
     def run_many(self, prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run one statement for each of these parameters; its rows are not to be had."""
+        """Run one statement for each of these parameters, for what it changes."""
         self._call("executemany", prepared.sql, [prepared.bind(row) for row in rows])
+
+    def rows(self, prepared: Prepared, parameters: Mapping[str, Any]) -> Sequence[AnyRow]:
+        """Run one statement for its rows."""
+        cursor = self._call("execute", prepared.sql, prepared.bind(parameters))
+        found = self._fetched(prepared, cursor)
+        return prepared.read(found, cursor) if found else ()
 
     def _call(self, method: str, sql: str, bound: Any) -> DBAPICursor:
         cursor = self._cursor
@@ -63,14 +72,11 @@ class Session:
             raise self._as_sqlalchemy(sql, bound, error, cursor) from error
         return cursor
 
-    def rows(self, prepared: Prepared, parameters: Mapping[str, Any]) -> Sequence[AnyRow]:
-        """All rows of a statement that has some."""
-        cursor = self.run(prepared, parameters)
+    def _fetched(self, prepared: Prepared, cursor: DBAPICursor) -> Sequence[Any]:
         try:
-            found = cursor.fetchall()
+            return cursor.fetchall()
         except self._connection.dialect.loaded_dbapi.Error as error:
-            raise self._as_sqlalchemy(prepared.sql, parameters, error, cursor) from error
-        return prepared.read(found, cursor) if found else ()
+            raise self._as_sqlalchemy(prepared.sql, (), error, cursor) from error
 
     def _as_sqlalchemy(
         self, sql: str, parameters: Any, error: Any, cursor: DBAPICursor | None
@@ -81,7 +87,13 @@ class Session:
         if lost:
             self._connection.invalidate(error)
         wrapped: BaseException = DBAPIError.instance(
-            sql, parameters, error, driver.Error, connection_invalidated=lost, dialect=dialect
+            sql,
+            parameters,
+            error,
+            driver.Error,
+            hide_parameters=self._connection.engine.hide_parameters,
+            connection_invalidated=lost,
+            dialect=dialect,
         )
         return wrapped
 
@@ -98,6 +110,7 @@ class Prepared:
         self.sql = compiled.string
         self._dialect = dialect
         self._columns = columns
+        self.has_rows = bool(columns)
         self._reading: _Reading | None = None
         names = {name: bind for bind, name in compiled.bind_names.items()}
         self._binds = []
@@ -172,6 +185,8 @@ def prepare(
     compiled = statement.compile(dialect=dialect, column_keys=sorted(names))
     assert isinstance(compiled, SQLCompiler)
     if compiled.post_compile_params or compiled.literal_execute_params:
+        return None
+    if compiled.escaped_bind_names:
         return None
     if any(bind.callable is not None for bind in compiled.bind_names):
         return None

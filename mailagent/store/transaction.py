@@ -75,7 +75,7 @@ class Transaction:
         """
         statement, parameters = self._scoped(statement, parameters)
         if (prepared := self._prepared(statement, parameters)) is not None:
-            return Done(self._session.run(prepared, parameters or {}).rowcount)
+            return Done(self._session.run(prepared, parameters or {}))
         return Done(self._run(statement, parameters).rowcount)
 
     def rows(
@@ -141,7 +141,7 @@ class Transaction:
 
     def _write_row(self, statement: Insert, row: Mapping[str, Any]) -> int:
         if (prepared := self._prepared(statement, row)) is not None:
-            return self._session.run(prepared, row).rowcount
+            return self._session.run(prepared, row)
         return self._connection.execute(statement, row).rowcount
 
     def insert_at_end(self, table: Table, row: Mapping[str, Any]) -> None:

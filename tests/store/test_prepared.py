@@ -131,10 +131,15 @@ def test_a_change_tells_how_many_rows_it_met_and_gives_what_it_returns(store: St
 
 
 def test_what_the_database_refuses_is_raised_as_sqlalchemy_raises_it(store: Store) -> None:
-    again = {"id": 4, "name": "two"}
-    with pytest.raises(IntegrityError) as refused:
-        store.write_now(None, lambda tx: tx.insert(_things, again))
-    assert not refused.value.connection_invalidated
+    again = {"id": 1, "name": "what a customer wrote"}
+    for insert_it in (
+        lambda tx: tx.insert(_things, again),
+        lambda tx: tx.execute(update(_things).values(again)),
+    ):
+        with pytest.raises(IntegrityError) as refused:
+            store.write_now(None, insert_it)
+        assert not refused.value.connection_invalidated
+        assert "what a customer wrote" not in str(refused.value)
     assert len(store.read_now(None, lambda tx: tx.rows(_ALL, {}))) == 3
 
 
