@@ -61,6 +61,8 @@ class ApiServer:
     script: Sequence[Reply | Fault | None] = ()
     """None leaves the request to `reply`."""
     requests: list[Request] = field(default_factory=list)
+    held: asyncio.Event | None = None
+    """Awaited when a request was read, before it is answered."""
 
     def reply(self, request: Request) -> Reply:
         """What a request gets that the script says nothing of."""
@@ -123,6 +125,8 @@ class ApiServer:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         request = Request(method, path, headers, body)
         self.requests.append(request)
+        if self.held is not None:
+            await self.held.wait()
         match step:
             case Fault.RESET:
                 _reset(writer)

@@ -80,6 +80,8 @@ class Sink:
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "SIZE 30000000", "ENHANCEDSTATUSCODES")
     log: Path | None = None
     delay: timedelta = timedelta()
+    held: asyncio.Event | None = None
+    """Awaited when a mail was read, before anything is said of it."""
     then: Callable[[Taken], Awaitable[None]] | None = None
     """What is done with each mail once its 250 was said."""
     taken: list[Taken] = field(default_factory=list)
@@ -299,6 +301,8 @@ class _Session:
         if not isinstance(self.sink.script.get("CONTENT"), str):
             self.sink.keep(mail)
         await asyncio.sleep(self.sink.delay.total_seconds())
+        if self.sink.held is not None:
+            await self.sink.held.wait()
         if await self.reply("CONTENT", "250 2.0.0 taken as Q1") and self.sink.then is not None:
             await self.sink.then(mail)
 

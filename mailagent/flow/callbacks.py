@@ -45,9 +45,10 @@ def answer(tx: Transaction, services: Services, token: str, said: JsonValue) -> 
     """
     turn_id = services.secrets.read_callback_token(token)
     found = turn_id and tx.row(
-        select(turns.c.id, turns.c.workspace_id, turns.c.thread_id, turns.c.state).where(
-            turns.c.id == turn_id
-        )
+        select(turns.c.id, turns.c.workspace_id, turns.c.thread_id, turns.c.state)
+        .where(turns.c.id == turn_id)
+        # A purge that ends the turn must not overlook what is said now.
+        .with_for_update()
     )
     if not found:
         raise NotFound("there is no turn to answer at this address")

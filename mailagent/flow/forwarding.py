@@ -24,7 +24,7 @@ from sqlalchemy import bindparam, select
 
 from mailagent.dns_answers import Found, Question
 from mailagent.errors import LostClaim, Malformed, PermanentFailure, TransientFailure, Unauthentic
-from mailagent.flow import people
+from mailagent.flow import after_purge, people
 from mailagent.flow.directory import normalised, without_tag
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
@@ -337,6 +337,8 @@ def _later(tx: Transaction, services: Services, claim: Claim, row: AnyRow, reaso
 
 def _fail(tx: Transaction, services: Services, claim: Claim, row: AnyRow, reason: str) -> None:
     _end(tx, claim, "failed", reason)
+    if after_purge.is_gone(tx, row.delivery_id):
+        return  # a notice would say to whom it was
     text = (
         f"A mail to {row.recipient} was not taken by {row.url}.\n\n{reason}\n\n"
         f"The mail itself is kept: mailagent trace {row.delivery_id}\n"

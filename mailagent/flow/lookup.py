@@ -70,7 +70,11 @@ def _unknown(tx: Transaction) -> Sequence[AnyRow]:
     of = outbound_recipients.c
     return tx.rows(
         select(of.id, of.outbound_id, of.address, of.reason)
-        .where(of.state == RecipientState.UNKNOWN, ~of.reason.contains(_NOT_THERE))
+        .where(
+            of.state == RecipientState.UNKNOWN,
+            of.address != "",  # a purge has taken what could be asked for
+            ~of.reason.contains(_NOT_THERE),
+        )
         .order_by(of.id.desc())
         .limit(_AT_ONCE)
     )
@@ -93,7 +97,9 @@ def _learn(tx: Transaction, row: AnyRow, account: str, taken: bool) -> int:
         values["reason"] = f"found at {account}"
     same = outbound_recipients.c.id == row.id
     still = outbound_recipients.c.state == RecipientState.UNKNOWN
-    changed = tx.execute(update(outbound_recipients).where(same, still).values(values)).rowcount
+    named = outbound_recipients.c.address == row.address  # one that was purged meanwhile is not
+    asked = update(outbound_recipients).where(same, still, named)
+    changed = tx.execute(asked.values(values)).rowcount
     if changed:
         what = "was taken" if taken else "is not there"
         note(tx, "send", f"{row.address}: {what}", f"asked of {account}",

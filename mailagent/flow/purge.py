@@ -1,22 +1,20 @@
 """How is everything of a person, a mail or a workspace removed, for good and while mail arrives?
 
 In batches, each a transaction of its own: found in a read, removed in a write, so that no door
-waits long. Killed, it is started again and goes on with what is left. What is being handed over at
-this moment is waited for, everything else in flight is ended first, and mail that comes after the
-start is left alone.
+waits long. Killed, it is started again and goes on with what is left. What is in flight is ended
+first; whoever has it in hand has lost it, or keeps no word of it (`flow.after_purge`). Mail that
+comes after the start is left alone.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import select, text
 
-from mailagent.errors import Conflict, Malformed, PermanentFailure
+from mailagent.errors import Malformed, PermanentFailure
 from mailagent.flow import octets, purge_ends, removal
 from mailagent.flow.directory import normalised, without_tag
 from mailagent.flow.purge_search import (
@@ -38,9 +36,6 @@ from mailagent.store.transaction import AnyRow, Transaction
 __all__ = ["Named", "Person", "Purged", "Target", "Whole", "purge", "vacuum"]
 
 _AT_ONCE = 50
-_HANDED_OVER_WITHIN = 60.0
-"""Seconds: no hand-over takes longer unless its far side hangs."""
-_LOOK_AGAIN = 0.2
 _PAGES_MERGED = 500
 
 
@@ -74,8 +69,7 @@ async def purge(
     """Remove from one workspace all that `target` names; `tell` hears of each batch's mails.
 
     Octets in `raw_store` are looked through for a person; a schedule deletes them there. Raises
-    Malformed for an agent's own address; Conflict when mails were still being handed over after a
-    minute: all else is done then; TransientFailure when the storage cannot be read.
+    Malformed for an agent's own address; TransientFailure when the storage cannot be read.
     """
     before = store.now()
     if isinstance(target, Person):
@@ -95,13 +89,22 @@ async def purge(
     async def look_out(cursor: str) -> Window:
         return await store.read(workspace_id, went, target, before, cursor, run.gone)
 
+    async def look_for_notices(cursor: str) -> Window:
+        return await store.read(workspace_id, went, Named(), before, cursor, run.gone)
+
     async for ids in _windows(look_in):
         await run.received(ids)
     async for ids in _windows(look_out):
         await run.sent(ids)
-    await run.wait()
+    # People may have been told of a mail after it was looked for, and before it was gone.
+    async for ids in _windows(look_for_notices):
+        await run.sent(ids)
     other_rows = 0
-    if not isinstance(target, Named):
+    if isinstance(target, Named):
+        turn_ids = await store.read(workspace_id, purge_ends.left_turns, run.received_ids)
+        if not dry_run:
+            await store.write(workspace_id, removal.empty_turns, turn_ids, "purge")
+    else:
         other_rows = await _ends(store, workspace_id, target, before, dry_run=dry_run)
     if not dry_run:
         while await store.write_unscoped(_merge_words):
@@ -125,7 +128,7 @@ def vacuum(store: Store) -> None:
 
 
 class _Run:
-    """One purge: what it found so far, and what must wait for a hand-over to end."""
+    """One purge, and what it found so far."""
 
     def __init__(
         self,
@@ -139,7 +142,6 @@ class _Run:
         self._dry_run, self._tell = dry_run, tell
         self.received_ids: set[str] = set()
         self.sent_ids: set[str] = set()
-        self._waiting: list[str] = []
 
     @property
     def gone(self) -> set[str]:
@@ -156,32 +158,19 @@ class _Run:
                     self._workspace_id, _remove_received, batch, self._why
                 )
             self.received_ids.update(batch)
-            self._tell(len(batch))
-            await self.sent(with_them)
+            with_them = [one for one in with_them if one not in self.sent_ids]
+            self.sent_ids.update(with_them)
+            self._tell(len(batch) + len(with_them))
 
     async def sent(self, ids: Sequence[str]) -> None:
-        """Remove outbound mails; those in somebody's hands later, by `wait`."""
+        """Remove outbound mails."""
         for batch in _batches([one for one in ids if one not in self.sent_ids]):
             if not self._dry_run:
-                self._waiting += await self._store.write(
-                    self._workspace_id, _remove_sent, batch, self._why
+                await self._store.write(
+                    self._workspace_id, removal.remove_sent, batch, "purge", why=self._why
                 )
             self.sent_ids.update(batch)
             self._tell(len(batch))
-
-    async def wait(self) -> None:
-        """Remove what was being handed over, as soon as that has ended. Raises Conflict."""
-        until = time.monotonic() + _HANDED_OVER_WITHIN
-        while self._waiting:
-            if time.monotonic() > until:
-                raise Conflict(
-                    f"{len(self._waiting)} mails are still being handed over, all others are "
-                    "removed: run it again in a minute"
-                )
-            await asyncio.sleep(_LOOK_AGAIN)
-            self._waiting = await self._store.write(
-                self._workspace_id, _remove_sent, self._waiting, self._why
-            )
 
 
 async def _names(raw_store: RawStore, row: AnyRow, person: Person) -> bool:
@@ -202,10 +191,13 @@ def _is_no_agents(tx: Transaction, person: Person) -> None:
 
 
 def _remove_received(tx: Transaction, delivery_ids: Sequence[str], why: str) -> list[str]:
-    """Remove deliveries; returns what answered or told of them."""
+    """Remove deliveries with what answered or told of them; returns the latter."""
     removal.remove_received(tx, delivery_ids, "purge", why=why)
-    # Afterwards: from here on no turn can add to it.
-    return _belonging(tx, delivery_ids)
+    # Afterwards: from here on no turn can add to it. At once: the next turn in a conversation would
+    # have it as history.
+    found = _belonging(tx, delivery_ids)
+    removal.remove_sent(tx, found, "purge", why=why)
+    return found
 
 
 def _belonging(tx: Transaction, delivery_ids: Sequence[str]) -> list[str]:
@@ -218,13 +210,6 @@ def _belonging(tx: Transaction, delivery_ids: Sequence[str]) -> list[str]:
         select(columns.id).where(about, columns.content_removed_by.is_distinct_from("purge"))
     )
     return [row.id for row in rows]
-
-
-def _remove_sent(tx: Transaction, outbound_ids: Sequence[str], why: str) -> list[str]:
-    """Remove mails that nobody has in hand; returns the others."""
-    free = removal.let_go(tx, outbound_ids)
-    removal.remove_sent(tx, free, "purge", why=why)
-    return [one for one in outbound_ids if one not in free]
 
 
 async def _ends(

@@ -6,11 +6,11 @@ suppression stays, as a pseudonym: a purge is no reason to write to the address 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, literal, or_, select, true, update
+from sqlalchemy import delete, exists, func, literal, or_, select, true, update
 
 from mailagent.flow import removal
 from mailagent.flow.purge_search import Person, Whole, contains
@@ -34,7 +34,7 @@ from mailagent.store.tables import (
 )
 from mailagent.store.transaction import Transaction
 
-__all__ = ["Lines", "hush_lines", "lines", "others", "remove_others"]
+__all__ = ["Lines", "hush_lines", "left_turns", "lines", "others", "remove_others"]
 
 _WINDOW = 2_000
 _SOMEBODY = "person:(removed)"
@@ -46,6 +46,32 @@ class Lines:
 
     ids: Sequence[int]
     next_cursor: int | None
+
+
+def left_turns(tx: Transaction, delivery_ids: Collection[str]) -> Sequence[str]:
+    """Turns that had only purged mails before them, and not as their last: a mail that was driven
+    again, or was waited with, names no more than its last one.
+    """
+    came = tx.rows(
+        select(deliveries.c.thread_id, deliveries.c.received_at).where(
+            deliveries.c.id.in_(delivery_ids), deliveries.c.thread_id.is_not(None)
+        )
+    )
+    if not came:
+        return ()
+    stays = exists().where(
+        deliveries.c.workspace_id == turns.c.workspace_id,
+        deliveries.c.turn_id == turns.c.id,
+        deliveries.c.content_removed_by.is_distinct_from("purge"),
+    )
+    found = tx.rows(
+        select(turns.c.id).where(
+            turns.c.started_at >= min(row.received_at for row in came),
+            turns.c.thread_id.in_({row.thread_id for row in came}),
+            ~stays,
+        )
+    )
+    return [row.id for row in found]
 
 
 def lines(tx: Transaction, target: Whole | Person, before: datetime, after: int) -> Lines:

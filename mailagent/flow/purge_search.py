@@ -199,26 +199,27 @@ def _conversations(tx: Transaction, person: Person, thread_ids: Collection[str])
 def went(
     tx: Transaction, target: Target, before: datetime, after: str, gone: Collection[str]
 ) -> Window:
-    """Outbound mails of a target from before a time, in the window after an id, and notices that
-    name a mail which is `gone` or was purged earlier.
+    """Outbound mails of a target from before a time, in the window after an id, and notices of any
+    time that name a mail which is `gone` or was purged earlier.
     """
     columns = outbound_mails.c
     kept = columns.content_removed_by.is_distinct_from("purge")
-    statement = select(columns.id, columns.thread_id, columns.purpose).where(
-        columns.id > after, columns.created_at <= before, kept
+    notice, early = columns.purpose == "notice", columns.created_at <= before
+    statement = select(columns.id, columns.thread_id, columns.purpose, columns.created_at).where(
+        columns.id > after, notice if isinstance(target, Named) else or_(notice, early), kept
     )
-    if isinstance(target, Named):
-        statement = statement.where(columns.purpose == "notice")
     rows = tx.rows(statement.order_by(columns.id).limit(_WINDOW))
+    of_then = [row for row in rows if row.created_at <= before]
     match target:
         case Whole():
-            found = {row.id for row in rows}
+            found = {row.id for row in of_then}
         case Person():
-            found = _to_person(tx, target, rows)
+            found = _to_person(tx, target, of_then)
         case Named():
             named = select(columns.id).where(columns.id.in_(target.outbound_ids), kept)
             found = {row.id for row in tx.rows(named)} if not after else set()
-    # A notice is younger than what it tells of: that was found before it, or is in this window.
+    # A notice is younger than what it tells of: that was found before it, or is in this window. It
+    # may be younger than the purge: what was in work at its start told people before it was ended.
     found |= _telling_of(tx, rows, found.union(gone))
     return Window(sorted(found), _next(rows))
 

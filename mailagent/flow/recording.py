@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, case, exists, select, update
 
 from mailagent import outbound
 from mailagent.errors import LostClaim
-from mailagent.flow import events, outbox, suppression
+from mailagent.flow import after_purge, events, outbox, suppression
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import SENDING
 from mailagent.flow.services import FlowSettings, Services
@@ -97,8 +97,8 @@ def commit_sending(
         raise LostClaim(f"send {frame.outbound_id}: a recipient may no longer be sent to")
 
 
-_END_OF_COMMIT = (
-    select(outbound_mails.c.id)
+_STANDING = (
+    select(outbound_mails.c.state, outbound_mails.c.content_removed_by)
     .where(outbound_mails.c.id == bindparam("outbound"))
     .with_for_update()
 )
@@ -120,26 +120,34 @@ def take_back(tx: Transaction, frame: Frame, recipients: tuple[Recipient, ...]) 
     there: without it, what is `sending` is another worker's.
     """
     # Its COMMIT may still be on the way: it holds the mail's row, so this waits for its end.
-    tx.execute(_END_OF_COMMIT, {"outbound": frame.outbound_id})
+    standing = _standing(tx, frame)
     if tx.row(_BEGUN, {"hand_over": frame.id}) is None:
         return
-    tx.execute(_TAKING_BACK, {"recipients": [one.id for one in recipients]})
     reason = "the database was away just before the content"
+    if standing.content_removed_by == "purge":
+        _after_purge(tx, frame, dict.fromkeys(recipients, Later(reason)))
+        return
+    tx.execute(_TAKING_BACK, {"recipients": [one.id for one in recipients]})
     _end_hand_over(tx, frame, recipients, "later", reason)
-    if tx.value(_IS_SETTLED, {"outbound": frame.outbound_id}):
+    if standing.state != "queued":
         outbox.resettle(tx, frame.outbound_id)
     note(tx, "send", f"{frame.account}: not begun", reason, outbound_id=frame.outbound_id)
 
 
-_IS_SETTLED = select(outbound_mails.c.state != "queued").where(
-    outbound_mails.c.id == bindparam("outbound")
-)
+def _standing(tx: Transaction, frame: Frame) -> AnyRow:
+    """The mail's state, and whether it was purged meanwhile; locks it."""
+    row = tx.row(_STANDING, {"outbound": frame.outbound_id})
+    assert row is not None
+    return row
 
 
 def record(
     tx: Transaction, frame: Frame, recipients: tuple[Recipient, ...], said: HandedOver
 ) -> Carried:
     """Write the far side's answers. By hand-over id, without a fence: a late answer is evidence."""
+    standing = _standing(tx, frame)
+    if standing.content_removed_by == "purge":
+        return _after_purge(tx, frame, said)
     outcomes = {one.id: said.get(one) for one in recipients}
     words, onward = [], []
     for one in recipients:
@@ -148,7 +156,7 @@ def record(
         words.append(f"{one.address}: {word}")
         if open_ and frame.next:
             onward.append(one)
-    if tx.value(_IS_SETTLED, {"outbound": frame.outbound_id}):
+    if standing.state != "queued":
         # A late answer: whoever took the claim over has settled the mail without it.
         outbox.resettle(tx, frame.outbound_id)
     first = next((o for o in outcomes.values() if o is not None), None)
@@ -167,6 +175,15 @@ def record(
         delivery_id=frame.row.answers_delivery_id,
     )
     return Carried(tuple(onward), response)
+
+
+def _after_purge(tx: Transaction, frame: Frame, said: HandedOver) -> Carried:
+    """The mail was purged while it was handed over."""
+    word = _outcome_word(said) if said else "unknown"
+    ids = after_purge.keep_outcomes(tx, frame.outbound_id, frame.id, frame.account, said, word)
+    if ids:
+        events.catch_up(tx, frame.outbound_id, ids)
+    return Carried()
 
 
 def record_last(
@@ -260,6 +277,9 @@ def _suppress_as_they_do(tx: Transaction, frame: Frame, recipient: Recipient, wh
 def record_unknown(
     tx: Transaction, frame: Frame, recipients: tuple[Recipient, ...], reason: str
 ) -> None:
+    if _standing(tx, frame).content_removed_by == "purge":
+        _after_purge(tx, frame, {})
+        return
     _end_hand_over(tx, frame, recipients, "unknown", reason)
     # Evidence may have come first: a bounce of what was taken, or a rescue that gave it up.
     tx.execute(

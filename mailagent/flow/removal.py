@@ -61,7 +61,6 @@ __all__ = [
     "has_words",
     "hush",
     "in_words",
-    "let_go",
     "remove_received",
     "remove_sent",
 ]
@@ -106,7 +105,7 @@ def remove_received(tx: Transaction, delivery_ids: Collection[str], by: By, *, w
     read = tx.rows(select(messages).where(messages.c.delivery_id.in_(ids)))
     _drop_attachments(tx, [row.id for row in read])
     if by == "purge":
-        _stop_turns(tx, turn_ids, ids)
+        turn_ids |= _stop_turns(tx, thread_ids, ids)
         _drop_anchors(tx, [row.message_id for row in read if row.message_id])
         tx.execute(delete(messages).where(messages.c.delivery_id.in_(ids)))
         tx.execute(delete(contact_notes).where(contact_notes.c.delivery_id.in_(ids)))
@@ -196,13 +195,15 @@ def _without_words(tx: Transaction, row: AnyRow) -> str:
 # --- turns and threads ------------------------------------------------------------------------
 
 
-def _stop_turns(tx: Transaction, turn_ids: Collection[str], delivery_ids: Collection[str]) -> None:
-    """End turns that run on these mails: whoever thinks them has lost the claim. Their other mails
-    wait for another turn.
+def _stop_turns(
+    tx: Transaction, thread_ids: Collection[str], delivery_ids: Collection[str] = ()
+) -> set[str]:
+    """End turns that run in conversations of which a mail goes, and return them: whoever thinks
+    them has it before the mind, and has lost the claim. Their other mails wait for another turn.
     """
     running = tx.rows(
         select(turns.c.id, turns.c.thread_id).where(
-            turns.c.id.in_(list(turn_ids)), turns.c.state == "running"
+            turns.c.thread_id.in_(list(thread_ids)), turns.c.state == "running"
         )
     )
     for turn in running:
@@ -223,11 +224,17 @@ def _stop_turns(tx: Transaction, turn_ids: Collection[str], delivery_ids: Collec
             update(threads).where(threads.c.id == turn.thread_id).values(ready=ready, **free)
         )
         tx.wake("think")
+    return {turn.id for turn in running}
 
 
 # A call that waits for a person, or for its worker, cannot be made any more: nobody knows what it
-# was.
-_UNASKED = case((tool_calls.c.state.in_(["asked", "agreed"]), "refused"), else_=tool_calls.c.state)
+# was. Of one that a worker makes at this moment, nobody hears.
+_MADE = (tool_calls.c.state == "agreed") & tool_calls.c.begun_at.is_not(None)
+_UNASKED = case(
+    (_MADE, "unknown"),
+    (tool_calls.c.state.in_(["asked", "agreed"]), "refused"),
+    else_=tool_calls.c.state,
+)
 
 
 def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:
@@ -244,7 +251,7 @@ def empty_turns(tx: Transaction, turn_ids: Collection[str], by: By) -> None:
     tx.execute(
         update(tool_calls)
         .where(tool_calls.c.turn_id.in_(ids))
-        .values(wish={}, result=None, why="", state=_UNASKED)
+        .values(wish={}, result=None, why="", state=_UNASKED, claimed_by=None, lease_until=None)
     )
     for row in done:
         values = {"outcome": row.outcome.partition(":")[0]}
@@ -302,32 +309,19 @@ def hush(tx: Transaction, which: Any) -> None:
 # --- mail that went out -----------------------------------------------------------------------
 
 
-def let_go(tx: Transaction, outbound_ids: Collection[str]) -> list[str]:
-    """Cancel what has not left of these mails; returns those that nobody has in hand now.
-
-    The others are being handed over at this moment: the far side's answer is waited for.
-    """
-    mine = outbound_mails.c.id.in_(outbound_ids)
-    rows = tx.rows(select(outbound_mails).where(mine).with_for_update())
-    tx.execute(
-        update(outbound_recipients)
-        .where(
-            outbound_recipients.c.outbound_id.in_(outbound_ids),
-            outbound_recipients.c.state == RecipientState.QUEUED,
-        )
-        .values(state=RecipientState.CANCELLED, reason="its content was removed by purge")
-    )
-    return [row.id for row in rows if row.claimed_by is None or row.lease_until < tx.now]
-
-
 def remove_sent(tx: Transaction, outbound_ids: Collection[str], by: By, *, why: str) -> None:
-    """Remove the content of mails that went out; for a purge, of those that `let_go` gave."""
+    """Remove the content of mails that went out; a purge first ends what is in work of them.
+
+    Whom a mail is being handed over for at this moment is `unknown` until the far side's answer.
+    """
     mine = outbound_mails.c.id.in_(outbound_ids)
     rows = tx.rows(select(outbound_mails).where(mine).with_for_update())
     ids = [row.id for row in rows]
     if by == "purge":
         _forget_recipients(tx, ids)
         hush(tx, ledger.c.outbound_id.in_(ids))
+        stopped = _stop_turns(tx, {row.thread_id for row in rows if row.thread_id})
+        empty_turns(tx, stopped, by)
     _drop_attachments(tx, ids)
     tx.execute(update(events).where(events.c.outbound_id.in_(ids)).values(raw={}))
     for row in rows:
@@ -358,12 +352,15 @@ def _emptied(outgoing: dict[str, Any], by: By) -> dict[str, Any]:
 
 def _forget_recipients(tx: Transaction, outbound_ids: Sequence[str]) -> None:
     of_them = outbound_recipients.c.outbound_id.in_(outbound_ids)
-    # Nobody has the mail in hand, so its process is gone: nobody will ever know.
-    tx.execute(
-        update(outbound_recipients)
-        .where(of_them, outbound_recipients.c.state == RecipientState.SENDING)
-        .values(state=RecipientState.UNKNOWN)
-    )
+    for was, becomes in (
+        (RecipientState.QUEUED, RecipientState.CANCELLED),
+        (RecipientState.SENDING, RecipientState.UNKNOWN),
+    ):
+        tx.execute(
+            update(outbound_recipients)
+            .where(of_them, outbound_recipients.c.state == was)
+            .values(state=becomes)
+        )
     tx.execute(update(outbound_recipients).where(of_them).values(address="", reason=""))
     tx.execute(
         update(hand_overs).where(hand_overs.c.outbound_id.in_(outbound_ids)).values(response="")

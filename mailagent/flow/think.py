@@ -28,7 +28,7 @@ from sqlalchemy import (
 from mailagent.agents import Profile, Reminder, Step, Summary, Turn, several
 from mailagent.agents.limits import Limits
 from mailagent.agents.screen import screen
-from mailagent.errors import Misconfigured, TransientFailure
+from mailagent.errors import LostClaim, Misconfigured, TransientFailure
 from mailagent.flow import (
     assessing,
     budgets,
@@ -189,7 +189,10 @@ SITUATION = (
 _RUNNING = select(turns.c.id, turns.c.processor).where(
     turns.c.thread_id == bindparam("thread"), turns.c.state == "running"
 )
-_WAITED = update(deliveries).where(deliveries.c.id.in_(bindparam("delivery_ids", expanding=True)))
+_WAITED = update(deliveries).where(
+    deliveries.c.id.in_(bindparam("delivery_ids", expanding=True)),
+    deliveries.c.state == DeliveryState.ROUTED,
+)
 
 
 def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
@@ -304,7 +307,8 @@ def _new_turn(
     if thread.has_reminders:
         reminding.give(tx, thread.id, turn_id)
     thinking = {"state": DeliveryState.THINKING, "reason": "the agent thinks", "turn_id": turn_id}
-    tx.execute(_WAITED, {"delivery_ids": waiting, **thinking})
+    if tx.execute(_WAITED, {"delivery_ids": waiting, **thinking}).rowcount != len(waiting):
+        raise LostClaim(f"think {thread.id}: a mail was purged since it was looked at")
     for mail in mails:
         note(tx, "think", f"turn {turn_id} of {len(mails)} mail(s)", delivery_id=mail.delivery_id)
         for finding in screen(mail.content):

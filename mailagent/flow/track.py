@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, select, update
 
-from mailagent.flow import suppression
+from mailagent.flow import after_purge, suppression
 from mailagent.flow.directory import normalised
 from mailagent.flow.ledger import note
 from mailagent.flow.outbox import resettle
@@ -91,8 +91,12 @@ def record(
     """Merge one event into its recipient; repeated, it changes nothing.
 
     Only a `proven` one suppresses the address: a report that merely names one of our Message-IDs
-    may have been made by anybody who got that mail.
+    may have been made by anybody who got that mail. Of a purged mail no word of it is kept.
     """
+    named = event.recipient
+    purged = after_purge.is_purged(tx, outbound_id)
+    if purged:
+        event = after_purge.without_words(event)
     if recipient is None:
         recipient = _named(tx, outbound_id, event.recipient, proven=proven)
     fresh = tx.insert_new(
@@ -117,13 +121,14 @@ def record(
         return f"{event.kind} for a recipient that the report does not name"
     _merge(tx, outbound_id, recipient)
     # A purge has taken the address of a mail that bounces late; the report may still name it.
-    address = recipient.address or event.recipient
+    address = recipient.address or (named and suppression.pseudonym(recipient.workspace_id, named))
     if proven and address and event.kind in _REASONS:
         hard = event.kind is EventKind.BOUNCED_HARD
         ends = suppression.bounce_ends(tx) if hard else None
         reason = _REASONS[event.kind]
         suppression.suppress(tx, address, reason, "auto", event.detail, expires_at=ends)
-    note(tx, "track", f"{address}: {event.kind}", event.detail, outbound_id=outbound_id)
+    what = str(_STATES.get(event.kind, "")) if purged else f"{address}: {event.kind}"
+    note(tx, "track", what, event.detail, outbound_id=outbound_id)
     return f"{address}: {event.kind}"
 
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 _READERS = 3
 _POSTGRES_CONNECTIONS = 8
+_LOCKED = (LockNotAvailable, DeadlockDetected)
+"""What PostgreSQL says when it has undone a transaction that waited for another's locks."""
 _PREPARED = 400
 """Statements that a session keeps planned: a mail's way takes about a hundred different ones."""
 
@@ -203,7 +205,7 @@ class Store:
                 # Died before its COMMIT was sent: nothing was done. To ask each connection first
                 # whether it lives would cost a mail ten round trips.
                 # Nor was anything done where another, perhaps a frozen one, held what it needed.
-                locked = isinstance(error.orig, LockNotAvailable)
+                locked = isinstance(error.orig, _LOCKED)
                 if tries == 1 or not (error.connection_invalidated or locked):
                     raise
             else:
@@ -224,7 +226,7 @@ class Store:
                 result = work(transaction)
                 transaction.end()
             except DBAPIError as error:
-                locked = isinstance(error.orig, LockNotAvailable)
+                locked = isinstance(error.orig, _LOCKED)
                 if tries == 1 or not (error.connection_invalidated or locked):
                     raise
             else:

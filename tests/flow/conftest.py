@@ -36,5 +36,5 @@ async def house(running_house: House) -> AsyncIterator[House]:
         yield running_house
     running_house.script.clear()
     running_house.sink.delay = timedelta()
-    running_house.sink.then = None
+    running_house.sink.then = running_house.sink.held = None
     running_house.dns.well(*running_house.dns._failing, *running_house.dns._silent)

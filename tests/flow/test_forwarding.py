@@ -19,7 +19,9 @@ from mailagent.doors.smtp_tls import Certificate
 from mailagent.errors import Malformed
 from mailagent.flow import forwarding, retention
 from mailagent.flow.forwarding import FORWARDING, PURPOSE, checked_url, forbidden, parse_action
+from mailagent.flow.purge import Named, purge
 from mailagent.providers.generic import Generic
+from mailagent.providers.raw_store import RawStore
 from mailagent.resolver import Resolver
 from mailagent.sandbox import Sandbox
 from mailagent.store.tables import (
@@ -227,6 +229,30 @@ async def test_a_program_may_say_never_and_the_owners_hear_of_it(room: Room, sta
     notices = select(outbound_mails).where(outbound_mails.c.purpose == "notice")
     (notice,) = await room.mailroom.rows(notices)
     assert notice.subject == f"A forward of {HELLO} failed"
+
+
+async def test_nobody_is_told_of_a_forward_whose_mail_was_purged_meanwhile(room: Room) -> None:
+    mailroom = room.mailroom
+    async with Program(held=asyncio.Event()) as program:
+        program.status = 406
+        await room.route(f'forward("{program.url}")')
+        id_ = await mailroom.answered()
+        forwarded = asyncio.create_task(room.forward())
+        async with asyncio.timeout(8):
+            while not program.requests:
+                await asyncio.sleep(0.01)
+        mine = Named((id_,))
+        await purge(
+            mailroom.store, mailroom.workspace_id, mine, actor="cli", raw_store=RawStore({})
+        )
+        assert program.held is not None
+        program.held.set()
+        await forwarded
+
+    (row,) = await room.forwards()
+    assert row.state == "failed"
+    notices = select(outbound_mails).where(outbound_mails.c.purpose == "notice")
+    assert await mailroom.rows(notices) == []
 
 
 async def test_after_eight_hours_it_is_over(room: Room) -> None:

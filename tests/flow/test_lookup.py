@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,16 +13,19 @@ from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from mailagent.flow import lookup, outbox
+from mailagent.flow.purge import Whole, purge
 from mailagent.mail import Address
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Outgoing
 from mailagent.providers.api import Times
 from mailagent.providers.postmark_send import PostmarkSender
+from mailagent.providers.raw_store import RawStore
 from mailagent.sandbox import Sandbox
 from mailagent.store import tables as t
 from mailagent.store.transaction import AnyRow, Transaction
 from tests.api_server import Fault
 from tests.backend.mailroom import DOMAIN, HELLO, Mailroom, open_mailroom
+from tests.flow.planted import found_in_columns
 from tests.postmark_server import TOKEN, PostmarkServer
 
 pytestmark = pytest.mark.asyncio
@@ -105,3 +109,26 @@ async def test_a_mail_that_the_provider_does_not_have_stays_a_persons_to_decide(
         asked = len(lost.server.requests)
         await lookup.look_up_all(lost.room.services)
         assert len(lost.server.requests) == asked
+
+
+async def test_of_a_mail_that_is_purged_while_its_provider_is_asked_no_word_is_written(
+    database_url: str,
+) -> None:
+    async with a_lost_mail(database_url) as lost:
+        room = lost.room
+        lost.server.taken.append({"Metadata": {"message_id": MESSAGE_ID}})
+        lost.server.held = asyncio.Event()
+        asked = len(lost.server.requests)
+        asking = asyncio.create_task(lookup.look_up(room.services, room.workspace_id))
+        async with asyncio.timeout(8):
+            while len(lost.server.requests) == asked:
+                await asyncio.sleep(0.01)
+        whole = Whole()
+        await purge(room.store, room.workspace_id, whole, actor="cli", raw_store=RawStore({}))
+        lost.server.held.set()
+        assert await asking == 0
+
+        assert list(found_in_columns(room.store, "ann@customer.example")) == []
+        asked = len(lost.server.requests)
+        await lookup.look_up(room.services, room.workspace_id)
+        assert len(lost.server.requests) == asked  # by which words?

@@ -1,6 +1,9 @@
-"""A node that froze in a transaction keeps nothing from the others (PostgreSQL)."""
+"""Whoever waits for what another transaction holds gets it in the end (PostgreSQL)."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import psycopg
 
@@ -30,3 +33,29 @@ def test_who_needs_what_a_frozen_transaction_holds_gets_it_when_the_server_ends_
     store.close()
     for frozen in (holds, waits):
         frozen.close()
+
+
+def test_of_two_that_wait_for_each_other_one_begins_again_and_both_are_done(
+    postgres_url: str,
+) -> None:
+    store = Store(postgres_url)
+    tries: list[str] = []
+    both = Barrier(2)
+
+    def locked(tx: Transaction, first: str, second: str) -> str:
+        tries.append(first)
+        tx.lock(first)
+        if len(tries) <= 2:
+            both.wait(10)
+        tx.lock(second)
+        return f"{first}, then {second}"
+
+    def crossing(first: str, second: str) -> str:
+        return store.write_now(None, locked, first, second)
+
+    with ThreadPoolExecutor(2) as threads:
+        done = threads.map(crossing, ("threads", "deliveries"), ("deliveries", "threads"))
+
+    assert list(done) == ["threads, then deliveries", "deliveries, then threads"]
+    assert len(tries) == 3
+    store.close()

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, select, update
 from mailagent.agents.tools import Tool, ToolResult, checked
 from mailagent.agents.trust import Ask, Do, Refuse, decide
 from mailagent.errors import Malformed, TransientFailure, UncertainDelivery
-from mailagent.flow import asked_calls, people
+from mailagent.flow import after_purge, asked_calls, people
 from mailagent.flow.ledger import note
 from mailagent.flow.services import Services
 from mailagent.flow.tools.case import Case
@@ -180,7 +180,18 @@ async def perform(
     if not row_id:
         return came.result
     write = services.store.write
-    return await write(case.workspace_id, record, services, case, row_id, tool.name, came)
+    return await write(case.workspace_id, _record_late, services, case, row_id, tool.name, came)
+
+
+def _record_late(
+    tx: Transaction, services: Services, case: Case, row_id: str, name: str, came: Came
+) -> ToolResult:
+    """`record`; of a turn that was purged while its tool was used, the state alone."""
+    if not after_purge.is_purged_turn(tx, case.turn_id):
+        return record(tx, services, case, row_id, name, came)
+    ended = {"state": came.state, "finished_at": tx.now}
+    tx.execute(update(tool_calls).where(tool_calls.c.id == row_id).values(**ended))
+    return came.result
 
 
 async def attempt(
