@@ -278,7 +278,7 @@ def _new_turn(
     mails = tuple(waiting_mails(tx, thread.id))
     if not mails:
         return None
-    waiting, newest = [mail.delivery_id for mail in mails], mails[-1]
+    waiting, newest = list(dict.fromkeys(mail.delivery_id for mail in mails)), mails[-1]
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
     sender = newest.content.from_[0].address.lower()
