@@ -17,6 +17,7 @@ from mailagent.agents.claude_service import (
     ClaudeService,
     RefusedRequest,
     failure,
+    of_transport,
     status_of,
     unanswered,
 )
@@ -140,7 +141,7 @@ class ClaudeBatches:
         except (anthropic.AnthropicError, OSError) as error:
             raise unanswered() from error
         except Exception as error:
-            if type(error).__module__.partition(".")[0] in ("httpx2", "httpcore2"):
+            if of_transport(error):
                 raise unanswered() from error
             raise
         return found

@@ -30,6 +30,7 @@ __all__ = [
     "Question",
     "RefusedRequest",
     "failure",
+    "of_transport",
     "status_of",
     "unanswered",
 ]
@@ -146,7 +147,7 @@ class ClaudeService:
         except (anthropic.APIError, OSError) as error:
             raise unanswered() from error
         except Exception as error:
-            if _of_transport(error):
+            if of_transport(error):
                 reason = "the model's service broke off"
                 raise TransientFailure(reason, retry_at=now() + _RETRY_AFTER) from error
             raise
@@ -199,8 +200,8 @@ def _json(text: str) -> Mapping[str, Any]:
     return event
 
 
-def _of_transport(error: Exception) -> bool:
-    # A stream that breaks is told by the transport's own error, which the SDK lets through.
+def of_transport(error: Exception) -> bool:
+    """Whether a stream broke: told by the transport's own error, which the SDK lets through."""
     return type(error).__module__.partition(".")[0] in ("httpx2", "httpcore2")
 
 
