@@ -106,7 +106,7 @@ def remove_received(tx: Transaction, delivery_ids: Collection[str], by: By, *, w
     _drop_attachments(tx, [row.id for row in read])
     if by == "purge":
         turn_ids |= _stop_turns(tx, thread_ids, ids)
-        _drop_anchors(tx, [row.message_id for row in read if row.message_id])
+        _drop_anchors(tx, read)
         tx.execute(delete(messages).where(messages.c.delivery_id.in_(ids)))
         tx.execute(delete(contact_notes).where(contact_notes.c.delivery_id.in_(ids)))
         hush(tx, ledger.c.delivery_id.in_(ids))
@@ -287,8 +287,15 @@ def _with_content(tx: Transaction, thread_ids: Collection[str]) -> set[str]:
     }
 
 
-def _drop_anchors(tx: Transaction, message_ids: Sequence[str]) -> None:
-    tx.execute(delete(anchors).where(anchors.c.message_id.in_(message_ids)))
+def _drop_anchors(tx: Transaction, read: Sequence[AnyRow]) -> None:
+    own = [row.message_id for row in read if row.message_id]
+    named = {
+        one for row in read for one in (*row.content["in_reply_to"], *row.content["references"])
+    }
+    of_them = anchors.c.message_id.in_(own)
+    # What they name and has not come is theirs too, though others may name it as well.
+    expected = anchors.c.expected & anchors.c.message_id.in_(named)
+    tx.execute(delete(anchors).where(of_them | expected))
 
 
 def _drop_attachments(tx: Transaction, owner_ids: Sequence[str]) -> None:

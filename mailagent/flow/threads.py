@@ -1,14 +1,15 @@
 """Which conversation does a mail belong to?
 
 Three anchors, looked up within workspace and agent only: our signed reply address, our own
-Message-IDs and the ids a provider gave them, and the ids of mails that came in. The subject never
-threads. A token or an id proves the thread, never the person: who is not an authenticated
-participant gets a new thread with a `related` link and none of its history.
+Message-IDs and the ids a provider gave them, and the ids of mails that came in, or that those name:
+mail comes in any order. The subject never threads. A token or an id proves the thread, never the
+person: who is not an authenticated participant gets a new thread with a `related` link and none of
+its history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,7 +26,7 @@ from mailagent.store.tables import (
     participants,
     threads,
 )
-from mailagent.store.transaction import Transaction
+from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.tokens import Secrets, new_id, new_reply_key
 
 __all__ = [
@@ -43,6 +44,9 @@ __all__ = [
 _TOKEN_TAG = "+t."  # noqa: S105 - the mark before a token, not a token
 _ENTRIES = 200
 _ENTRY_CHARACTERS = 20_000
+_EXPECTED_OF_A_MAIL = 20
+"""Of the mails that one names, the nearest: an older one has come, or never will."""
+_LONGEST_ID = 998
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,15 @@ def join(
     tx: Transaction, secrets: Secrets, mail: Mail, agent_id: str, *, authenticated: bool
 ) -> Joined:
     """Find the mail's thread with this agent, or open one."""
+    known = _known(tx, mail, agent_id)
     found, why = _by_token(tx, secrets, mail, agent_id)
     if found is None:
-        found, why = _by_ids(tx, mail, agent_id)
+        found, why = _by_ids(mail, known)
     author = mail.content.from_[0].address.lower() if len(mail.content.from_) == 1 else ""
     related = None
     if found is not None:
         if authenticated and _takes_part(tx, found, author):
-            _enter(tx, found, mail, agent_id)
+            _enter(tx, found, mail, agent_id, known)
             at = mail.received_at
             tx.execute(_LATER, {"thread": found, "last_at_before": at, "last_at": at})
             return Joined(found, new=False, why=why)
@@ -87,7 +92,7 @@ def join(
     )
     if author:
         participate(tx, thread_id, [author], authenticated=authenticated)
-    _enter(tx, thread_id, mail, agent_id)
+    _enter(tx, thread_id, mail, agent_id, known)
     return Joined(thread_id, new=True, why=why)
 
 
@@ -109,8 +114,29 @@ def participate(
 def anchor(tx: Transaction, agent_id: str, thread_id: str, message_ids: Iterable[str]) -> None:
     """Let a later mail find this thread by any of these Message-IDs."""
     for message_id in message_ids:
-        row = {"agent_id": agent_id, "message_id": message_id, "thread_id": thread_id}
-        tx.insert_new(anchors, row, unique=["agent_id", "message_id"])
+        if not _anchor(tx, agent_id, thread_id, message_id, expected=False):
+            # What is there goes before what was only expected, wherever that was.
+            of_it = {"agent": agent_id, "named": message_id, "thread_id": thread_id}
+            tx.execute(_EXPECTED, {**of_it, "expected": False})
+
+
+_EXPECTED = update(anchors).where(
+    anchors.c.agent_id == bindparam("agent"),
+    anchors.c.message_id == bindparam("named"),
+    anchors.c.expected,
+)
+
+
+def _anchor(
+    tx: Transaction, agent_id: str, thread_id: str, message_id: str, *, expected: bool
+) -> bool:
+    row = {
+        "agent_id": agent_id,
+        "message_id": message_id,
+        "thread_id": thread_id,
+        "expected": expected,
+    }
+    return tx.insert_new(anchors, row, unique=["agent_id", "message_id"])
 
 
 _THREAD = update(threads).where(threads.c.id == bindparam("thread"))
@@ -187,7 +213,7 @@ def _by_token(
     return tx.value(_OF_KEY, {"key": key, "agent": agent_id}), "our reply address names the thread"
 
 
-_OF_IDS = select(anchors.c.message_id, anchors.c.thread_id).where(
+_OF_IDS = select(anchors.c.message_id, anchors.c.thread_id, anchors.c.expected).where(
     anchors.c.agent_id == bindparam("agent"),
     anchors.c.message_id.in_(bindparam("message_ids", expanding=True)),
 )
@@ -197,19 +223,29 @@ def named_by(tx: Transaction, agent_id: str, message_ids: Iterable[str]) -> str 
     """The agent's thread of the first of these Message-IDs that it knows."""
     ids = list(message_ids)
     rows = tx.rows(_OF_IDS, {"agent": agent_id, "message_ids": ids}) if ids else []
-    found = {row.message_id: row.thread_id for row in rows}
+    found = {row.message_id: row.thread_id for row in rows if not row.expected}
     return next((found[one] for one in ids if one in found), None)
 
 
-def _by_ids(tx: Transaction, mail: Mail, agent_id: str) -> tuple[str | None, str]:
+def _known(tx: Transaction, mail: Mail, agent_id: str) -> Mapping[str, AnyRow]:
+    """The anchors there are of a mail's own Message-ID and of those that it names."""
+    own = mail.content.message_id
+    ids = [*anchoring.anchors(mail.content), *([own] if own else [])]
+    rows = tx.rows(_OF_IDS, {"agent": agent_id, "message_ids": ids}) if ids else []
+    return {row.message_id: row for row in rows}
+
+
+def _by_ids(mail: Mail, known: Mapping[str, AnyRow]) -> tuple[str | None, str]:
     candidates = anchoring.anchors(mail.content)
+    for message_id in candidates:
+        if (row := known.get(message_id)) is not None:
+            also = ", as an earlier mail does" if row.expected else ""
+            return row.thread_id, f"it answers {message_id}{also}"
+    own = known.get(mail.content.message_id or "")
+    if own is not None and own.expected:
+        return own.thread_id, "a mail that answers it came before it"
     if not candidates:
         return None, "a new conversation"
-    rows = tx.rows(_OF_IDS, {"agent": agent_id, "message_ids": list(candidates)})
-    found = {row.message_id: row.thread_id for row in rows}
-    for message_id in candidates:
-        if message_id in found:
-            return found[message_id], f"it answers {message_id}"
     return None, "a new conversation: it answers nothing that this agent knows"
 
 
@@ -222,9 +258,14 @@ def _takes_part(tx: Transaction, thread_id: str, author: str) -> bool:
     return bool(tx.value(_AUTHENTICATED, {"thread": thread_id, "author": author}))
 
 
-def _enter(tx: Transaction, thread_id: str, mail: Mail, agent_id: str) -> None:
+def _enter(
+    tx: Transaction, thread_id: str, mail: Mail, agent_id: str, known: Mapping[str, AnyRow]
+) -> None:
     if mail.content.message_id:
         anchor(tx, agent_id, thread_id, [mail.content.message_id])
+    for message_id in anchoring.anchors(mail.content)[:_EXPECTED_OF_A_MAIL]:
+        if message_id not in known and len(message_id) <= _LONGEST_ID:
+            _anchor(tx, agent_id, thread_id, message_id, expected=True)
 
 
 _REPLIES = (

@@ -109,6 +109,7 @@ def _letter(to: str) -> bytes:
     letter["Cc"] = f"{MARK}.friend@elsewhere.example"
     letter["Subject"] = f"{MARK} question"
     letter["Message-ID"] = f"<{MARK}.1@customer.example>"
+    letter["References"] = f"<{MARK}.never-came@customer.example>"
     letter.set_content(f"{MARK} text\n")
     letter.add_alternative(f"<p>{MARK} html</p>", subtype="html")
     letter.add_attachment(f"{MARK} file".encode(), "text", "plain", filename=f"{MARK}.txt")

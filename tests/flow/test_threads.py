@@ -6,6 +6,8 @@ from email.message import EmailMessage
 
 import pytest
 
+from mailagent.flow.purge import Named, purge
+from mailagent.flow.threads import anchor
 from mailagent.store import tables as t
 from mailagent.store.transaction import Transaction
 from tests.flow.house import ANN, House, Space, mail
@@ -159,3 +161,59 @@ async def test_whom_we_wrote_to_may_answer_in_the_thread(house: House) -> None:
         (row.address, row.authenticated)
         for row in await space.rows(t.participants, t.participants.c.thread_id == thread)
     ] == [(ANN, True)]
+
+
+async def wrote(space: Space, message_id: str, *answers: str, sender: str = ANN) -> str:
+    """A mail that names others as those it answers; its thread."""
+    named = {"References": " ".join(answers), "In-Reply-To": answers[-1]} if answers else {}
+    raw = mail(f"This is {message_id}", sender=sender, message_id=message_id, headers=named)
+    return await thread_of(space, await space.receive(raw, mail_from=sender))
+
+
+async def test_a_mail_that_comes_after_its_answer_joins_it(house: House) -> None:
+    space = await house.workspace()
+    thread = await wrote(space, "<second@x.example>", "<first@x.example>")
+    assert await wrote(space, "<first@x.example>") == thread
+    (_, turn) = space.turns
+    assert "<second@x.example>" in turn.thread.entries[0].text
+    assert await wrote(space, "<third@x.example>", "<first@x.example>") == thread
+
+
+async def test_answers_to_a_mail_that_never_came_are_one_conversation(house: House) -> None:
+    space = await house.workspace()
+    thread = await wrote(space, "<two@x.example>", "<one@x.example>")
+    assert await wrote(space, "<three@x.example>", "<one@x.example>") == thread
+    assert await wrote(space, "<other@x.example>", "<else@x.example>") != thread
+
+
+async def test_a_mail_is_not_drawn_into_a_strangers_thread_that_expected_it(house: House) -> None:
+    space = await house.workspace()
+    strangers = await wrote(space, "<bait@x.example>", "<anns@x.example>", sender=STRANGER)
+    anns = await wrote(space, "<anns@x.example>")
+    (row,) = await space.rows(t.threads, t.threads.c.id == anns)
+    assert row.related_thread_id == strangers
+    assert space.turns[-1].thread.entries == ()
+    assert await wrote(space, "<more@x.example>", "<anns@x.example>") == anns
+
+
+async def test_what_a_provider_names_goes_before_what_was_expected(house: House) -> None:
+    space = await house.workspace()
+    thread, _ = await begin(space)
+    named = f"<0102-{space.slug}@eu-west-1.amazonses.example>"
+    await wrote(space, "<early@x.example>", named)
+    await space.write(lambda tx: anchor(tx, space.agent_id, thread, [named]))
+    assert await wrote(space, "<late@x.example>", named) == thread
+
+
+async def test_a_purge_takes_what_a_mail_expected_along(house: House) -> None:
+    space = await house.workspace()
+    thread = await wrote(space, "<kept@x.example>", "<of-both@x.example>")
+    got = await space.receive(
+        mail(headers={"References": "<of-both@x.example> <of-one@x.example>"})
+    )
+    assert await thread_of(space, got) == thread
+    await purge(
+        house.store, space.id, Named((got,)), actor="cli", raw_store=house.services.raw_store
+    )
+    left = {row.message_id for row in await space.rows(t.anchors, t.anchors.c.expected)}
+    assert left == set()

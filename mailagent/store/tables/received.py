@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
@@ -81,6 +82,8 @@ anchors = Table(
     Column("agent_id", String(48), ForeignKey("agents.id"), primary_key=True),
     Column("message_id", String(998), primary_key=True),
     Column("thread_id", String(48), ForeignKey("threads.id"), nullable=False),
+    # Named by a mail of the thread, and not seen yet: it belongs there when it comes late.
+    Column("expected", Boolean, nullable=False, server_default=false()),
 )
 
 deliveries = Table(
