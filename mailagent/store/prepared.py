@@ -26,39 +26,57 @@ from mailagent.store.scope import Statement
 __all__ = ["AnyRow", "Prepared", "Session", "prepare"]
 
 AnyRow = Row[*tuple[Any, ...]]
+AnyStatement = Statement | Insert
+Parameters = Mapping[str, Any]
 Process = Callable[[Any], Any]
 _MOST = 2_000
 
 
 class Session:
-    """A connection within one transaction, on which prepared statements are run."""
+    """A connection within one transaction: each statement is run in the cheapest way there is."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._cursor: DBAPICursor | None = None
         heard = connection.dispatch
-        self.usable = not (heard.before_cursor_execute or heard.after_cursor_execute)
-        """False while somebody listens to the statements that SQLAlchemy runs."""
+        self._listened_to = bool(heard.before_cursor_execute or heard.after_cursor_execute)
 
-    def run(self, prepared: Prepared, parameters: Mapping[str, Any]) -> int:
-        """Run one statement for what it changes; how many rows it met.
+    def change(self, statement: AnyStatement, parameters: Parameters | None) -> int:
+        """Run a statement for what it changes; how many rows it met.
 
         Raises DBAPIError as SQLAlchemy does, and gives up a connection that is lost; so do all.
         """
+        if parameters is None or (prepared := self._prepared(statement, parameters)) is None:
+            return self._connection.execute(statement, parameters).rowcount
         cursor = self._call("execute", prepared.sql, prepared.bind(parameters))
         if prepared.has_rows:
             self._fetched(prepared, cursor)  # SQLite ends a statement only then
         return cursor.rowcount
 
-    def run_many(self, prepared: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run one statement for each of these parameters, for what it changes."""
-        self._call("executemany", prepared.sql, [prepared.bind(row) for row in rows])
+    def change_many(self, statement: AnyStatement, rows: Sequence[Parameters]) -> None:
+        """Run a statement once for each of these parameters, for what it changes."""
+        first, *others = rows
+        if not others:
+            self.change(statement, first)
+            return
+        prepared = self._prepared(statement, first)
+        if prepared is None or any(row.keys() != first.keys() for row in others):
+            self._connection.execute(statement, rows)
+        else:
+            self._call("executemany", prepared.sql, [prepared.bind(row) for row in rows])
 
-    def rows(self, prepared: Prepared, parameters: Mapping[str, Any]) -> Sequence[AnyRow]:
-        """Run one statement for its rows."""
+    def rows(self, statement: AnyStatement, parameters: Parameters | None) -> Sequence[AnyRow]:
+        """Run a statement for its rows."""
+        if parameters is None or (prepared := self._prepared(statement, parameters)) is None:
+            return self._connection.execute(statement, parameters).all()
         cursor = self._call("execute", prepared.sql, prepared.bind(parameters))
         found = self._fetched(prepared, cursor)
         return prepared.read(found, cursor) if found else ()
+
+    def _prepared(self, statement: AnyStatement, parameters: Parameters) -> Prepared | None:
+        if self._listened_to:
+            return None
+        return prepare(statement, frozenset(parameters), self._connection.dialect)
 
     def _call(self, method: str, sql: str, bound: Any) -> DBAPICursor:
         cursor = self._cursor
@@ -121,7 +139,7 @@ class Prepared:
             self._binds.append((name, bind.key, bind.required, fixed, process))
         self._positional = compiled.positional
 
-    def bind(self, parameters: Mapping[str, Any]) -> Any:
+    def bind(self, parameters: Parameters) -> Any:
         """The driver's parameters. Raises KeyError for one that is not given."""
         bound: list[Any] = []
         for _, key, required, fixed, process in self._binds:

@@ -16,18 +16,19 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    CursorResult,
     Insert,
     Table,
     TextClause,
     bindparam,
+    func,
     insert,
-    text,
+    literal_column,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailagent.store.constant import spread, with_fixed_lists
-from mailagent.store.prepared import AnyRow, Prepared, Session, prepare
+from mailagent.store.prepared import AnyRow, Session
 from mailagent.store.scope import Statement, Unscoped, scoped
 
 __all__ = ["AnyRow", "Done", "Transaction"]
@@ -73,19 +74,13 @@ class Transaction:
         With `parameters` for its `bindparam`s, the statement is a constant of the program: it is
         built, scoped and compiled once, which makes it several times cheaper than a fresh one.
         """
-        statement, parameters = self._scoped(statement, parameters)
-        if (prepared := self._prepared(statement, parameters)) is not None:
-            return Done(self._session.run(prepared, parameters or {}))
-        return Done(self._run(statement, parameters).rowcount)
+        return Done(self._session.change(*self._scoped(statement, parameters)))
 
     def rows(
         self, statement: Statement, parameters: Mapping[str, Any] | None = None
     ) -> Sequence[AnyRow]:
         """All rows."""
-        statement, parameters = self._scoped(statement, parameters)
-        if (prepared := self._prepared(statement, parameters)) is not None:
-            return self._session.rows(prepared, parameters or {})
-        return self._run(statement, parameters).all()
+        return self._session.rows(*self._scoped(statement, parameters))
 
     def row(
         self, statement: Statement, parameters: Mapping[str, Any] | None = None
@@ -112,37 +107,11 @@ class Transaction:
         parameters = {**parameters, name: self.workspace_id}
         return spread(_scoped_once(statement), parameters)
 
-    def _prepared(
-        self, statement: Statement | Insert, parameters: Mapping[str, Any] | None
-    ) -> Prepared | None:
-        if parameters is None or not self._session.usable:
-            return None
-        return prepare(statement, frozenset(parameters), self._connection.dialect)
-
-    def _run(self, statement: Statement, parameters: Mapping[str, Any] | None) -> CursorResult[Any]:
-        result = self._connection.execute(statement, parameters)
-        assert isinstance(result, CursorResult)
-        return result
-
     def insert(self, table: Table, *rows: Mapping[str, Any]) -> None:
         """Insert rows; on a tenant's table each gets this transaction's workspace."""
         if rows:
-            self._insert_owned(table, [self._owned(table, row) for row in rows])
-
-    def _insert_owned(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        statement, (first, *others) = _insert(table), rows
-        prepared = self._prepared(statement, first)
-        if prepared is None or any(row.keys() != first.keys() for row in others):
-            self._connection.execute(statement, rows)
-        elif others:
-            self._session.run_many(prepared, rows)
-        else:
-            self._session.run(prepared, first)
-
-    def _write_row(self, statement: Insert, row: Mapping[str, Any]) -> int:
-        if (prepared := self._prepared(statement, row)) is not None:
-            return self._session.run(prepared, row)
-        return self._connection.execute(statement, row).rowcount
+            owned = [self._owned(table, row) for row in rows]
+            self._session.change_many(_insert(table), owned)
 
     def insert_at_end(self, table: Table, row: Mapping[str, Any]) -> None:
         """Insert a row just before the commit, with others of its table by one statement: for what
@@ -153,20 +122,20 @@ class Transaction:
     def end(self) -> None:
         """Insert what `insert_at_end` kept; whoever commits calls it."""
         for table, rows in self._at_end.items():
-            self._insert_owned(table, rows)
+            self._session.change_many(_insert(table), rows)
         self._at_end.clear()
 
     def insert_new(self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]) -> bool:
         """Insert a row unless one with the same `unique` columns is there; says whether it did."""
         statement = _insert_new(self.on_sqlite, table, tuple(unique))
-        return self._write_row(statement, self._owned(table, row)) == 1
+        return self._session.change(statement, self._owned(table, row)) == 1
 
     def insert_or_update(
         self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]
     ) -> None:
         """Insert a row, or give the one with the same `unique` columns its other values."""
         statement = _insert_or_update(self.on_sqlite, table, tuple(unique), tuple(row))
-        self._write_row(statement, self._owned(table, row))
+        self._session.change(statement, self._owned(table, row))
 
     def _owned(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         if "workspace_id" not in table.c or self.workspace_id is None:
@@ -192,8 +161,12 @@ class Transaction:
         On SQLite nothing is to do: it has one writer.
         """
         if not self.on_sqlite:
-            statement = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
-            self._connection.execute(statement.bindparams(what=what))
+            self._session.change(_LOCK, {"what": what})
+
+
+_LOCK = select(
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), literal_column("0")))
+)
 
 
 @cache

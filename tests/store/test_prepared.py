@@ -176,10 +176,8 @@ async def test_a_lost_connection_is_said_and_given_up(postgres_url: str) -> None
     with store.engine.connect() as connection, other.engine.connect() as beside:
         number = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         beside.exec_driver_sql(f"SELECT pg_terminate_backend({number})")
-        statement = prepare(select(versions), frozenset(), store.engine.dialect)
-        assert statement is not None
         with pytest.raises(DBAPIError) as lost:
-            Session(connection).rows(statement, {})
+            Session(connection).rows(select(versions), {})
         assert lost.value.connection_invalidated
         assert connection.invalidated
     store.close()
