@@ -22,7 +22,8 @@ def microseconds(moment: datetime) -> int:
 
 def verbatim(word: str) -> ColumnElement[str]:
     """A constant that stands in the statement itself, as it does in the condition of a partial
-    index: SQLite takes such an index for nothing less. Raises ValueError unless it is letters and spaces.
+    index: SQLite takes such an index for nothing less. Raises ValueError unless it is letters and
+    spaces.
     """
     if not word.replace(" ", "").isalpha():
         raise ValueError(f"{word!r} are no plain words")
