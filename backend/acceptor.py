@@ -30,6 +30,7 @@ from mailagent.doors.smtp import SmtpDoor
 from mailagent.doors.smtp_shared_counts import SharedCounts
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory
+from mailagent.sandbox_limits import hide_from_workers
 from mailagent.settings import Settings
 from mailagent.store.engine import Store
 from mailagent.tokens import Secrets
@@ -127,6 +128,7 @@ def _say(words: bytes) -> None:
 
 
 def main() -> None:
+    hide_from_workers()
     orders = Orders(**json.loads(sys.stdin.readline()))
     os.set_blocking(_OUTPUT, False)
     logs.configure(level=logs.LEVELS[orders.settings["mailagent_log_level"]])

@@ -16,6 +16,7 @@ from backend.app import PARTS, Part, Serving, serving, stop_on_signals
 from backend.edge import is_edge, serving_edge
 from backend.installation import installation
 from mailagent.errors import Misconfigured, NotFound
+from mailagent.sandbox_limits import hide_from_workers
 from mailagent.settings import Settings
 from mailagent.store.engine import Store
 
@@ -33,6 +34,7 @@ def parts_named(only: str) -> tuple[Part, ...]:
 
 def run(settings: Settings, parts: Sequence[Part], *, demo: bool, acceptors: int = 1) -> None:
     """Run the parts until SIGTERM or SIGINT."""
+    hide_from_workers()
     main = _serve(settings, parts, demo=demo, acceptors=acceptors)
     try:
         import uvloop

@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Iterable
 
-__all__ = ["restrict_files"]
+__all__ = ["restrict_files", "version"]
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULESET_VERSION = 1
@@ -25,16 +25,21 @@ _SCOPES_SINCE, _SCOPES = 6, 0b11
 """Abstract Unix sockets and signals: none to outside of this domain."""
 
 
+def version(libc: ctypes.CDLL) -> int:
+    """Of the kernel's Landlock; below 1 where there is none, or it may not be used."""
+    libc.syscall.restype = ctypes.c_long
+    return int(libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _RULESET_VERSION))
+
+
 def restrict_files(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
     """Let the calling process read beneath these paths and nothing else; whether that holds.
 
     It must have no_new_privs. A path that does not exist is passed over.
     """
-    libc.syscall.restype = ctypes.c_long
-    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _RULESET_VERSION)
-    if version < 1:
+    known = version(libc)
+    if known < 1:
         return False
-    ruleset = libc.syscall(_CREATE_RULESET, *_ruleset(version), 0)
+    ruleset = libc.syscall(_CREATE_RULESET, *_ruleset(known), 0)
     if ruleset < 0:
         return False
     try:

@@ -23,11 +23,11 @@ _ARRIVING = ("queued", "sent", "delivered", "delayed")
 
 _told = outbound_mails.alias("told")
 _HEARD = (
-    select(_told.c.id)
+    select(literal(1))
     .where(
         _told.c.workspace_id == deliveries.c.workspace_id,
         _told.c.answers_delivery_id == deliveries.c.id,
-        _told.c.purpose == "notice",
+        _told.c.purpose == verbatim("notice"),
         _told.c.state.in_(_ARRIVING),
     )
     .exists()
@@ -66,7 +66,14 @@ _WAITING: Mapping[str, Select[Any]] = {
         approvals.c.created_at.label("since"),
         case(_WHY_ASKED, value=approvals.c.kind).label("reason"),
     ).where(approvals.c.state == verbatim("waiting")),
-    "unreached": _received(DeliveryState.HANDED_TO_A_PERSON, ~_HEARD),
+    # Each kind along a partial index, this one along two that hold all that is asked.
+    "unreached": select(
+        deliveries.c.id, deliveries.c.received_at.label("since"), deliveries.c.reason
+    ).where(
+        deliveries.c.state == verbatim(str(DeliveryState.HANDED_TO_A_PERSON)),
+        deliveries.c.archived_at.is_(None),
+        ~_HEARD,
+    ),
 }
 _COUNTS = {
     kind: statement.with_only_columns(func.count(), maintain_column_froms=True)

@@ -22,10 +22,11 @@ def microseconds(moment: datetime) -> int:
 
 def verbatim(word: str) -> ColumnElement[str]:
     """A constant that stands in the statement itself, as it does in the condition of a partial
-    index: SQLite takes such an index for nothing less. Raises ValueError unless it is letters.
+    index: SQLite takes such an index for nothing less. Raises ValueError unless it is letters and
+    spaces.
     """
-    if not word.isalpha():
-        raise ValueError(f"{word!r} is not a plain word")
+    if not word.replace(" ", "").isalpha():
+        raise ValueError(f"{word!r} are no plain words")
     return literal_column(f"'{word}'", String())
 
 

@@ -20,6 +20,7 @@ from backend.inboxes.words import Status
 from backend.outbound import listing as outbound
 from backend.paging import Window
 from mailagent.errors import NotFound
+from mailagent.flow import waiting
 from mailagent.flow.read import READING_QUEUE
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.think import THINKING
@@ -116,6 +117,12 @@ def test_what_is_asked_across_workspaces_is_found_along_its_index(
     store: Store, ask: Ask, index: str
 ) -> None:
     goes_along(index, plans(store, ask, workspace_id=None))
+
+
+def test_hand_overs_nobody_heard_of_are_counted_without_a_look_at_any_row(store: Store) -> None:
+    plan = plans(store, waiting.count, workspace_id=None)
+    assert "USING COVERING INDEX ix_deliveries_handed" in plan
+    assert "USING COVERING INDEX ix_outbound_mails_told (answers_delivery_id=?" in plan
 
 
 def goes_along(index: str, plan: str) -> None:

@@ -71,6 +71,11 @@ outbound_mails = Table(
         "purpose, workspace_id, created_at",
         "purpose <> 'reply'",
     ),
+    where(
+        "ix_outbound_mails_told",
+        "answers_delivery_id, workspace_id, state, purpose",
+        "purpose = 'notice'",
+    ),
     # One turn freezes at most one reply, and one event sends at most one notice of a kind.
     Index("uq_outbound_mails_turn_id_purpose", "turn_id", "purpose", unique=True),
 )
