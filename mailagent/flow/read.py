@@ -31,6 +31,7 @@ from mailagent.flow import (
     stored,
     threads,
     track,
+    unread,
 )
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, addressee, forged, proven
 from mailagent.flow.ledger import note
@@ -86,14 +87,15 @@ async def read(services: Services, claim: Claim) -> None:
     try:
         reading = await _understand(services, row, origin, raw)
     except Malformed as error:
-        await _quarantine(services, claim, f"cannot be read: {error}")
+        why = f"cannot be read: {error}"
+        await services.store.write(claim.workspace_id, unread.quarantine, READING_QUEUE, claim, why)
         return
     except (SandboxFailure, ValidationError) as error:
-        # Once may be the machine's fault (memory was short); twice is the mail's.
-        if claim.attempts == 0:
-            raise
-        await _quarantine(services, claim, f"reading it failed twice: {str(error)[:300]}")
-        return
+        if await services.store.write(
+            claim.workspace_id, unread.has_failed_twice, READING_QUEUE, claim, str(error)
+        ):
+            return
+        raise
     assert reading.authentication is not None
     if _dns_was_silent(reading.authentication) and claim.attempts + 1 < _DNS_TRIES:
         await services.store.write(claim.workspace_id, _wait_for_dns, claim)
@@ -207,15 +209,6 @@ def _wait_for_screening(tx: Transaction, claim: Claim) -> None:
     again = tx.now + screening.AGAIN
     finish(tx, READING_QUEUE, claim, attempts=claim.attempts, not_before=again)
     note(tx, "read", "waits to be screened", "the spam filter is away", delivery_id=claim.id)
-
-
-async def _quarantine(services: Services, claim: Claim, reason: str) -> None:
-    await services.store.write(claim.workspace_id, _write_quarantine, claim, reason)
-
-
-def _write_quarantine(tx: Transaction, claim: Claim, reason: str) -> None:
-    finish(tx, READING_QUEUE, claim, state=DeliveryState.QUARANTINED, reason=reason[:500])
-    note(tx, "read", "quarantined, raw bytes kept", reason, delivery_id=claim.id)
 
 
 def _record(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from backend.inboxes import handling
+from mailagent.errors import SandboxFailure
 from mailagent.store import tables as t
 from mailagent.store.transaction import AnyRow
 from tests.flow.house import ANN, House, Space, mail
@@ -132,6 +137,80 @@ async def test_what_no_reader_can_read_is_quarantined_with_its_octets_kept(house
     assert row.reason.startswith("cannot be read: ")
     (raw,) = await space.rows(t.raw_messages)
     assert raw.content == monstrous
+
+
+class Reader:
+    """The sandbox, whose worker first `dies` or `hangs` as it is told, a word for each reading."""
+
+    def __init__(self, space: Space, monkeypatch: pytest.MonkeyPatch, *fates: str) -> None:
+        self.space, self.fates = space, list(fates)
+        self.go_on, self.met = asyncio.Event(), list[str]()
+        sandbox = space.house.services.sandbox
+        self._run = sandbox.run
+        monkeypatch.setattr(sandbox, "run", self.run)
+
+    async def run(self, job: str, *args: Any, **more: Any) -> bytes:
+        fate = self.fates.pop(0) if self.fates else ""
+        self.met.append(fate)
+        if fate == "hangs":
+            await self.go_on.wait()
+        elif fate == "dies":
+            raise SandboxFailure("crash", f"{job}: the worker died")
+        return await self._run(job, *args, **more)
+
+    async def has_met(self, *fates: str) -> None:
+        """Wait for the last of them, and until the mail was put back after a death."""
+
+        async def look() -> bool:
+            (row,) = await self.space.rows(t.deliveries)
+            return self.met == list(fates) and (row.claimed_by is None or fates[-1] == "hangs")
+
+        await self.space.house.until(look)
+
+
+async def test_a_mail_whose_reader_dies_twice_is_quarantined(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = await house.workspace()
+    reader = Reader(space, monkeypatch, "dies", "dies")
+    got = await space.receive()
+    await reader.has_met("dies")
+    await house.later(timedelta(minutes=1))
+    row = await space.delivery(got, "quarantined")
+    assert row.reason.startswith("reading it failed twice: crash: ")
+    assert "read: its reader failed (crash: " in await space.story(got)
+
+
+async def test_a_mail_that_meets_a_nodes_death_and_one_readers_is_answered(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = await house.workspace()
+    reader = Reader(space, monkeypatch, "hangs", "dies")
+    got = await space.receive()
+    await reader.has_met("hangs")
+    # What a node leaves that died while it read.
+    dead = {"claimed_by": "clm_of_the_dead", "lease_until": house.store.now() - timedelta(days=1)}
+    mine = update(t.deliveries).where(t.deliveries.c.id == got).values(dead)
+    await space.write(lambda tx: tx.execute(mine).rowcount)
+    await reader.has_met("hangs", "dies")
+    await house.later(timedelta(minutes=1))
+    await space.answer_to(got)
+    reader.go_on.set()
+
+
+async def test_a_mail_that_is_driven_again_has_all_its_tries_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = await house.workspace()
+    reader = Reader(space, monkeypatch, "dies", "dies", "dies")
+    got = await space.receive()
+    await reader.has_met("dies")
+    await house.later(timedelta(minutes=1))
+    await space.delivery(got, "quarantined")
+    await space.write(lambda tx: handling.replay(tx, got, actor="cli"))
+    await reader.has_met("dies", "dies", "dies")
+    await house.later(timedelta(minutes=1))
+    await space.answer_to(got)
 
 
 async def test_a_virus_that_the_provider_found_is_quarantined(house: House) -> None:
