@@ -43,6 +43,7 @@ from mailagent.tokens import new_id
 
 __all__ = [
     "MOST_ATTEMPTS",
+    "MOST_DEATHS",
     "Claim",
     "Queue",
     "Wakeups",
@@ -54,6 +55,7 @@ __all__ = [
     "holds",
     "release",
     "renew",
+    "rest",
 ]
 
 LEASE = timedelta(seconds=6)
@@ -64,6 +66,9 @@ POLL_EVERY = 1.0
 CLAIM_EVERY = 0.02
 """Seconds between two claims of a worker at the least: under load many rows share one commit."""
 MOST_ATTEMPTS = 5
+MOST_DEATHS = 10
+"""More than starts that fail: a node that is killed again and again has always the same rows in
+hand, and at most one of them is to blame. Each waits longer from the second death on."""
 
 log = structlog.get_logger()
 
@@ -85,7 +90,9 @@ class Claim:
     id: str
     token: str
     attempts: int
-    """How many earlier starts of this row's own work did not end well."""
+    """How many earlier starts of this row's own work failed."""
+    deaths: int = 0
+    """How many workers have died with it in hand."""
 
 
 def claim(
@@ -100,7 +107,7 @@ def claim(
     """Lease up to `limit` due rows, the longest due first; with `of`, of one workspace.
 
     With `rescue`, take over one row whose worker died instead: alone, so that the row which may
-    have killed it does not charge an attempt to its neighbours of a batch. Never one that is held
+    have killed it does not charge a death to its neighbours of a batch. Never one that is held
     by a token in `mine`: a worker that could not renew knows that it lives.
     """
     token = new_id("clm")
@@ -114,7 +121,7 @@ def claim(
             **_times(tx),
         },
     )
-    return [Claim(row[0], row[1], token, row[2]) for row in claimed]
+    return [Claim(row[0], row[1], token, row[2], row[3]) for row in claimed]
 
 
 @cache
@@ -145,9 +152,9 @@ def _claiming(queue: Queue, *, on_sqlite: bool, rescue: bool, fairly: bool) -> U
         .values(
             claimed_by=bindparam("claim_token"),
             lease_until=_lease_end(on_sqlite),
-            attempts=table.c.attempts + (1 if rescue else 0),
+            deaths=table.c.deaths + (1 if rescue else 0),
         )
-        .returning(owner, table.c.id, table.c.attempts)
+        .returning(owner, table.c.id, table.c.attempts, table.c.deaths)
     )
 
 
@@ -217,7 +224,7 @@ def _round_robin(wanted: dict[str, int], limit: int) -> dict[str, int]:
 
 def finish(tx: Transaction, queue: Queue, claim: Claim, /, **values: Any) -> None:
     """Write the row's next state and give the lease back. Raises LostClaim when it is not ours."""
-    values = {"claimed_by": None, "lease_until": None, "attempts": 0} | values
+    values = {"claimed_by": None, "lease_until": None, "attempts": 0, "deaths": 0} | values
     done = tx.execute(
         _fenced_update(queue.table), {"claim_id": claim.id, "claim_token": claim.token, **values}
     )
@@ -249,6 +256,12 @@ def _fenced_update(table: Table) -> Update:
 def release(tx: Transaction, queue: Queue, claim: Claim, *, after: timedelta) -> None:
     """Give the row back undone, due again `after` from now; counts as one failed start."""
     finish(tx, queue, claim, attempts=claim.attempts + 1, not_before=tx.now + after)
+
+
+def rest(tx: Transaction, queue: Queue, claim: Claim) -> None:
+    """Give back a row over which workers died, due again after a wait that grows with them."""
+    again = tx.now + backoff(claim.deaths - 2)
+    finish(tx, queue, claim, attempts=claim.attempts, deaths=claim.deaths, not_before=again)
 
 
 def backoff(attempts: int, *, base: timedelta = timedelta(seconds=5)) -> timedelta:
@@ -315,8 +328,8 @@ class Worker:
     """Claims rows of one queue and has `work` done on each, `slots` at a time.
 
     `work` finishes its claim itself. What it raises is logged and the row given back with a growing
-    delay; after `MOST_ATTEMPTS` failed starts (by an error, or by the worker's death) `give_up`
-    writes its end.
+    delay; after `MOST_ATTEMPTS` of those, or after `MOST_DEATHS` of its workers, `give_up` writes
+    its end.
     """
 
     def __init__(
@@ -406,16 +419,15 @@ class Worker:
             return False
         self._last_seen = time.monotonic()
         for one in claims:
-            task = asyncio.create_task(self._one(one))
+            task = asyncio.create_task(self._one(one, rescued=rescued and one is claims[0]))
             self._running[task] = one
             task.add_done_callback(lambda done: self._running.pop(done, None))
         # One dead worker leaves many rows: each is taken alone, but none waits for the next poll.
         return rescued or len(claims) >= free
 
-    async def _one(self, claim: Claim) -> None:
-        if self._most_attempts is not None and claim.attempts >= self._most_attempts:
-            # It took its worker with it each time: nobody was left to put it back.
-            await self._put_back(claim, f"its worker died {claim.attempts} times")
+    async def _one(self, claim: Claim, *, rescued: bool = False) -> None:
+        if rescued and claim.deaths > 1:
+            await self._after_deaths(claim)
             return
         try:
             await self._work(claim)
@@ -426,12 +438,25 @@ class Worker:
             log.exception("work.failed", queue=self._queue.name, id=claim.id)
             await self._put_back(claim, f"{type(error).__name__}: {error}")
 
+    async def _after_deaths(self, claim: Claim) -> None:
+        if self._most_attempts is not None and claim.deaths >= MOST_DEATHS:
+            reason = f"its worker died {claim.deaths} times"
+            await self._give_back(claim, self._give_up, claim, reason)
+        else:
+            await self._give_back(claim, rest, self._queue, claim)
+
     async def _put_back(self, claim: Claim, reason: str) -> None:
+        if self._most_attempts is not None and claim.attempts + 1 >= self._most_attempts:
+            await self._give_back(claim, self._give_up, claim, reason)
+        else:
+            after = backoff(claim.attempts)
+            await self._give_back(claim, release, self._queue, claim, after=after)
+
+    async def _give_back(
+        self, claim: Claim, function: Callable[..., None], *args: Any, **kwargs: Any
+    ) -> None:
         try:
-            if self._most_attempts is not None and claim.attempts + 1 >= self._most_attempts:
-                await self._write(claim, self._give_up, claim, reason)
-            else:
-                await self._write(claim, release, self._queue, claim, after=backoff(claim.attempts))
+            await self._write(claim, function, *args, **kwargs)
         except LostClaim:
             log.warning("work.claim_lost", queue=self._queue.name, id=claim.id)
         except Exception:

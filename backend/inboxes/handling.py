@@ -152,6 +152,7 @@ def replay(tx: Transaction, delivery_id: str, *, actor: str) -> None:
             claimed_by=None,
             lease_until=None,
             attempts=0,
+            deaths=0,
         )
     )
     if moved.rowcount != 1:

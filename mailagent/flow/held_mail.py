@@ -159,6 +159,7 @@ def _read_again(tx: Transaction, row: AnyRow, why: str) -> None:
             claimed_by=None,
             lease_until=None,
             attempts=0,
+            deaths=0,
         )
     )
     if moved.rowcount != 1:

@@ -26,6 +26,7 @@ jobs = Table(
     Column("claimed_by", String(48)),
     Column("lease_until", Moment),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("deaths", Integer, nullable=False, server_default="0"),
 )
 JOBS = Queue("jobs", jobs, jobs.c.state == "due")
 

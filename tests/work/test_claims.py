@@ -103,7 +103,8 @@ def test_an_expired_lease_is_taken_over_by_a_rescue_alone(store: Store) -> None:
     assert [one.id for one in take(store)] == ["c"]
     (first,) = take(store, 10, rescue=True)
     (second,) = take(store, 10, rescue=True)
-    assert [(first.id, first.attempts), (second.id, second.attempts)] == [("a", 1), ("b", 1)]
+    assert [(first.id, first.deaths), (second.id, second.deaths)] == [("a", 1), ("b", 1)]
+    assert (first.attempts, second.attempts) == (0, 0)
     assert take(store, rescue=True) == []
 
 
@@ -111,15 +112,16 @@ def test_a_rescue_charges_the_row_and_not_its_neighbours(store: Store) -> None:
     add(store, "a", "b")
     dead(store, "a", "b")
     take(store, rescue=True)
-    assert (one(store, "a").attempts, one(store, "b").attempts) == (1, 0)
+    assert (one(store, "a").deaths, one(store, "b").deaths) == (1, 0)
 
 
 def test_finishing_writes_the_next_state_and_gives_the_lease_back(store: Store) -> None:
-    add(store, "a", attempts=3)
+    add(store, "a", attempts=3, deaths=3)
     (got,) = take(store)
     store.write_now(None, finish, JOBS, got, state="done")
     row = one(store, "a")
-    assert (row.state, row.claimed_by, row.lease_until, row.attempts) == ("done", None, None, 0)
+    assert (row.state, row.claimed_by, row.lease_until) == ("done", None, None)
+    assert (row.attempts, row.deaths) == (0, 0)
 
 
 @pytest.mark.parametrize("act", [finish, holds], ids=["finish", "holds"])

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from mailagent.store.engine import Store
 from mailagent.store.transaction import Transaction
-from mailagent.work import MOST_ATTEMPTS, Claim, Queue, Wakeups, Worker, claim, finish
+from mailagent.work import MOST_ATTEMPTS, MOST_DEATHS, Claim, Queue, Wakeups, Worker, claim, finish
 from tests.work.jobs import JOBS, add, ago, all_rows, change, jobs, metadata, one
 
 _DEADLINE = 15.0
@@ -157,13 +157,39 @@ async def test_a_failed_start_is_repeated_after_a_growing_wait(store: Store) -> 
 
 
 async def test_a_row_that_kills_its_worker_each_time_is_given_up(store: Store) -> None:
-    add(store, "poison", "good", attempts=MOST_ATTEMPTS - 1)
+    add(store, "poison", "good", deaths=MOST_DEATHS - 1)
     change(store, "poison", claimed_by="clm_dead", lease_until=ago(store, 5))
     work = Work(store)
     async with working(work):
         await until(lambda: states(store) == {"failed", "done"})
     assert [claim.id for claim in work.seen] == ["good"]
-    assert work.given_up == [f"its worker died {MOST_ATTEMPTS} times"]
+    assert work.given_up == [f"its worker died {MOST_DEATHS} times"]
+
+
+async def test_a_row_over_which_workers_died_waits_longer_each_time(store: Store) -> None:
+    add(store, "a")
+    work = Work(store)
+    waits: list[timedelta] = []
+    async with working(work) as (_, wake):
+        for deaths in range(1, MOST_DEATHS - 1):
+            dying = {"claimed_by": "clm_dead", "lease_until": ago(store, 5), "state": "due"}
+            change(store, "a", deaths=deaths, not_before=ago(store, 9), **dying)
+            wake.set()
+            await until(lambda: one(store, "a").claimed_by is None)
+            waits.append(one(store, "a").not_before - store.now())
+            assert one(store, "a").deaths == deaths + 1
+    assert work.seen == []
+    assert waits == sorted(waits)
+    assert waits[0] > timedelta(seconds=3)
+
+
+async def test_a_row_that_one_worker_died_over_is_taken_up_at_once(store: Store) -> None:
+    add(store, "a")
+    change(store, "a", claimed_by="clm_dead", lease_until=ago(store, 5))
+    work = Work(store)
+    async with working(work):
+        await until(lambda: states(store) == {"done"})
+    assert [claim.deaths for claim in work.seen] == [1]
 
 
 async def test_a_worker_that_lost_its_claim_leaves_the_row_to_its_owner(store: Store) -> None:

@@ -37,6 +37,7 @@ def claim() -> list[Column[Any]]:
         Column("claimed_by", String(48)),
         Column("lease_until", Moment),
         Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("deaths", Integer, nullable=False, server_default="0"),
     ]
 
 
