@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, column, create_engine, insert, table
+from sqlalchemy import Connection, column, create_engine, insert, table, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import NullType, TypeEngine
 
-from bench.node import AGENT, DOCUMENT, DOMAIN, ROOT, SECRET_KEY, Node
+from bench.node import AGENT, DOCUMENT, DOMAIN, ROOT, SECRET_KEY, UNCAPPED, Node
 from mailagent.store import documents
 from mailagent.store.engine import Store, driver_url
 from mailagent.store.migrations import is_current, upgrade_within
+from mailagent.store.tables import workspaces
 from mailagent.store.types import Json, Moment
 from tests.faults.evidence import Evidence, judge
 from tests.faults.peers import SinkProcess, mail
@@ -50,7 +51,7 @@ def test_mail_of_before_and_during_a_migration_is_answered_after_it(
         migrate(url, tmp_path)
         assert is_current(url)
         door.wait_for(evidence, MEANWHILE)
-        add_document(url)
+        let_it_answer(url)
         with Node(tmp_path, url, relay_port=sink.port):
             door.wait_for(evidence, AFTER)
             door.stop()
@@ -71,11 +72,13 @@ def migrate(url: str, folder: Path) -> None:
     subprocess.run(command, cwd=folder, env=environment, check=True, timeout=120)
 
 
-def add_document(url: str) -> None:
-    """What the agent answers from."""
+def let_it_answer(url: str) -> None:
+    """What the agent answers from, and as often as mail comes: limits of a day are younger."""
     store = Store(url)
     try:
         store.write_now("wsp_1", documents.add, "opening-hours.md", DOCUMENT)
+        uncapped = update(workspaces).values(settings=UNCAPPED)
+        store.write_now("wsp_1", lambda tx: tx.execute(uncapped).rowcount)
     finally:
         store.close()
 
