@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
@@ -34,9 +34,21 @@ def aws(*buckets: str) -> Iterator[Mapping[str, str]]:
                 # Its state is the process's: a bucket is there since another such server.
                 with suppress(client.exceptions.BucketAlreadyOwnedByYou):
                     client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
-        yield settings
+        try:
+            yield settings
+        finally:
+            _empty(settings, buckets)
     finally:
         server.stop()
+
+
+def _empty(settings: Mapping[str, str], buckets: Sequence[str]) -> None:
+    # For the next server of this process, which would find what is in them.
+    with s3(settings) as client:
+        for bucket in buckets:
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for one in page.get("Contents", ()):
+                    client.delete_object(Bucket=bucket, Key=one["Key"])
 
 
 def s3(settings: Mapping[str, str]) -> closing[Any]:

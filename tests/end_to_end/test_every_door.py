@@ -25,6 +25,7 @@ def test_a_mail_is_the_same_through_every_door() -> None:
 
 @pytest.mark.timeout(300)
 def test_a_well_formed_mail_that_comes_in_parts_says_the_same_and_is_marked() -> None:
+    # No two of them name the same mail: by parts nobody is proven, and who is not joins nothing.
     sent = mails(_DATA)
     came = through_every_door(sent, ("smtp", *IN_PARTS))
     assert len(sent) == 20
