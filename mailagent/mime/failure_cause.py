@@ -59,7 +59,7 @@ _STATUSES: dict[FailureCause, str] = {
 }
 
 _ENHANCED = re.compile(r"(?<![\w.])([245])\.([0-7])\.(\d{1,3})(?!\d|\.\d)")
-_REPLY = re.compile(r"(?<![\d.])([45])[0-5]\d(?=[\s-])(?![\s-]{1,2}(?:bytes|octets))")
+_REPLY = re.compile(r"(?<![\w.])([45])[0-5]\d(?=[\s-])(?![\s-]{1,2}(?:bytes|octets))")
 _HOST_NOT_FOUND = re.compile(r"\bhost [^\s]{1,255} (?:was )?not found")
 _UNSPECIFIC = frozenset({"0.0", "1.0", "3.0"})
 

@@ -280,6 +280,16 @@ def test_a_postmaster_who_writes_about_something_else_is_no_bounce() -> None:
     assert bounce.read(raw.replace(b"failure notice", b"Your question")) is None
 
 
+@pytest.mark.parametrize("end", ["f451", "_550", "a554"])
+def test_a_name_that_ends_in_figures_is_no_reply_of_a_server(end: str) -> None:
+    # An owner's notice names the mail that waits, by an id that any figures may end.
+    name = f"dlv_01a22dda2b0776b19a05931b74f7{end}"
+    words = f"A mail waits for a person.\n  mailagent reply {name}\nor in its thread.\n"
+    raw = text_mail(words, sender="postmaster@customer.example")
+
+    assert bounce.read(raw.replace(b"failure notice", b"Needs you")) is None
+
+
 @pytest.mark.parametrize(
     "raw",
     [
