@@ -224,10 +224,14 @@ def _came(
         .join(t.raw_messages, t.raw_messages.c.id == t.deliveries.c.raw_id)
         .outerjoin(t.messages, t.messages.c.delivery_id == t.deliveries.c.id)
     )  # fmt: skip
+    # Who is not proven gets a thread that is linked to the one they named. By SMTP from here nobody
+    # is judged, by a provider everybody is: joined or linked, the conversation is the same.
+    threads = tx.rows(select(t.threads.c.id, t.threads.c.related_thread_id))
+    of_thread = {row.id: row.related_thread_id or row.id for row in threads}
     together: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.thread_id:
-            together[row.thread_id].add(_name(row, names))
+            together[of_thread[row.thread_id]].add(_name(row, names))
     found: dict[str, dict[str, Came]] = {door: {} for door in doors}
     for row in rows:
         door = row.recipient.partition("@")[0]
@@ -239,7 +243,9 @@ def _came(
                 "files": [{**one, "part": ""} for one in row.content["attachments"]],
                 "kind": row.kind,
                 "routing": row.agent_id == f"agt_{door}",
-                "conversation": sorted(together[row.thread_id]) if row.thread_id else None,
+                "conversation": sorted(together[of_thread[row.thread_id]])
+                if row.thread_id
+                else None,
             }
         dkim = [one["reason"] for one in (row.authentication or {}).get("dkim", ())]
         found[door][_name(row, names)] = Came(row.sha256, read, dkim)
