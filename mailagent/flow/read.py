@@ -124,7 +124,7 @@ async def read(services: Services, claim: Claim) -> None:
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
-    """The end of a delivery that could not be read in five starts: a dead letter."""
+    """The end of a delivery that could not be read, or over which workers died: a dead letter."""
     finish(tx, READING_QUEUE, claim, state=DeliveryState.FAILED, reason=reason[:500])
     note(tx, "read", "failed for good", reason, delivery_id=claim.id)
 

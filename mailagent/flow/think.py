@@ -130,7 +130,7 @@ async def think(services: Services, claim: Claim) -> None:
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
-    """The end of a turn that failed five times: its mails are dead letters."""
+    """The end of a turn that failed, or over which workers died: its mails are dead letters."""
     turn_id = tx.value(_RUNNING, {"thread": claim.id})
     moved = tx.rows(
         update(deliveries)

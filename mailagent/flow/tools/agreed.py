@@ -66,7 +66,7 @@ async def do_agreed(services: Services, claim: Claim) -> None:
 
 
 def give_up(tx: Transaction, claim: Claim, reason: str) -> None:
-    """The end of a call that took its worker with it five times."""
+    """The end of a call that cannot be made: its starts failed, or its workers died."""
     row = _row(tx, claim.id)
     state = "failed" if row.begun_at is None else "unknown"
     told = ToolResult(f"Not known whether it was done: {reason}", is_error=True)
