@@ -260,7 +260,16 @@ class _Worker:
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None and not self._answers.at_eof()
+        if self._process.returncode is not None or self._answers.at_eof():
+            return False
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return True
+        # The event loop hears of a death only in its next round: the kernel knows of it now.
+        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        try:
+            return os.waitid(os.P_PID, self._process.pid, look) is None
+        except ChildProcessError:
+            return False
 
     async def ready(self) -> tuple[str, ...]:
         return tuple(str(means)[:40] for means in (await self._header())["ready"])

@@ -208,6 +208,16 @@ async def test_a_worker_that_was_killed_between_jobs_is_replaced(sandbox: Sandbo
     assert await worker_pid(sandbox) != pid
 
 
+async def test_a_worker_that_died_before_the_event_loop_heard_of_it_is_replaced(
+    sandbox: Sandbox,
+) -> None:
+    pid = await worker_pid(sandbox)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # no await: the loop gets no turn
+    assert await worker_pid(sandbox) != pid
+    assert not any(sandbox.failures.values())
+
+
 @pytest.mark.parametrize(
     "job", ["os:system", "mailagent.mimetic:x", "tests.sandbox_jobs", f"{JOBS}:", f"{JOBS}:a.b"]
 )
