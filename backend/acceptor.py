@@ -24,6 +24,7 @@ import structlog
 import uvloop
 
 from backend import logs
+from backend.interpreter import settle
 from backend.smtp import follow, make_certificate, make_door
 from backend.tracing import open_traces
 from mailagent.doors.smtp import SmtpDoor
@@ -84,6 +85,7 @@ async def _accept(orders: Orders) -> None:
             asyncio.create_task(_count(door, stop)),
         ]
         await door.start(socket.socket(fileno=orders.listening_fd))
+        settle()
         _say(READY)
         await stop.wait()
         await door.stop(timedelta(seconds=orders.grace_seconds))
@@ -133,7 +135,6 @@ def main() -> None:
     os.set_blocking(_OUTPUT, False)
     logs.configure(level=logs.LEVELS[orders.settings["mailagent_log_level"]])
     structlog.contextvars.bind_contextvars(acceptor=orders.number)
-    sys.setswitchinterval(0.0005)  # as in backend.app: the committer waits for the interpreter
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_accept(orders))
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -86,9 +85,6 @@ async def serving(
     With several `acceptors`, each is a process of its own and this one takes no mail by SMTP.
     """
     settings, services = shared.settings, shared.services
-    # The committer's thread wakes for each step of a commit; at the default of 5 ms it waits longer
-    # for the interpreter than for the disk.
-    sys.setswitchinterval(0.0005)
     for conflict in shared.conflicts:
         log.warning("settings.conflict", said=conflict)
     await services.store.write_unscoped(chores.plan)

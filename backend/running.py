@@ -15,6 +15,7 @@ from backend.access import sign_in
 from backend.app import PARTS, Part, Serving, serving, stop_on_signals
 from backend.edge import is_edge, serving_edge
 from backend.installation import installation
+from backend.interpreter import settle
 from mailagent.errors import Misconfigured, NotFound
 from mailagent.sandbox_limits import hide_from_workers
 from mailagent.settings import Settings
@@ -52,6 +53,7 @@ async def _serve(settings: Settings, parts: Sequence[Part], *, demo: bool, accep
             await stack.enter_async_context(
                 serving_edge(settings, parts, host=settings.mailagent_host, stop=stop)
             )
+            settle()
             await stop.wait()
             return
         if demo:
@@ -62,6 +64,7 @@ async def _serve(settings: Settings, parts: Sequence[Part], *, demo: bool, accep
         ports = await stack.enter_async_context(
             serving(shared, parts, host=settings.mailagent_host, stop=stop, acceptors=acceptors)
         )
+        settle()
         if demo:
             link = await shared.services.store.write_unscoped(
                 sign_in.create_link, demonstration.OWNER

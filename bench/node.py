@@ -337,6 +337,7 @@ def _die_at(engine: Engine, number: int) -> None:
 async def _run(given: Mapping[str, Any], change: Change | None) -> None:
     from backend import app
     from backend.installation import installation
+    from backend.interpreter import settle
 
     settings = load(given["settings"], env_file=None)
     stop = asyncio.Event()
@@ -351,6 +352,7 @@ async def _run(given: Mapping[str, Any], change: Change | None) -> None:
         async with app.serving(
             shared, given["parts"], host="127.0.0.1", stop=stop, acceptors=given["acceptors"]
         ) as serving:
+            settle()
             print(serving.smtp_port, flush=True)
             await stop.wait()
 

@@ -36,6 +36,7 @@ from backend.inboxes import listing
 from backend.inboxes.filtering import Filter
 from backend.inboxes.story import story
 from backend.inboxes.words import Status
+from backend.interpreter import settle
 from backend.outbound import listing as outbound
 from backend.paging import Window
 from bench import filling
@@ -322,6 +323,7 @@ def measure(kind: str, sizes: Sequence[int], folder: Path, *, seconds: float) ->
         try:
             for of in databases:
                 open_work(of)
+            settle()
             asked = timed(databases, seconds=seconds)
             for _ in range(5):
                 for of in databases:

@@ -19,12 +19,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExecutionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mailagent.store.announcements import Announcements
-from mailagent.store.postgres import APPLICATION_NAME, LOCK_TRIES, OPTIONS
+from mailagent.store.postgres import APPLICATION_NAME, LOCK_TRIES, OPTIONS, PLANNED_ANEW
 from mailagent.store.process_lock import ProcessLock
 from mailagent.store.shared_commit import SharedCommit
 from mailagent.store.sqlite import PRAGMAS
@@ -300,6 +300,15 @@ def _engine(url: str, *, on_sqlite: bool) -> Engine:
         @event.listens_for(engine, "connect")
         def _remember(connection: Any, _: ConnectionPoolEntry) -> None:
             connection.prepared_max = _PREPARED
+
+        @event.listens_for(engine, "do_execute")
+        def _as_wished(
+            cursor: Any, sql: str, parameters: Any, context: ExecutionContext | None
+        ) -> bool:
+            anew = context is not None and PLANNED_ANEW in context.execution_options
+            if anew:
+                cursor.execute(sql, parameters, prepare=False)
+            return anew
 
         return engine
     engine = create_engine(

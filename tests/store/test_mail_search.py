@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from time import sleep
+
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,3 +231,38 @@ def test_mails_of_before_are_found_after_the_upgrade(empty_database_url: str) ->
     (found,) = store.read_now("w", mail_search.matching, "agt_1", "order muller", limit=5)
     assert found.message_ref == "msg_old"
     store.close()
+
+
+def test_a_word_of_every_second_mail_is_found_among_the_newest_however_often_it_is_asked_for(
+    postgres_url: str,
+) -> None:
+    store = Store(postgres_url)
+    # Every second mail is in one inbox, the others in a hundred; each has a hundred words.
+    fill = """
+        INSERT INTO message_words (workspace_id, agent_id, message_ref, words)
+        SELECT 'w', 'agt_' || n % 2 * n % 200, 'msg_' || n, CAST(
+            'w' || n / 2 % 2 || (
+                SELECT string_agg(' f' || i || 'x' || n % 200, '') FROM generate_series(1, 100) i
+            ) AS tsvector)
+        FROM generate_series(1, 20000) n
+    """
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # the words alone, no mails
+        connection.execute(fill.encode())
+        connection.execute("VACUUM ANALYZE message_words")
+
+    def asked(tx: Transaction) -> list[int]:
+        return [len(mail_search.matching(tx, "agt_0", "w1", limit=50)) for _ in range(30)]
+
+    assert store.read_now("w", asked) == [50] * 30
+    store.close()
+
+    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s"
+    read = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'message_words'"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        # A session tells what it read when it ends.
+        while connection.execute(others, (connection.info.backend_pid,)).fetchone() is not None:
+            sleep(0.01)
+        row = connection.execute(read).fetchone()
+    assert row is not None
+    assert 30 * 50 <= row[0] < 30 * 1_000  # of ten thousand in that inbox
