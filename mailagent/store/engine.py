@@ -65,7 +65,9 @@ class Store:
         self._reading = (
             self.engine
             if self.on_sqlite
-            else self.engine.execution_options(postgresql_readonly=True)
+            else self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
         )
         self._processes = _processes(self.url) if self.on_sqlite else None
         self.write_lock = WriteLock(self._processes)

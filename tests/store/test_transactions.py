@@ -98,6 +98,16 @@ async def test_a_read_keeps_nothing_of_what_it_wrote(store: Store) -> None:
     assert await store.read_unscoped(names) == []
 
 
+async def test_a_read_sees_one_moment_whatever_is_committed_meanwhile(store: Store) -> None:
+    def twice(tx: Transaction) -> tuple[list[str], list[str]]:
+        before = names(tx)
+        store.write_now(None, add, "meanwhile")
+        return before, names(tx)
+
+    assert await store.read_unscoped(twice) == ([], [])
+    assert await store.read_unscoped(names) == ["meanwhile"]
+
+
 async def test_a_commit_wakes_the_queues_it_named(store: Store) -> None:
     seen: list[tuple[frozenset[str], bool]] = []
     store.on_wake(lambda queues: seen.append((queues, "one" in store.read_now(None, names))))
