@@ -119,32 +119,35 @@ class GroupCommit:
         try:
             if self.on_sqlite:
                 cursor.execute("BEGIN IMMEDIATE")
-            raws: list[tuple[Any, ...]] = []
-            deliveries: list[tuple[Any, ...]] = []
-            outcomes = [self._place(cursor, mail, raws, deliveries) for mail in mails]
-            if self.on_sqlite:
-                cursor.executemany(self._insert_raw, raws)
-                cursor.executemany(self._insert_delivery, deliveries)
-                self._connection.commit()
+                outcomes = self._keep(cursor, mails)
+                cursor.execute("COMMIT")
             else:
-                self._send(cursor, raws, deliveries)
+                outcomes = self._keep_in_one_round_trip(cursor, mails)
         finally:
             cursor.close()
         return outcomes
 
-    def _send(
-        self, cursor: Any, raws: Sequence[tuple[Any, ...]], deliveries: Sequence[tuple[Any, ...]]
-    ) -> None:
-        """Insert and commit in one round trip to PostgreSQL; its answers are read at the end."""
+    def _keep_in_one_round_trip(self, cursor: Any, mails: Sequence[Waiting]) -> list[Outcome]:
+        """All is sent to PostgreSQL before the first answer is read; the driver's own `commit`
+        would wait for one in between.
+        """
         with self._connection.pipeline():
-            for row in raws:
-                cursor.execute(self._insert_raw, row)
-            for row in deliveries:
-                cursor.execute(self._insert_delivery, row)
+            cursor.execute("BEGIN")
+            outcomes = self._keep(cursor, mails)
+            cursor.execute("COMMIT")
             # A pipeline writes once for each command and then waits for answers, though the server
             # that has not read all of a large mail yet has none to give: so all is written first.
             self._connection.wait(generators.send(self._connection.pgconn))
-            self._connection.commit()
+        return outcomes
+
+    def _keep(self, cursor: Any, mails: Sequence[Waiting]) -> list[Outcome]:
+        raws: list[tuple[Any, ...]] = []
+        deliveries: list[tuple[Any, ...]] = []
+        outcomes = [self._place(cursor, mail, raws, deliveries) for mail in mails]
+        for statement, rows in ((self._insert_raw, raws), (self._insert_delivery, deliveries)):
+            for row in rows:
+                cursor.execute(statement, row)
+        return outcomes
 
     def _place(
         self,
@@ -211,7 +214,9 @@ class GroupCommit:
 
     def _connect(self) -> Any:
         if not self.on_sqlite:
-            return psycopg.connect(self._address, connect_timeout=5, options=OPTIONS)
+            return psycopg.connect(
+                self._address, autocommit=True, connect_timeout=5, options=OPTIONS
+            )
         connection = sqlite3.connect(
             self._address,
             timeout=self._busy_seconds,

@@ -82,6 +82,10 @@ def kept(store: Store, workspace_id: str) -> list[Any]:
     return store.read_now(workspace_id, lambda tx: list(tx.rows(statement)))
 
 
+def raw_ids(tx: Transaction) -> list[str]:
+    return [row.id for row in tx.rows(selecting(raw_messages.c.id))]
+
+
 @pytest.fixture
 def slow_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
     """The address of a database whose server reads a few octets at a time, as a busy one does."""
@@ -191,17 +195,20 @@ def test_another_source_may_use_the_same_id(group: GroupCommit, spaces: tuple[st
     ],
     ids=["a value is missing", "an unpaired surrogate", "no id"],
 )
+@pytest.mark.parametrize("may_repeat", [False, True])
 def test_a_bad_mail_costs_its_neighbours_nothing(
     group: GroupCommit,
     shared_store: Store,
     spaces: tuple[str, str],
     changes: dict[str, Any],
+    may_repeat: bool,
 ) -> None:
-    good, bad = mail(to("a@x", spaces[0])), mail(to("b@x", spaces[0]), **changes)
-    last = mail(to("c@x", spaces[0]))
+    good, last = (mail(to(f"{one}@x", spaces[0]), may_repeat=may_repeat) for one in "ac")
+    bad = mail(to("b@x", spaces[0]), may_repeat=may_repeat, **changes)
     outcomes = group.commit([good, bad, last])
     assert [type(one) for one in outcomes] == [Accepted, Later, Accepted]
     assert [row.recipient for row in kept(shared_store, spaces[0])] == ["a@x", "c@x"]
+    assert len(shared_store.read_now(spaces[0], raw_ids)) == 2
     # The committer's connection is not left inside a transaction: others may write.
     assert shared_store.write_now(None, lambda tx: tx.value(text("SELECT 1"))) == 1
 
@@ -269,6 +276,27 @@ def test_a_server_that_ends_our_session_is_later_and_then_well(
     assert [row.recipient for row in kept(store, workspace_id)] == ["a@x", "b@x"]
     group.close()
     store.close()
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_what_fails_at_the_commit_itself_is_later_and_not_kept(
+    postgres_url: str, together: int
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'not at the insert, at the commit'; END $$"
+        )
+        connection.execute(
+            "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON deliveries "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    with closing(Store(postgres_url)) as store, closing(GroupCommit(postgres_url)) as group:
+        workspace_id = _space(store)
+        given = [mail(to("a@x", workspace_id), may_repeat=False) for _ in range(together)]
+        assert [type(one) for one in group.commit(given)] == [Later] * together
+        assert store.read_now(workspace_id, raw_ids) == []
+        assert kept(store, workspace_id) == []
 
 
 def test_an_address_where_no_database_is_says_later() -> None:
