@@ -44,7 +44,7 @@ from tests.databases import DATABASES, PostgresDatabases, PostgresServer
 TURNS = 200
 WORKSPACES = 10
 WAITING = 500
-ACCEPTING_SECONDS = 0.5
+ACCEPTING_SECONDS = 0.4
 ACCEPTING_ROUNDS = 6
 MOST_DELAY = 2.0
 LEAST_RATIO = 0.9
@@ -268,7 +268,11 @@ def measure(urls: Sequence[str], folder: Path, wait: float) -> list[str]:
         line(f"memory with {TURNS} turns in flight", f"{in_flight:.0f} MiB"),
         line("accepted by a node without turns", f"{idle:.0f} mails/s"),
         line(f"accepted by the node with {TURNS} turns", f"{busy:.0f} mails/s"),
-        line("ratio (aim 0.9)", f"{ratio:.2f}", met=ratio >= LEAST_RATIO),
+        line(
+            "ratio (aim 0.9)" + ("" if still == TURNS else ", of turns that ended meanwhile"),
+            f"{ratio:.2f}",
+            met=ratio >= LEAST_RATIO if still == TURNS else None,
+        ),
         line(
             "CPU of a mail accepted and read, without and with the turns",
             f"{idle_ms:.1f}, {busy_ms:.1f} ms",
