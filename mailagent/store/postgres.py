@@ -26,7 +26,7 @@ OPTIONS = (
 """What libpq is to set for the session."""
 
 PLANNED_ANEW = "planned_anew"
-"""The execution option, `True`, of a statement whose best plan hangs on its parameters.
+"""The execution option, `True`, of a text statement whose best plan hangs on its parameters.
 
 A session plans what it is asked again and again only once, for parameters that it does not know:
 https://www.postgresql.org/docs/current/sql-prepare.html, "Notes".
