@@ -99,11 +99,10 @@ def room(
     cap = of_row(row).cap(tx.now)
     if cap is None:
         return None
-    today = EPOCH + (tx.now - EPOCH) // _DAY * _DAY
+    counted_in = _day_of(row.counted_at)
     # A node whose clock is behind counts in the day that another has begun.
-    current = row.counted_at >= today
-    begun = row.counted_at if current else today
-    used, put_off = (row.used, row.put_off) if current else (0, 0)
+    begun = max(_day_of(tx.now), counted_in)
+    used, put_off = (row.used, row.put_off) if begun == counted_in else (0, 0)
     counted = {**pair, "counted_at": begun}
     if used and used + recipients > cap:
         tx.execute(_COUNT, {**counted, "used": used, "put_off": put_off + recipients})
@@ -115,6 +114,10 @@ def room(
         return begun + days * _DAY, why
     tx.execute(_COUNT, {**counted, "used": used + recipients, "put_off": put_off})
     return None
+
+
+def _day_of(at: datetime) -> datetime:
+    return EPOCH + (at - EPOCH) // _DAY * _DAY
 
 
 _STATE = outbound_recipients.c.state

@@ -78,7 +78,7 @@ def _due(tx: Transaction, workspace_id: str, changes: dict[str, object]) -> Clai
     }
     outgoing = Outgoing(**(values | changes))  # type: ignore[arg-type]
     envelope = outbox.Envelope("new", "person:eva", "agt_hello")
-    outbox.queue(tx.of(workspace_id), outgoing, envelope, expiry=timedelta(hours=1))
+    outbox.queue(tx.of(workspace_id), outgoing, envelope, expiry=timedelta(days=2))
     (made,) = claim(tx, outbox.SENDING, 2, of=workspace_id)
     return made
 
