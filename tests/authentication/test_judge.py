@@ -46,7 +46,7 @@ def server() -> Iterator[DnsServer]:
 
 @pytest.fixture
 def resolver(server: DnsServer) -> Resolver:
-    return Resolver(server.address, attempt=SHORT, lifetime=SHORT)
+    return Resolver(server.address)
 
 
 async def judged_live(
@@ -81,10 +81,10 @@ async def test_a_subdomain_signed_by_its_organisation_passes(resolver: Resolver)
 
 @pytest.mark.parametrize("trouble", ["failing", "silent"])
 async def test_dns_in_trouble_is_a_temporary_error_through_a_real_resolver(
-    server: DnsServer, resolver: Resolver, trouble: str
+    server: DnsServer, trouble: str
 ) -> None:
     getattr(server, trouble)(*ZONE)
-    auth = await judged_live(resolver)
+    auth = await judged_live(Resolver(server.address, attempt=SHORT, lifetime=SHORT))
     results = (auth.spf.result, auth.dkim[0].result, auth.dmarc.result)
     assert results == ("temperror", "temperror", "temperror")
 
@@ -98,7 +98,7 @@ async def test_the_usual_mail_takes_few_rounds_of_questions(server: DnsServer) -
             rounds += 1
             return await super().ask_all(questions)  # type: ignore[arg-type]
 
-    await judged_live(Counting(server.address, attempt=SHORT, lifetime=SHORT))
+    await judged_live(Counting(server.address))
     assert rounds <= 5
 
 

@@ -76,7 +76,7 @@ async def lines(
     settings = load({"MAILAGENT_RESOLVER": dns.address, **given}, env_file=None)
     values: dict[str, Any] = {"selector": "m1", "key_record": KEY, **facts}
     known = Facts(settings, tuple(accounts), webhooks=tuple(webhooks), **values)
-    resolver = Resolver(dns.address, attempt=timedelta(seconds=0.3), lifetime=timedelta(seconds=1))
+    resolver = Resolver(dns.address)
     found = [line async for line in checklist(known, resolver, identify=identify or unasked)]
     assert [one.name for one in found[:9]] == list(NINE)
     assert all(one.mend == "" for one in found if one.answer == "yes")

@@ -30,7 +30,7 @@ def dns() -> Iterator[DnsServer]:
 
 
 @asynccontextmanager
-async def guarded(dns: DnsServer, *, patience: float = 2, **more: object) -> AsyncIterator[House]:
+async def guarded(dns: DnsServer, *, patience: float = 20, **more: object) -> AsyncIterator[House]:
     """A door behind a proxy that asks two lists."""
     lists = Blocklists(
         (ZONE, SECOND), Resolver(dns.address), spared=HERE, patience=timedelta(seconds=patience)
@@ -114,7 +114,7 @@ async def test_a_list_that_does_not_tell_refuses_nobody(dns: DnsServer, trouble:
 async def test_one_silent_list_does_not_keep_the_other_from_refusing(dns: DnsServer) -> None:
     listed(dns, zone=SECOND)
     dns.silent(f"5.6.7.8.{ZONE}")
-    async with guarded(dns, patience=0.5) as running:
+    async with guarded(dns, patience=2) as running:
         assert SECOND in await (await client_from(running)).begin()
 
 

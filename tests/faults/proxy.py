@@ -12,6 +12,8 @@ from typing import Self
 __all__ = ["Proxy"]
 
 _CHUNK_BYTES = 64 * 1024
+_COMMITTED, _ROLLED_BACK = b"COMMIT\0", b"ROLLBACK\0"
+"""https://www.postgresql.org/docs/current/protocol-message-formats.html, "CommandComplete"."""
 
 
 @dataclass(slots=True)
@@ -19,9 +21,7 @@ class _Link:
     """One connection through the proxy."""
 
     mentioned: bool = False
-    """Whether its transaction is one whose answer shall be lost."""
-    mute: bool = False
-    """What the server says next is lost, and the connection with it."""
+    """Whether its transaction contains what the one whose answer shall be lost does."""
 
 
 class Proxy:
@@ -81,7 +81,8 @@ class Proxy:
     def lose_answers(self, number: int, *, mentioning: bytes) -> None:
         """Break that many connections after a COMMIT was done and before its answer is through.
 
-        Of transactions whose statements or values contain `mentioning`.
+        Of transactions whose statements or values contain `mentioning`. What was done is told by
+        the server's answer, because a client that prepared COMMIT does not say the word again.
         """
 
         def now() -> None:
@@ -133,10 +134,6 @@ class Proxy:
         while octets := await client.read(_CHUNK_BYTES):
             await self._flows.wait()
             link.mentioned = link.mentioned or self._mark in octets
-            if b"COMMIT" in octets:
-                link.mute = link.mentioned and self._answers_to_lose > 0
-                self._answers_to_lose -= link.mute
-                link.mentioned = False
             to_server.write(octets)
             await to_server.drain()
 
@@ -144,9 +141,14 @@ class Proxy:
         self, link: _Link, server: asyncio.StreamReader, to_client: asyncio.StreamWriter
     ) -> None:
         while octets := await server.read(_CHUNK_BYTES):
-            if link.mute:
-                self.answers_lost += 1
-                return
+            if _COMMITTED in octets:
+                if link.mentioned and self._answers_to_lose:
+                    self._answers_to_lose -= 1
+                    self.answers_lost += 1
+                    return
+                link.mentioned = False
+            elif _ROLLED_BACK in octets:
+                link.mentioned = False
             await self._flows.wait()
             to_client.write(octets)
             await to_client.drain()

@@ -495,12 +495,7 @@ async def keep_house(
             services = Services(
                 store=store,
                 sandbox=sandbox,
-                resolver=Resolver(
-                    dns.address,
-                    attempt=timedelta(seconds=0.3),
-                    lifetime=timedelta(seconds=0.5),
-                    clock=clock.monotonic,
-                ),
+                resolver=Resolver(dns.address, clock=clock.monotonic),
                 directory=addresses,
                 acceptor=acceptor,
                 secrets=secrets,
