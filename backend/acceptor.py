@@ -92,7 +92,7 @@ async def _accept(orders: Orders) -> None:
         await asyncio.gather(*beside)
         _say_counts(door)
     finally:
-        await asyncio.to_thread(acceptor.close)
+        await acceptor.close()
         await asyncio.to_thread(store.close)
         if traces is not None:
             await asyncio.to_thread(traces.close)

@@ -136,7 +136,7 @@ async def installation(settings: Settings, *, demo: bool = False) -> AsyncIterat
         await processors.close()
         await sandbox.close()
         wakeups.close()
-        acceptor.close()
+        await acceptor.close()
         store.close()
         if traces is not None:
             await asyncio.to_thread(traces.close)

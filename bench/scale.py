@@ -204,7 +204,7 @@ async def accepting(of: Filled, seconds: float) -> float:
     try:
         await asyncio.gather(*(sender(begin + seconds) for _ in range(50)))
     finally:
-        acceptor.close()
+        await acceptor.close()
     return done / (time.monotonic() - begin)
 
 

@@ -1,9 +1,9 @@
 """Step 1: is the mail kept? Only then does a door say yes.
 
-All mails that wait while one commit runs go into the next one together. The commit runs in a thread
-with a connection of its own; a single small mail on SQLite is committed without that hand-over.
-PostgreSQL takes a second commit beside the first when what waits is large: its server then works
-while we still send.
+All mails that wait while one commit runs go into the next one together. On SQLite a commit runs in
+a thread with a connection of its own; a single small mail is committed without that hand-over.
+PostgreSQL is waited for in the event loop, and takes a second commit beside the first when what
+waits is large: its server then works while we still send.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Protocol
 from mailagent.flow.directory import Place, normalised
 from mailagent.inbound import Inbound, Known, Later, Origin, Outcome, Unrouted
 from mailagent.store.engine import Store
-from mailagent.store.group_commit import Destination, GroupCommit, Waiting
+from mailagent.store.group_commit import Destination, Waiting
+from mailagent.store.postgres_commit import PostgresCommit
+from mailagent.store.sqlite_commit import SqliteCommit
 from mailagent.tokens import Secrets
 
 __all__ = ["GroupAcceptor", "Locates"]
@@ -37,6 +39,34 @@ class Locates(Protocol):
     def locate(self, address: str) -> Place | Known: ...
 
 
+class _Commits(Protocol):
+    """Makes many mails durable at once; what fails is `Later`."""
+
+    async def commit(self, mails: Sequence[Waiting]) -> list[Outcome]: ...
+
+    def close(self) -> None: ...
+
+
+class _InThread:
+    """SQLite's commit, in a thread that has its turn before other writers."""
+
+    def __init__(self, store: Store) -> None:
+        self._lock, self._group = store.write_lock, SqliteCommit(store.url)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="accept")
+
+    async def commit(self, mails: Sequence[Waiting]) -> list[Outcome]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._commit, mails)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._group.close()
+
+    def _commit(self, mails: Sequence[Waiting]) -> list[Outcome]:
+        with self._lock.hold(first=True):
+            return self._group.commit(mails)
+
+
 class GroupAcceptor:
     """The `Acceptor` of a process that has the database. Never raises; what fails is `Later`."""
 
@@ -50,12 +80,15 @@ class GroupAcceptor:
     ) -> None:
         self._store, self._directory, self._secrets = store, directory, secrets
         self._on_accepted = on_accepted
-        at_once = 1 if store.on_sqlite else 2
-        self._free = [GroupCommit(store.url) for _ in range(at_once)]
+        self._free: list[_Commits] = (
+            [_InThread(store)]
+            if store.on_sqlite
+            else [PostgresCommit(store.url), PostgresCommit(store.url)]
+        )
         self._groups = tuple(self._free)
         # Runs in the event loop, so it never waits: not for another process's write either.
-        self._single = GroupCommit(store.url, busy_seconds=0)
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="accept")
+        self._single = SqliteCommit(store.url, busy_seconds=0) if store.on_sqlite else None
+        self._running: set[asyncio.Task[None]] = set()
         self._waiting: _Batch = []
         self._waiting_bytes = 0
         self._planned = False
@@ -68,11 +101,14 @@ class GroupAcceptor:
             return [await self._settle(prepared[0])]
         return await asyncio.gather(*(self._settle(one) for one in prepared))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Finish the commits that run and close the connections."""
-        self._threads.shutdown()
-        for group in (*self._groups, self._single):
+        while self._running:
+            await asyncio.wait(self._running)
+        for group in self._groups:
             group.close()
+        if self._single is not None:
+            self._single.close()
 
     def _prepare(self, inbound: Inbound) -> Waiting | Unrouted | Later:
         destinations: list[Destination] = []
@@ -136,13 +172,9 @@ class GroupAcceptor:
         if here is not None:
             self._done(loop, batch, here)
             return
-        group, mails = self._free.pop(), [mail for mail, _ in batch]
-
-        def done(running: asyncio.Future[list[Outcome]]) -> None:
-            self._free.append(group)
-            self._done(loop, batch, _outcomes(batch, running))
-
-        loop.run_in_executor(self._threads, self._commit, group, mails).add_done_callback(done)
+        running = loop.create_task(self._commit(loop, self._free.pop(), batch))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
 
     def _commit_here(self, batch: _Batch) -> list[Outcome] | None:
         """Commit a single mail without the hand-over to a thread; None when that is not wise.
@@ -150,7 +182,7 @@ class GroupAcceptor:
         Only when mails have come one at a time lately: what commits in the event loop keeps others
         from arriving, and so from sharing its commit.
         """
-        if len(batch) != 1 or self._singles < _SINGLES_BEFORE_HERE or not self._store.on_sqlite:
+        if self._single is None or len(batch) != 1 or self._singles < _SINGLES_BEFORE_HERE:
             return None
         mail = batch[0][0]
         if len(mail.raw) > _INLINE_BYTES or not self._store.write_lock.try_hold():
@@ -161,11 +193,15 @@ class GroupAcceptor:
             self._store.write_lock.release()
         return None if isinstance(outcomes[0], Later) else outcomes
 
-    def _commit(self, group: GroupCommit, mails: Sequence[Waiting]) -> list[Outcome]:
-        if not self._store.on_sqlite:
-            return group.commit(mails)
-        with self._store.write_lock.hold(first=True):
-            return group.commit(mails)
+    async def _commit(
+        self, loop: asyncio.AbstractEventLoop, group: _Commits, batch: _Batch
+    ) -> None:
+        try:
+            outcomes = await group.commit([mail for mail, _ in batch])
+        except Exception as error:  # noqa: BLE001 - a door that waits for ever says neither yes nor no
+            outcomes = [Later(repr(error))] * len(batch)
+        self._free.append(group)
+        self._done(loop, batch, outcomes)
 
     def _done(
         self, loop: asyncio.AbstractEventLoop, batch: _Batch, outcomes: Sequence[Outcome]
@@ -177,11 +213,6 @@ class GroupAcceptor:
         self._store.announce(_READ)
         self._singles = self._singles + 1 if len(batch) == 1 and not self._waiting else 0
         self._next(loop)
-
-
-def _outcomes(batch: _Batch, done: asyncio.Future[list[Outcome]]) -> list[Outcome]:
-    error = done.exception()
-    return [Later(repr(error))] * len(batch) if error else done.result()
 
 
 def _origin_json(origin: Origin, recipient: str) -> str:

@@ -242,7 +242,7 @@ async def open_mailroom(
         await directory.refresh()
         yield Mailroom(services, acceptor, scripted, workspace_id)
     finally:
-        acceptor.close()
+        await acceptor.close()
         store.close()
 
 

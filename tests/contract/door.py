@@ -165,5 +165,5 @@ async def open_door(
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
             yield TheDoor(store, acceptor, door, http, told)
     finally:
-        acceptor.close()
+        await acceptor.close()
         store.close()

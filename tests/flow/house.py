@@ -532,5 +532,5 @@ async def keep_house(
                 await close_accounts(services.accounts.values())
                 await sandbox.close()
                 wakeups.close()
-                acceptor.close()
+                await acceptor.close()
                 store.close()

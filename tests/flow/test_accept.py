@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from mailagent.inbound import (
 )
 from mailagent.store import tables as t
 from mailagent.store.engine import Store
-from mailagent.store.group_commit import GroupCommit, Waiting
+from mailagent.store.group_commit import Waiting
+from mailagent.store.postgres_commit import PostgresCommit
 from mailagent.tokens import Secrets, new_id
 from tests.databases import SqliteDatabases
 from tests.flow.house import ANN, DOMAIN, House, mail
@@ -140,19 +140,18 @@ async def test_mails_that_arrive_together_are_all_kept(house: House) -> None:
 async def test_on_postgresql_what_is_large_is_kept_beside_what_is_being_kept(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch, size: int, at_once: int
 ) -> None:
-    running, most, go_on = [0], [0], threading.Event()
+    running, most, go_on, as_meant = [0], [0], asyncio.Event(), asyncio.Event()
 
-    def commit(_: GroupCommit, mails: Sequence[Waiting]) -> list[Outcome]:
+    async def commit(_: PostgresCommit, mails: Sequence[Waiting]) -> list[Outcome]:
         running[0] += 1
         most[0] = max(most[0], running[0])
         if most[0] == at_once:
-            loop.call_soon_threadsafe(as_meant.set)
-        assert go_on.wait(20)
+            as_meant.set()
+        await go_on.wait()
         running[0] -= 1
         return [Accepted(("dlv",))] * len(mails)
 
-    monkeypatch.setattr(GroupCommit, "commit", commit)
-    loop, as_meant = asyncio.get_running_loop(), asyncio.Event()
+    monkeypatch.setattr(PostgresCommit, "commit", commit)
     store = Store(postgres_url)
     acceptor = GroupAcceptor(store, _Anywhere(), Secrets(["k" * 40]), on_accepted=lambda: None)
     sent = []
@@ -165,7 +164,7 @@ async def test_on_postgresql_what_is_large_is_kept_beside_what_is_being_kept(
     go_on.set()
     assert await asyncio.gather(*sent) == [[Accepted(("dlv",))]] * 4
     assert most == [at_once]
-    acceptor.close()
+    await acceptor.close()
     store.close()
 
 
@@ -182,7 +181,7 @@ async def test_nothing_is_said_no_to_before_the_addresses_are_loaded(
     acceptor = GroupAcceptor(store, directory, secrets, on_accepted=lambda: None)
     inbound = Inbound(Envelope(ANN, (f"a@{DOMAIN}",)), b"x", "smtp", "1", Origin(store.now()))
     assert [type(one) for one in await acceptor.accept([inbound])] == [Later]
-    acceptor.close()
+    await acceptor.close()
     store.close()
 
 

@@ -151,8 +151,8 @@ class QuietHouse:
     def store(self) -> Store:
         return self.services.store
 
-    def close(self) -> None:
-        self.acceptor.close()
+    async def close(self) -> None:
+        await self.acceptor.close()
         self.store.close()
 
     async def accept(

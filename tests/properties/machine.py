@@ -148,8 +148,8 @@ class Installation:
 
     def close(self) -> None:
         """Give back what was opened."""
+        self._run(self.house.close())
         self._runner.close()
-        self.house.close()
 
     @_step(1)
     def nothing_happens(self) -> None:

@@ -37,7 +37,7 @@ async def house(sqlite_databases: SqliteDatabases, tmp_path: Path) -> AsyncItera
     with capture_logs():
         made = await QuietHouse.found(sqlite_databases.create(tmp_path), at_once=1)
         yield made
-        made.close()
+        await made.close()
 
 
 async def test_who_is_suppressed_while_a_worker_sleeps_gets_nothing_when_it_wakes(
