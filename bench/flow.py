@@ -32,7 +32,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, func, select
 
 from bench.node import AGENT, QUESTION, Node, furnish, memory_mib
-from bench.smtp_load import disk
+from bench.smtp_load import LeanClient, disk
 from bench.smtp_targets import cpu_seconds
 from mailagent.store.engine import driver_url
 from mailagent.store.migrations import upgrade
@@ -116,13 +116,14 @@ class Load:
 
     def _write(self, connection: int) -> None:
         number = 0
-        with smtplib.SMTP("127.0.0.1", self.port, "client.bench.test") as client:
+        with LeanClient(self.port) as client:
             while not self._stop.is_set():
                 if len(self.sent) - self.done >= self.backlog:
                     self._stop.wait(0.02)
                     continue
                 sender = f"load-{connection}-{number}@client.bench.test"
-                client.sendmail(sender, [AGENT], mail(sender))
+                client.begin(sender, AGENT)
+                client.send(mail(sender))
                 self.sent.append(time.monotonic())
                 number += 1
 

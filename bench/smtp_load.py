@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-__all__ = ["disk", "drive", "latency"]
+__all__ = ["LeanClient", "disk", "drive", "latency"]
 
 _SENDER = "from@client.bench.test"
 _LONGEST_SECONDS = 120.0
@@ -53,34 +53,57 @@ def _send(port: int, *, sessions: int, mails: int, size: int, to: str, many: boo
         list(threads.map(connection, range(mails // a_connection)))
 
 
+class LeanClient:
+    """A client that costs its machine little: what it measures runs there too."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._replies = self._socket.makefile("rb")
+        self.ask(b"")
+        self.ask(b"EHLO client.bench.test\r\n")
+
+    def __enter__(self) -> LeanClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ask(b"QUIT\r\n")
+        self._replies.close()
+        self._socket.close()
+
+    def ask(self, octets: bytes, *, replies: int = 1) -> None:
+        """Send and await the replies. Raises SystemExit if one is a no."""
+        self._socket.sendall(octets)
+        for _ in range(replies):
+            line = b"-" * 4
+            while line[3:4] == b"-":
+                line = self._replies.readline()
+            if line[:1] not in {b"2", b"3"}:
+                raise SystemExit(f"refused: {line!r}")
+
+    def begin(self, sender: str, to: str) -> None:
+        """Up to DATA, in one packet (RFC 2920)."""
+        envelope = f"MAIL FROM:<{sender}>\r\nRCPT TO:<{to}>\r\nDATA\r\n"
+        self.ask(envelope.encode(), replies=3)
+
+    def send(self, content: bytes) -> float:
+        """The content, which has no line that begins with a dot; seconds from the final dot to its
+        250.
+        """
+        self._socket.sendall(content)
+        begin = time.perf_counter()
+        self.ask(b".\r\n")
+        return time.perf_counter() - begin
+
+
 def latency(port: int, *, size: int, mails: int, to: str) -> tuple[float, float]:
     """p50 and p99 in milliseconds from the final dot to its 250, one mail at a time."""
     content = b"Subject: latency\r\n\r\n" + _LINE * (size // len(_LINE))
     taken: list[float] = []
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        replies = client.makefile("rb")
-
-        def ask(octets: bytes) -> None:
-            client.sendall(octets)
-            line = b"-" * 4
-            while line[3:4] == b"-":
-                line = replies.readline()
-            if line[:1] not in {b"2", b"3"}:
-                raise SystemExit(f"latency on port {port}: {line!r}")
-
-        ask(b"")
-        ask(b"EHLO client.bench.test\r\n")
+    with LeanClient(port) as client:
         for _ in range(mails):
-            ask(f"MAIL FROM:<{_SENDER}>\r\n".encode())
-            ask(f"RCPT TO:<{to}>\r\n".encode())
-            ask(b"DATA\r\n")
-            client.sendall(content)
-            begin = time.perf_counter()
-            ask(b".\r\n")
-            taken.append((time.perf_counter() - begin) * 1000)
-        ask(b"QUIT\r\n")
-        replies.close()
+            client.begin(_SENDER, to)
+            taken.append(client.send(content) * 1000)
     return statistics.median(taken), statistics.quantiles(taken, n=100)[98]
 
 
