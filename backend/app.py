@@ -56,7 +56,8 @@ Part = Literal["smtp", "webhooks", "worker", "backend"]
 PARTS: tuple[Part, ...] = ("smtp", "webhooks", "worker", "backend")
 
 _GRACE = timedelta(seconds=25)
-_CHECKPOINT_EVERY = 1.0
+_SQLITE_TENDED_EVERY = 1.0
+_POSTGRES_TENDED_EVERY = 5.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ async def serving(
     tasks = [
         asyncio.create_task(services.directory.keep_fresh(shared.wakeups.event("directory"), stop)),
         asyncio.create_task(shared.accounts.keep_fresh(shared.wakeups.event("accounts"), stop)),
-        asyncio.create_task(_checkpoints(services.store, stop)),
+        asyncio.create_task(_tending(services.store, stop)),
     ]
     working = [
         asyncio.create_task(worker.run(shared.wakeups.event(name), stop))
@@ -223,16 +224,17 @@ async def _rehearse(sandbox: Sandbox) -> None:
         log.exception("sandbox.rehearsal_failed")
 
 
-async def _checkpoints(store: Store, stop: asyncio.Event) -> None:
-    """Keep SQLite's log short from a thread that no commit waits for."""
-    while store.on_sqlite and not stop.is_set():
+async def _tending(store: Store, stop: asyncio.Event) -> None:
+    """Tend the database from a thread that no commit waits for."""
+    every = _SQLITE_TENDED_EVERY if store.on_sqlite else _POSTGRES_TENDED_EVERY
+    while not stop.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _CHECKPOINT_EVERY)
+            await asyncio.wait_for(stop.wait(), every)
         try:
-            await asyncio.to_thread(store.checkpoint)
+            await asyncio.to_thread(store.tend)
         except SQLAlchemyError as error:
             # A full disk has room again one day: until then the log only grows.
-            log.warning("store.checkpoint_failed", error=type(error).__name__)
+            log.warning("store.tending_failed", error=type(error).__name__)
 
 
 def stop_on_signals(stop: asyncio.Event, tell: Callable[[], None]) -> None:

@@ -47,6 +47,7 @@ from backend.operation.sealed import SEALED
 from mailagent.errors import Conflict, Malformed, Misconfigured, Unauthentic
 from mailagent.store import migrations
 from mailagent.store.engine import APPLICATION_NAME, driver_url
+from mailagent.store.prepared import Session
 from mailagent.store.sqlite import PRAGMAS
 from mailagent.store.tables import metadata
 from mailagent.store.transaction import Transaction
@@ -134,7 +135,7 @@ def restore(url: str, file: BinaryIO, secrets: Secrets, wish: Wish, *, now: date
         migrations.upgrade_within(connection, header.revision)
         _load(connection, reader, secrets)
         migrations.upgrade_within(connection, "head")
-        tx = Transaction(connection, None, now)
+        tx = Transaction(Session(connection), None, now)
         search_index.rebuild(tx)
         done = aftermath.settle(tx, header.made_at, send_queued=wish.send_queued)
         tx.end()

@@ -66,6 +66,11 @@ _PROVEN = select(participants.c.address).where(
 )
 
 
+def foresee(tx: Transaction, thread_id: str) -> None:
+    """Foresee what `findings` asks first."""
+    tx.foresee(_PROVEN, {"thread": thread_id})
+
+
 def _may_be_written_to(tx: Transaction, draft: Outgoing, thread_id: str) -> frozenset[str]:
     known = {row.address.lower() for row in tx.rows(_PROVEN, {"thread": thread_id})}
     for one in (*draft.to, *draft.cc, *draft.bcc):

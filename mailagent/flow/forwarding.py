@@ -12,7 +12,7 @@ own key. No redirect is followed, and the connection goes to the address that wa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -153,8 +153,7 @@ def order(tx: Transaction, delivery: AnyRow) -> None:
 
     Again for the same delivery writes nothing new.
     """
-    local, domain = normalised(delivery.recipient)
-    rows = tx.rows(_ROUTES, {"recipient": f"{without_tag(local)}@{domain}"})
+    rows = tx.rows(_ROUTES, _routes_of(delivery))
     for route, action in _steps(rows):
         why = f"the route {route.id} for {route.recipient}"
         if action.kind != "forward":
@@ -173,6 +172,16 @@ def order(tx: Transaction, delivery: AnyRow) -> None:
         if tx.insert_new(route_forwards, row, unique=["delivery_id", "route_id", "url"]):
             note(tx, "forward", str(action), why, delivery_id=delivery.id)
             tx.wake(FORWARDING.name)
+
+
+def foresee(tx: Transaction, delivery: AnyRow) -> None:
+    """Foresee what `order` asks."""
+    tx.foresee(_ROUTES, _routes_of(delivery))
+
+
+def _routes_of(delivery: AnyRow) -> Mapping[str, str]:
+    local, domain = normalised(delivery.recipient)
+    return {"recipient": f"{without_tag(local)}@{domain}"}
 
 
 def _steps(rows: Sequence[AnyRow]) -> Iterator[tuple[AnyRow, Action]]:

@@ -173,6 +173,7 @@ _STATES = (
 
 def load(tx: Transaction, outbound_id: str) -> tuple[AnyRow, Outgoing, Sequence[AnyRow]]:
     """The mail's row, its frozen value, its recipients."""
+    tx.foresee(_RECIPIENTS, {"outbound": outbound_id})
     row = tx.row(_MAIL, {"outbound": outbound_id})
     assert row is not None
     recipients = tx.rows(_RECIPIENTS, {"outbound": outbound_id})

@@ -37,7 +37,7 @@ from mailagent.flow.decide import (
 from mailagent.flow.ledger import note
 from mailagent.flow.limits import merged_of
 from mailagent.flow.services import Services
-from mailagent.flow.standing import judge_thread
+from mailagent.flow.standing import foresee_judging, foresee_writers, judge_thread
 from mailagent.flow.states import DeliveryState
 from mailagent.mail import Address, Mail
 from mailagent.outgoing import Handoff, Outgoing, Reply, Silence
@@ -108,6 +108,12 @@ def _reply(
             return _hand_over(tx, services, turn, reason)
         case MayAnswer(proven, why):
             to = proven
+    replying.foresee_sender(tx, turn.agent_id)
+    replying.foresee_address(tx, turn.thread_id)
+    foresee_judging(tx, turn.thread_id, turn.mails[0], answers=turn.answers)
+    foresee_writers(tx, turn.thread_id)
+    policies.foresee(tx, turn.agent_id)
+    drafts.foresee(tx, turn.thread_id)
     sender, limits = _sender(tx, turn)
     try:
         draft = _frozen(tx, services, turn, reply, to, sender, limits)

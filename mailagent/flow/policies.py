@@ -34,6 +34,11 @@ def of_workspace(tx: Transaction) -> Policy:
     return _over_default(_newest(tx, _WORKSPACE))
 
 
+def foresee(tx: Transaction, agent_id: str) -> None:
+    """Foresee what `of_agent` asks."""
+    tx.foresee(_NEWEST, {"workspace": _WORKSPACE, "agent": agent_id})
+
+
 def of_agent(tx: Transaction, agent_id: str, handle: str) -> Policy:
     """What the agent's people have set, over the workspace's."""
     newest = _newest(tx, agent_id)

@@ -35,14 +35,15 @@ from mailagent.flow import (
 )
 from mailagent.flow.decide import AskPerson, Hold, MayAnswer, addressee, forged, proven
 from mailagent.flow.ledger import note
-from mailagent.flow.route import route
+from mailagent.flow.route import foresee_rules, route
 from mailagent.flow.services import Services
-from mailagent.flow.standing import blocked
+from mailagent.flow.standing import blocked, foresee_blocked
 from mailagent.flow.states import DeliveryState
 from mailagent.flow.tools.persons import take_answer
 from mailagent.flow.values import ORIGIN, READING, form_of, to_json
 from mailagent.inbound import Origin
 from mailagent.mail import Authentication, Kind, Mail
+from mailagent.mime import threading as anchoring
 from mailagent.mime.domain_report import FoundReport
 from mailagent.outgoing import OutgoingAttachment
 from mailagent.reading import Reading, answers_to_json
@@ -242,6 +243,7 @@ def _record(
     )
     # One after the other for one workspace: a twin that is read at the same moment must be seen.
     tx.lock(f"inbox {tx.workspace_id}")
+    _foresee(tx, mail, row)
     note(tx, "read", f"{mail.kind} mail", f"{mail.why_kind}; {_in_words(mail)}", delivery_id=row.id)
     end = _before_routing(tx, services, mail, row, origin, reading, along, reported)
     agent_id: str | None = row.agent_id
@@ -276,6 +278,18 @@ def _record(
         forwarding.order(tx, row)
     if end.state is not DeliveryState.ROUTED:
         note(tx, "route", str(end.state), end.reason, delivery_id=row.id)
+
+
+def _foresee(tx: Transaction, mail: Mail, row: AnyRow) -> None:
+    """What nearly every mail is asked on its way to an agent."""
+    if mail.content.message_id is not None:
+        tx.foresee(_TWIN, _twin_of(mail))
+    foresee_rules(tx, row.agent_id if row.place == "agent" else None)
+    if row.agent_id is not None:
+        tx.foresee(_OF_RAW, _raw_of(row, row.agent_id))
+        threads.foresee(tx, mail, row.agent_id)
+    foresee_blocked(tx, mail, answers=bool(anchoring.anchors(mail.content)))
+    forwarding.foresee(tx, row)
 
 
 def _before_routing(
@@ -443,17 +457,18 @@ def _same_mail(tx: Transaction, mail: Mail) -> str | None:
     """
     if mail.content.message_id is None:
         return None
-    found: str | None = tx.value(
-        _TWIN,
-        {
-            "message_id": mail.content.message_id,
-            "recipient": mail.recipient.lower(),
-            "content_sha256": mail.content.content_sha256,
-            "delivery": mail.delivery_id,
-            "since": mail.received_at - _SAME_MAIL_WITHIN,
-        },
-    )
+    found: str | None = tx.value(_TWIN, _twin_of(mail))
     return found
+
+
+def _twin_of(mail: Mail) -> Mapping[str, object]:
+    return {
+        "message_id": mail.content.message_id,
+        "recipient": mail.recipient.lower(),
+        "content_sha256": mail.content.content_sha256,
+        "delivery": mail.delivery_id,
+        "since": mail.received_at - _SAME_MAIL_WITHIN,
+    }
 
 
 _OF_RAW = select(deliveries.c.id, deliveries.c.recipient, deliveries.c.thread_id).where(
@@ -466,7 +481,11 @@ _OF_RAW = select(deliveries.c.id, deliveries.c.recipient, deliveries.c.thread_id
 
 def _same_raw(tx: Transaction, row: AnyRow, agent_id: str) -> AnyRow | None:
     """The delivery of the very same message that this agent has already, by another address."""
-    return tx.row(_OF_RAW, {"raw": row.raw_id, "agent": agent_id, "delivery": row.id})
+    return tx.row(_OF_RAW, _raw_of(row, agent_id))
+
+
+def _raw_of(row: AnyRow, agent_id: str) -> Mapping[str, object]:
+    return {"raw": row.raw_id, "agent": agent_id, "delivery": row.id}
 
 
 def _in_words(mail: Mail) -> str:

@@ -92,9 +92,9 @@ def commit_sending(
     _open_hand_over(tx, frame, recipients)
     asked = suppression.asked(tx, frame.row.from_address, [one.address for one in recipients])
     leaving = {"recipients": [one.id for one in recipients], "by": frame.account, **asked}
-    if tx.execute(_LEAVING, leaving).rowcount != len(recipients):
-        # Cancelled, suppressed or taken since: the far side has seen nothing yet, and must not.
-        raise LostClaim(f"send {frame.outbound_id}: a recipient may no longer be sent to")
+    # Cancelled, suppressed or taken since: the far side has seen nothing yet, and must not.
+    since = LostClaim(f"send {frame.outbound_id}: a recipient may no longer be sent to")
+    tx.expect(_LEAVING, leaving, met=len(recipients), otherwise=since)
 
 
 _STANDING = (
@@ -307,22 +307,21 @@ def _tell_of_account(tx: Transaction, frame: Frame, reason: str) -> None:
 
 
 def _open_hand_over(tx: Transaction, frame: Frame, recipients: tuple[Recipient, ...]) -> None:
-    tx.insert_new(
-        hand_overs,
-        {
-            "id": frame.id,
-            "outbound_id": frame.outbound_id,
-            "account": frame.account,
-            "why_account": frame.why,
-            "recipient_ids": [one.id for one in recipients],
-            "outcome": "sending",
-            "started_at": tx.now,
-        },
-        unique=["id"],
-    )
+    row = _hand_over(tx, frame, recipients) | {"outcome": "sending"}
+    tx.insert_unless_there(hand_overs, row, unique=["id"])
 
 
-_HAND_OVER = update(hand_overs).where(hand_overs.c.id == bindparam("hand_over"))
+def _hand_over(
+    tx: Transaction, frame: Frame, recipients: tuple[Recipient, ...]
+) -> dict[str, object]:
+    return {
+        "id": frame.id,
+        "outbound_id": frame.outbound_id,
+        "account": frame.account,
+        "why_account": frame.why,
+        "recipient_ids": [one.id for one in recipients],
+        "started_at": tx.now,
+    }
 
 
 def _end_hand_over(
@@ -333,17 +332,15 @@ def _end_hand_over(
     response: str,
     code: str | None = None,
 ) -> None:
+    begun = _hand_over(tx, frame, recipients)
     ended = {
-        "hand_over": frame.id,
         "outcome": outcome,
         "response": response[:2_000],
         "code": code,
         "finished_at": tx.now,
     }
-    if tx.execute(_HAND_OVER, ended).rowcount == 0:
-        # It failed before it came to `sending`.
-        _open_hand_over(tx, frame, recipients)
-        tx.execute(_HAND_OVER, ended)
+    # Its row is not there where it failed before it came to `sending`.
+    tx.insert_or_update(hand_overs, begun | ended, unique=["id"], keep=list(begun))
 
 
 def close_hand_overs(tx: Transaction, outbound_id: str) -> None:

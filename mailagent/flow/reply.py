@@ -62,6 +62,11 @@ _WITH_ADDRESSES = (
 )
 
 
+def foresee_sender(tx: Transaction, agent_id: str) -> None:
+    """Foresee what `sender_of` asks."""
+    tx.foresee(_WITH_ADDRESSES, {"agent": agent_id})
+
+
 def sender_of(tx: Transaction, agent_id: str, *, written_to: str | None = None) -> Sender:
     """The address `written_to` when it is one of the agent's, else the one that it sends as.
 
@@ -157,6 +162,11 @@ def forward(
 
 
 _REPLY_KEY = select(threads.c.reply_key).where(threads.c.id == bindparam("thread"))
+
+
+def foresee_address(tx: Transaction, thread_id: str) -> None:
+    """Foresee what `reply_address` asks."""
+    tx.foresee(_REPLY_KEY, {"thread": thread_id})
 
 
 def reply_address(

@@ -31,6 +31,13 @@ def load_rules(tx: Transaction) -> Sequence[Rule]:
     ]
 
 
+def foresee_rules(tx: Transaction, addressed_agent: str | None) -> None:
+    """Foresee what `route` asks."""
+    tx.foresee(_ENABLED, {})
+    if addressed_agent is not None:
+        tx.foresee(_IS_ON, {"agent": addressed_agent})
+
+
 def route(
     tx: Transaction, mail: Mail, *, place: str, agent_id: str | None, passed: bool = False
 ) -> Decision:

@@ -24,7 +24,7 @@ from mailagent.flow.outbox import SENDING
 from mailagent.flow.recording import close_hand_overs
 from mailagent.flow.services import Services
 from mailagent.flow.settling import RECIPIENT, end, next_try, set_state, tell
-from mailagent.flow.standing import stopped_recipients
+from mailagent.flow.standing import foresee_stopped, stopped_recipients
 from mailagent.flow.states import RecipientState
 from mailagent.outgoing import Recipient
 from mailagent.store.transaction import AnyRow, Transaction
@@ -84,6 +84,8 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
     if row.expires_at <= tx.now:
         _expire(tx, services, row, queued)
         queued = []
+    suppression.foresee(tx, outgoing.from_.address, [one.address for one in queued])
+    foresee_stopped(tx, outgoing.from_.address, [one.address for one in queued])
     own = separation.own(tx, row, outgoing)
     default_domain = services.settings.default_domain
     asked = [

@@ -71,6 +71,20 @@ def judge(tx: Transaction, mail: Mail, thread_id: str, *, answers: bool) -> Judg
     return Judged(Standing.STRANGER, evidence)
 
 
+def foresee_writers(tx: Transaction, thread_id: str) -> None:
+    """Foresee what `judge_thread` asks of a thread."""
+    tx.foresee(_WRITERS, {"thread": thread_id})
+
+
+def foresee_judging(tx: Transaction, thread_id: str, mail: Mail, *, answers: bool) -> None:
+    """Foresee what `judge` asks of a mail."""
+    if not mail.content.from_:
+        return
+    foresee_blocked(tx, mail, answers=answers)
+    author = mail.content.from_[0].address.lower()
+    tx.foresee(_CORRESPONDS, {"thread": thread_id, "author": author})
+
+
 def judge_thread(
     tx: Transaction, thread_id: str, mails: Sequence[Mail], *, answers: bool
 ) -> Judged:
@@ -114,14 +128,25 @@ _WRITERS = (
 def blocked(tx: Transaction, mail: Mail, *, answers: bool) -> Entry | None:
     """The entry that keeps this mail from its agent, by any mailbox that claims to have sent it."""
     what, mailbox = _what(answers), mailbox_of(mail)
-    claimed = [one.address for one in mail.content.from_]
-    if mail.mail_from:
-        claimed.append(mail.mail_from)
-    for address in dict.fromkeys(one.lower() for one in claimed):
+    for address in _claimed(mail):
         entry = listed(tx, address, what, mailbox)
         if entry is not None and entry.verdict == "block":
             return entry
     return None
+
+
+def foresee_blocked(tx: Transaction, mail: Mail, *, answers: bool) -> None:
+    """Foresee what `blocked` asks, of the first mailbox."""
+    for address in _claimed(mail)[:1]:
+        asked = _asked(patterns(address), _what(answers), mailbox_of(mail))
+        tx.foresee(_FITTING, asked)
+
+
+def _claimed(mail: Mail) -> Sequence[str]:
+    claimed = [one.address.lower() for one in mail.content.from_]
+    if mail.mail_from:
+        claimed.append(mail.mail_from.lower())
+    return list(dict.fromkeys(claimed))
 
 
 def listed(tx: Transaction, address: str, what: What, mailbox: str) -> Entry | None:
@@ -131,15 +156,23 @@ def listed(tx: Transaction, address: str, what: What, mailbox: str) -> Entry | N
 
 def stopped_recipients(tx: Transaction, from_address: str, to: Sequence[str]) -> Mapping[str, str]:
     """Of these recipients of a mail, those that a list keeps us from: lower-case address → why."""
-    wanted = sorted({pattern for one in to for pattern in patterns(one)})
     mailbox = from_address.lower()
-    entries = _fitting(tx, wanted, "send", mailbox)
+    entries = _fitting(tx, _of_all(to), "send", mailbox)
     found = {one.lower(): narrowest(entries, one, "send", mailbox) for one in to} if entries else {}
     return {
         address: f"a list says: {entry}"
         for address, entry in found.items()
         if entry is not None and entry.verdict == "block"
     }
+
+
+def foresee_stopped(tx: Transaction, from_address: str, to: Sequence[str]) -> None:
+    """Foresee what `stopped_recipients` asks."""
+    tx.foresee(_FITTING, _asked(_of_all(to), "send", from_address))
+
+
+def _of_all(to: Sequence[str]) -> Sequence[str]:
+    return sorted({pattern for one in to for pattern in patterns(one)})
 
 
 def mailbox_of(mail: Mail) -> str:
@@ -153,9 +186,12 @@ def _what(answers: bool) -> What:
 
 
 def _fitting(tx: Transaction, wanted: Iterable[str], what: What, mailbox: str) -> Sequence[Entry]:
-    asked = {"patterns": list(wanted), "what": what, "any": "", "mailbox": mailbox.lower()}
-    rows = tx.rows(_FITTING, asked)
+    rows = tx.rows(_FITTING, _asked(wanted, what, mailbox))
     return [Entry(row.what, row.verdict, row.pattern, row.mailbox) for row in rows]
+
+
+def _asked(wanted: Iterable[str], what: What, mailbox: str) -> Mapping[str, object]:
+    return {"patterns": list(wanted), "what": what, "any": "", "mailbox": mailbox.lower()}
 
 
 _FITTING = select(

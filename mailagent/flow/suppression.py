@@ -83,6 +83,11 @@ _STOPPED = (
 )
 
 
+def foresee(tx: Transaction, from_address: str, to: Sequence[str]) -> None:
+    """Foresee what `stopped` asks."""
+    tx.foresee(_STOPPED, asked(tx, from_address, to))
+
+
 def stopped(tx: Transaction, from_address: str, to: Sequence[str]) -> Mapping[str, str]:
     """Of these recipients of a mail, those that nothing is sent to: lower-case address → why."""
     assert tx.workspace_id is not None

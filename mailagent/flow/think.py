@@ -36,6 +36,7 @@ from mailagent.flow import (
     given,
     limits,
     people,
+    policies,
     reminding,
     threads,
 )
@@ -43,9 +44,10 @@ from mailagent.flow import reply as replying
 from mailagent.flow.ledger import note
 from mailagent.flow.outcome import Closing, Outcome, conclude
 from mailagent.flow.services import FlowSettings, Services
+from mailagent.flow.standing import foresee_judging, foresee_writers
 from mailagent.flow.states import DeliveryState
-from mailagent.flow.tools import Case, mcp, open_case
-from mailagent.flow.values import load_mails, waiting_mails
+from mailagent.flow.tools import Case, custom, mcp, open_case
+from mailagent.flow.values import foresee_waiting, load_mails, waiting_mails
 from mailagent.mail import Mail
 from mailagent.outgoing import Handoff
 from mailagent.store.standing import of_workspace
@@ -197,8 +199,13 @@ _WAITED = update(deliveries).where(
 
 def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     holds(tx, THINKING, claim)
+    foresee_waiting(tx, claim.id)
+    foresee_writers(tx, claim.id)
     thread = tx.row(SITUATION, {"thread": claim.id})
     assert thread is not None
+    replying.foresee_sender(tx, thread.agent_id)
+    policies.foresee(tx, thread.agent_id)
+    custom.foresee(tx, thread.agent_id)
     left = _left_turn(tx, claim.id) if thread.running is not None else None
     turn = left or _new_turn(tx, services, thread)
     if turn is None:
@@ -207,6 +214,7 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     if isinstance(turn, _AfterOthers):
         _put_off(tx, claim, tx.now + backoff(claim.attempts))
         return None
+    foresee_judging(tx, claim.id, turn.mails[0], answers=thread.has_answers)
     sender = replying.sender_of(tx, thread.agent_id, written_to=turn.mails[-1].recipient)
     history = threads.history(
         tx,
@@ -307,8 +315,8 @@ def _new_turn(
     if thread.has_reminders:
         reminding.give(tx, thread.id, turn_id)
     thinking = {"state": DeliveryState.THINKING, "reason": "the agent thinks", "turn_id": turn_id}
-    if tx.execute(_WAITED, {"delivery_ids": waiting, **thinking}).rowcount != len(waiting):
-        raise LostClaim(f"think {thread.id}: a mail was purged since it was looked at")
+    purged = LostClaim(f"think {thread.id}: a mail was purged since it was looked at")
+    tx.expect(_WAITED, {"delivery_ids": waiting, **thinking}, met=len(waiting), otherwise=purged)
     for mail in mails:
         note(tx, "think", f"turn {turn_id} of {len(mails)} mail(s)", delivery_id=mail.delivery_id)
         for finding in screen(mail.content):
@@ -463,7 +471,8 @@ def _close(
         note(tx, "decide", str(state), reason, delivery_id=mail.delivery_id)
     used = given.usage(tx, opened.turn_id) if steps else {}
     _end_turn(tx, opened.turn_id, type(outcome).__name__.lower(), reason, used)
-    finish(tx, THINKING, claim, ready=threads.has_waiting(tx, claim.id), not_before=tx.now)
+    finish(tx, THINKING, claim, ready=False, not_before=tx.now)
+    threads.set_ready_if_waited_for(tx, claim.id)
     tx.wake("think")
 
 

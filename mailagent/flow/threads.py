@@ -39,6 +39,7 @@ __all__ = [
     "participate",
     "replies_within",
     "set_ready",
+    "set_ready_if_waited_for",
 ]
 
 _TOKEN_TAG = "+t."  # noqa: S105 - the mark before a token, not a token
@@ -114,29 +115,23 @@ def participate(
 def anchor(tx: Transaction, agent_id: str, thread_id: str, message_ids: Iterable[str]) -> None:
     """Let a later mail find this thread by any of these Message-IDs."""
     for message_id in message_ids:
-        if not _anchor(tx, agent_id, thread_id, message_id, expected=False):
-            # What is there goes before what was only expected, wherever that was.
-            of_it = {"agent": agent_id, "named": message_id, "thread_id": thread_id}
-            tx.execute(_EXPECTED, {**of_it, "expected": False})
+        # What is there goes before what was only expected, wherever that was.
+        row = _anchor(agent_id, thread_id, message_id, expected=False)
+        tx.insert_or_update(anchors, row, unique=_BY_NAME, only=anchors.c.expected)
 
 
-_EXPECTED = update(anchors).where(
-    anchors.c.agent_id == bindparam("agent"),
-    anchors.c.message_id == bindparam("named"),
-    anchors.c.expected,
-)
+_BY_NAME = ("agent_id", "message_id")
 
 
 def _anchor(
-    tx: Transaction, agent_id: str, thread_id: str, message_id: str, *, expected: bool
-) -> bool:
-    row = {
+    agent_id: str, thread_id: str, message_id: str, *, expected: bool
+) -> Mapping[str, object]:
+    return {
         "agent_id": agent_id,
         "message_id": message_id,
         "thread_id": thread_id,
         "expected": expected,
     }
-    return tx.insert_new(anchors, row, unique=["agent_id", "message_id"])
 
 
 _THREAD = update(threads).where(threads.c.id == bindparam("thread"))
@@ -229,10 +224,22 @@ def named_by(tx: Transaction, agent_id: str, message_ids: Iterable[str]) -> str 
 
 def _known(tx: Transaction, mail: Mail, agent_id: str) -> Mapping[str, AnyRow]:
     """The anchors there are of a mail's own Message-ID and of those that it names."""
+    asked = _anchors_of(mail, agent_id)
+    rows = tx.rows(_OF_IDS, asked) if asked["message_ids"] else []
+    return {row.message_id: row for row in rows}
+
+
+def foresee(tx: Transaction, mail: Mail, agent_id: str) -> None:
+    """Foresee what `join` asks."""
+    asked = _anchors_of(mail, agent_id)
+    if asked["message_ids"]:
+        tx.foresee(_OF_IDS, asked)
+
+
+def _anchors_of(mail: Mail, agent_id: str) -> Mapping[str, object]:
     own = mail.content.message_id
     ids = [*anchoring.anchors(mail.content), *([own] if own else [])]
-    rows = tx.rows(_OF_IDS, {"agent": agent_id, "message_ids": ids}) if ids else []
-    return {row.message_id: row for row in rows}
+    return {"agent": agent_id, "message_ids": ids}
 
 
 def _by_ids(mail: Mail, known: Mapping[str, AnyRow]) -> tuple[str | None, str]:
@@ -265,7 +272,8 @@ def _enter(
         anchor(tx, agent_id, thread_id, [mail.content.message_id])
     for message_id in anchoring.anchors(mail.content)[:_EXPECTED_OF_A_MAIL]:
         if message_id not in known and len(message_id) <= _LONGEST_ID:
-            _anchor(tx, agent_id, thread_id, message_id, expected=True)
+            expected = _anchor(agent_id, thread_id, message_id, expected=True)
+            tx.insert_unless_there(anchors, expected, unique=_BY_NAME)
 
 
 _REPLIES = (
@@ -289,6 +297,18 @@ _ONE_WAITING = (
     .where(deliveries.c.thread_id == bindparam("thread"), deliveries.c.state == "routed")
     .limit(1)
 )
+
+
+_READY_IF_WAITED_FOR = _THREAD.where(
+    _ONE_WAITING.where(deliveries.c.workspace_id == threads.c.workspace_id)
+    .correlate(threads)
+    .exists()
+)
+
+
+def set_ready_if_waited_for(tx: Transaction, thread_id: str) -> None:
+    """Make the thread due for a turn if mails of it wait for one."""
+    tx.execute(_READY_IF_WAITED_FOR, {"thread": thread_id, "ready": True})
 
 
 def has_waiting(tx: Transaction, thread_id: str) -> bool:

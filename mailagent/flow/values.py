@@ -106,6 +106,11 @@ def load_mails(tx: Transaction, delivery_ids: Sequence[str]) -> list[Mail]:
     return [_mail(row) for row in tx.rows(_THESE, {"delivery_ids": list(delivery_ids)})]
 
 
+def foresee_waiting(tx: Transaction, thread_id: str) -> None:
+    """Foresee what `waiting_mails` asks."""
+    tx.foresee(_WAITING, {"thread": thread_id})
+
+
 def waiting_mails(tx: Transaction, thread_id: str) -> list[Mail]:
     """The mails of a thread that wait for a turn, oldest first."""
     return [_mail(row) for row in tx.rows(_WAITING, {"thread": thread_id})]

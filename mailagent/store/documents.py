@@ -12,7 +12,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    String,
+    any_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from mailagent.store.tables import documents, passages
 from mailagent.store.transaction import AnyRow, Transaction
@@ -223,12 +234,18 @@ WHERE {index} MATCH :query AND p.workspace_id = :workspace_id ORDER BY rank LIMI
 """
 _BY_WORDS = text(_SQLITE.format(index="passages_words"))
 _BY_TRIGRAMS = text(_SQLITE.format(index="passages_trigrams"))
-_POSTGRESQL = text("""
-SELECT p.document_id, d.name, p.text FROM passages p JOIN documents d ON d.id = p.document_id
-WHERE p.workspace_id = :workspace_id
-  AND (to_tsvector('simple', p.text) @@ to_tsquery('simple', :query) OR p.text ILIKE ANY(:likes))
-ORDER BY ts_rank(to_tsvector('simple', p.text), to_tsquery('simple', :query)) DESC LIMIT 30
-""")
+_HELD = func.to_tsvector(literal_column("'simple'"), passages.c.text)
+_ASKED_FOR = func.to_tsquery(literal_column("'simple'"), bindparam("query"))
+_POSTGRESQL = (
+    select(passages.c.document_id, documents.c.name, passages.c.text)
+    .join(documents, documents.c.id == passages.c.document_id)
+    .where(
+        _HELD.bool_op("@@")(_ASKED_FOR)
+        | passages.c.text.ilike(any_(bindparam("likes", type_=ARRAY(String))))
+    )
+    .order_by(func.ts_rank(_HELD, _ASKED_FOR).desc())
+    .limit(30)
+)
 
 
 def _on_sqlite(tx: Transaction, words: Sequence[str]) -> list[AnyRow]:

@@ -9,25 +9,29 @@ first, and what waits together is committed together (`SharedCommit`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Dialect, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from mailagent.store import statistics
 from mailagent.store.announcements import Announcements
-from mailagent.store.postgres import APPLICATION_NAME, LOCK_TRIES, OPTIONS, PLANNED_ANEW
+from mailagent.store.postgres import APPLICATION_NAME, LOCK_TRIES, OPTIONS
+from mailagent.store.postgres_session import PostgresSession
+from mailagent.store.prepared import Session
 from mailagent.store.process_lock import ProcessLock
 from mailagent.store.shared_commit import SharedCommit
 from mailagent.store.sqlite import PRAGMAS
+from mailagent.store.step_thread import SteppingConnection, StepThread
 from mailagent.store.transaction import Transaction
 from mailagent.store.write_lock import WriteLock
 
@@ -40,8 +44,6 @@ _READERS = 3
 _POSTGRES_CONNECTIONS = 8
 _LOCKED = (LockNotAvailable, DeadlockDetected)
 """What PostgreSQL says when it has undone a transaction that waited for another's locks."""
-_PREPARED = 400
-"""Statements that a session keeps planned: a mail's way takes about a hundred different ones."""
 
 
 def driver_url(url: str) -> str:
@@ -73,8 +75,10 @@ class Store:
         self.write_lock = WriteLock(self._processes)
         self._listeners: list[Callable[[frozenset[str]], None]] = []
         self._announcements = None if self.on_sqlite else Announcements(_plain_url(self.url))
-        self._threads = ThreadPoolExecutor(
-            _READERS if self.on_sqlite else _POSTGRES_CONNECTIONS, thread_name_prefix="store"
+        self._threads = (
+            ThreadPoolExecutor(_READERS, thread_name_prefix="store")
+            if self.on_sqlite
+            else StepThread(_POSTGRES_CONNECTIONS)
         )
         self._shared = (
             SharedCommit(self.engine, self.write_lock, now=self._clock, woken=self.woken)
@@ -177,15 +181,10 @@ class Store:
     def _snapshot(
         self, workspace_id: str | None, work: Callable[[Transaction], T], *, again: bool = True
     ) -> T:
-        with self._reading.connect() as connection:
-            if self.on_sqlite:
-                connection.exec_driver_sql("BEGIN")
+        with self._session(self._reading, "BEGIN") as session:
             try:
-                result = work(Transaction(connection, workspace_id, self.now()))
-                if not self.on_sqlite:
-                    # After the ROLLBACK that the pool would do, psycopg has the server forget every
-                    # prepared statement of the session.
-                    connection.commit()
+                result = work(Transaction(session, workspace_id, self.now()))
+                session.rollback()
             except DBAPIError as error:
                 if not (again and error.connection_invalidated):
                     raise
@@ -196,22 +195,21 @@ class Store:
     def _commit(
         self, workspace_id: str | None, work: Callable[[Transaction], T], *, tries: int = LOCK_TRIES
     ) -> T:
-        with self.engine.connect() as connection:
-            if self.on_sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            transaction = Transaction(connection, workspace_id, self.now())
+        with self._session(self.engine, "BEGIN IMMEDIATE") as session:
+            transaction = Transaction(session, workspace_id, self.now())
             try:
                 result = work(transaction)
                 transaction.end()
+                session.commit()
             except DBAPIError as error:
                 # Died before its COMMIT was sent: nothing was done. To ask each connection first
                 # whether it lives would cost a mail ten round trips.
+                died = error.connection_invalidated and not session.is_committing
                 # Nor was anything done where another, perhaps a frozen one, held what it needed.
                 locked = isinstance(error.orig, _LOCKED)
-                if tries == 1 or not (error.connection_invalidated or locked):
+                if tries == 1 or not (died or locked):
                     raise
             else:
-                connection.commit()
                 self.woken(transaction.woken)
                 return result
         return self._commit(workspace_id, work, tries=tries - 1)
@@ -220,21 +218,31 @@ class Store:
         self, workspace_id: str, work: Callable[[Transaction], T], *, tries: int = LOCK_TRIES
     ) -> T:
         lock = self.write_lock.hold() if self.on_sqlite else nullcontext()
-        with lock, self.engine.connect() as connection:
-            if self.on_sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with lock, self._session(self.engine, "BEGIN IMMEDIATE") as session:
             try:
-                transaction = Transaction(connection, workspace_id, self.now())
+                transaction = Transaction(session, workspace_id, self.now())
                 result = work(transaction)
                 transaction.end()
+                session.rollback()
             except DBAPIError as error:
                 locked = isinstance(error.orig, _LOCKED)
                 if tries == 1 or not (error.connection_invalidated or locked):
                     raise
             else:
-                connection.rollback()
                 return result
         return self._undone(workspace_id, work, tries=tries - 1)
+
+    @contextmanager
+    def _session(self, engine: Engine, begin: str) -> Iterator[Session]:
+        """`begin` is for SQLite; on PostgreSQL the engine's options say it."""
+        with engine.connect() as connection:
+            if self.on_sqlite:
+                connection.exec_driver_sql(begin)
+            session = Session(connection) if self.on_sqlite else PostgresSession(connection)
+            try:
+                yield session
+            finally:
+                session.leave()
 
     def woken(self, queues: frozenset[str]) -> None:
         """Pass on that rows of these queues are due now; call it after their commit."""
@@ -254,24 +262,34 @@ class Store:
         return self._announcements.session if self._announcements else None
 
     async def _run(self, method: Callable[..., T], /, *args: object, **kwargs: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: method(*args, **kwargs)
-        )
+        def run() -> T:
+            return method(*args, **kwargs)
+
+        if isinstance(self._threads, StepThread):
+            return await self._threads.run(run)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     def _clock(self) -> datetime:
         return self.now()
 
-    def checkpoint(self) -> None:
-        """Move SQLite's log into the database file; from a thread of its own, off every commit."""
-        if self.on_sqlite:
-            with self.engine.connect() as connection:
+    def tend(self) -> None:
+        """Do what is due every few seconds, off every commit, in a thread of its own: move SQLite's
+        log into the database file, have PostgreSQL count what has grown.
+        """
+        with self.engine.connect() as connection:
+            if self.on_sqlite:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+            else:
+                statistics.gather(connection.execution_options(isolation_level="AUTOCOMMIT"))
 
     def close(self) -> None:
         """Finish what runs and close every connection."""
         if self._shared is not None:
             self._shared.close()
-        self._threads.shutdown()
+        if isinstance(self._threads, StepThread):
+            self._threads.close()
+        else:
+            self._threads.shutdown()
         if self._announcements is not None:
             self._announcements.close()
         self.engine.dispose()
@@ -299,18 +317,11 @@ def _engine(url: str, *, on_sqlite: bool) -> Engine:
             connect_args={"connect_timeout": 5, "options": OPTIONS},
         )
 
-        @event.listens_for(engine, "connect")
-        def _remember(connection: Any, _: ConnectionPoolEntry) -> None:
-            connection.prepared_max = _PREPARED
-
-        @event.listens_for(engine, "do_execute")
-        def _as_wished(
-            cursor: Any, sql: str, parameters: Any, context: ExecutionContext | None
-        ) -> bool:
-            anew = context is not None and PLANNED_ANEW in context.execution_options
-            if anew:
-                cursor.execute(sql, parameters, prepare=False)
-            return anew
+        @event.listens_for(engine, "do_connect")
+        def _stepping(_: Dialect, __: object, args: Any, parameters: Any) -> SteppingConnection:
+            # Of its own the driver prepares nothing: at a ROLLBACK it would have the server forget
+            # every prepared statement, ours among them.
+            return SteppingConnection.connect(*args, **parameters, prepare_threshold=None)
 
         return engine
     engine = create_engine(

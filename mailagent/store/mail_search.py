@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import text
 
 from mailagent.errors import Malformed
-from mailagent.store.postgres import PLANNED_ANEW
 from mailagent.store.tables import message_words
 from mailagent.store.transaction import AnyRow, Transaction
 
@@ -88,8 +87,10 @@ SELECT w.id, w.message_ref FROM message_words w
 WHERE w.words @@ CAST(:terms AS tsquery) AND w.id < :before
   AND w.agent_id = :agent AND w.workspace_id = :workspace_id
 ORDER BY w.id DESC LIMIT :most
-""").execution_options(**{PLANNED_ANEW: True})
-"""A word of most mails is found among the newest, a rare one by its index."""
+""")
+"""A word of most mails is found among the newest, a rare one by its index: so the server is to plan
+it for the word that is given, which it does because nobody prepares a text statement.
+"""
 
 
 def _asked(query: str) -> Iterator[tuple[str, str]]:

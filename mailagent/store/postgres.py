@@ -8,7 +8,7 @@ waited in vain begins again (`Store`); its leases end later than either.
 
 from __future__ import annotations
 
-__all__ = ["APPLICATION_NAME", "LOCK_TRIES", "OPTIONS", "PLANNED_ANEW"]
+__all__ = ["APPLICATION_NAME", "LOCK_TRIES", "OPTIONS"]
 
 APPLICATION_NAME = "mailagent"
 """By which a server tells who is connected; a restore wants none of us to be."""
@@ -24,10 +24,3 @@ OPTIONS = (
     " -c lock_timeout=2s"
 )
 """What libpq is to set for the session."""
-
-PLANNED_ANEW = "planned_anew"
-"""The execution option, `True`, of a text statement whose best plan hangs on its parameters.
-
-A session plans what it is asked again and again only once, for parameters that it does not know:
-https://www.postgresql.org/docs/current/sql-prepare.html, "Notes".
-"""

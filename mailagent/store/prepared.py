@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Row, TextClause, Update
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -23,7 +23,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from mailagent.store.scope import Statement
 
-__all__ = ["AnyRow", "Prepared", "Session", "prepare"]
+__all__ = [
+    "AnyRow", "AnyStatement", "Changed", "Parameters", "Prepared", "Session", "prepare",
+]  # fmt: skip
 
 AnyRow = Row[*tuple[Any, ...]]
 AnyStatement = Statement | Insert
@@ -32,26 +34,53 @@ Process = Callable[[Any], Any]
 _MOST = 2_000
 
 
+class Changed(Protocol):
+    """What became of a statement that changes rows."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it met. Where changes are queued this waits, and may raise for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    rowcount: int
+
+
 class Session:
     """A connection within one transaction: each statement is run in the cheapest way there is."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.dialect = connection.dialect
         self._cursor: DBAPICursor | None = None
+        self.is_committing = False
+        """Whether a connection that is lost now leaves open what became of the transaction."""
         heard = connection.dispatch
         self._listened_to = bool(heard.before_cursor_execute or heard.after_cursor_execute)
 
-    def change(self, statement: AnyStatement, parameters: Parameters | None) -> int:
-        """Run a statement for what it changes; how many rows it met.
+    def change(self, statement: AnyStatement, parameters: Parameters | None) -> Changed:
+        """Run a statement for what it changes.
 
         Raises DBAPIError as SQLAlchemy does, and gives up a connection that is lost; so do all.
         """
         if parameters is None or (prepared := self._prepared(statement, parameters)) is None:
-            return self._connection.execute(statement, parameters).rowcount
+            return _Counted(self._connection.execute(statement, parameters).rowcount)
         cursor = self._call("execute", prepared.sql, prepared.bind(parameters))
         if prepared.has_rows:
             self._fetched(prepared, cursor)  # SQLite ends a statement only then
-        return cursor.rowcount
+        return _Counted(cursor.rowcount)
+
+    def expect(
+        self,
+        statement: Statement,
+        parameters: Parameters | None,
+        met: int,
+        otherwise: Exception,
+    ) -> None:
+        """Run a statement for what it changes. Raises `otherwise` unless it meets so many rows."""
+        if self.change(statement, parameters).rowcount != met:
+            raise otherwise
 
     def change_many(self, statement: AnyStatement, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each of these parameters, for what it changes."""
@@ -71,7 +100,24 @@ class Session:
             return self._connection.execute(statement, parameters).all()
         cursor = self._call("execute", prepared.sql, prepared.bind(parameters))
         found = self._fetched(prepared, cursor)
-        return prepared.read(found, cursor) if found else ()
+        return prepared.read(found, cursor.description or ()) if found else ()
+
+    def foresee(self, statement: Statement, parameters: Parameters) -> None:
+        """Say that `rows` will be asked for this. Where a wait costs more than the statement, it is
+        run along with the next that is waited for.
+        """
+
+    def commit(self) -> None:
+        """Commit what was done. Raises as the statements do."""
+        self.is_committing = True
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        """Undo what was done. Raises for a change that was queued and is refused."""
+        self._connection.rollback()
+
+    def leave(self) -> None:
+        """Give the connection up to its pool, which undoes what is not committed."""
 
     def _prepared(self, statement: AnyStatement, parameters: Parameters) -> Prepared | None:
         if self._listened_to:
@@ -149,11 +195,11 @@ class Prepared:
             return tuple(bound)
         return {one[0]: value for one, value in zip(self._binds, bound, strict=True)}
 
-    def read(self, found: Sequence[Any], cursor: DBAPICursor) -> Sequence[AnyRow]:
-        """Rows of the driver as SQLAlchemy gives them."""
+    def read(self, found: Sequence[Any], told: Sequence[Sequence[Any]]) -> Sequence[AnyRow]:
+        """Rows of the driver as SQLAlchemy gives them; of each column its name and type is told."""
         if self._reading is None:
             # Only now: it may hang on what the server says of a column.
-            self._reading = _Reading.of(self._columns, cursor, self._dialect)
+            self._reading = _Reading.of(self._columns, told, self._dialect)
         return self._reading.rows(found)
 
 
@@ -166,12 +212,14 @@ class _Reading:
 
     @classmethod
     def of(
-        cls, columns: Sequence[ColumnElement[Any]], cursor: DBAPICursor, dialect: Dialect
+        cls,
+        columns: Sequence[ColumnElement[Any]],
+        description: Sequence[Sequence[Any]],
+        dialect: Dialect,
     ) -> _Reading:
-        assert cursor.description is not None
         names: list[str] = []
         processes: list[tuple[int, Process]] = []
-        for place, (column, told) in enumerate(zip(columns, cursor.description, strict=True)):
+        for place, (column, told) in enumerate(zip(columns, description, strict=True)):
             names.append(told[0] if column.key is None else str(column.key))
             process = column.type.dialect_impl(dialect).result_processor(dialect, told[1])
             if process is not None:

@@ -13,13 +13,15 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from mailagent.store.handed_in import HandedIn, tell
+from mailagent.store.prepared import Session
 from mailagent.store.transaction import Transaction
 from mailagent.store.write_lock import WriteLock
 
@@ -30,14 +32,10 @@ _LONGEST_SECONDS = 0.02
 
 
 @dataclass(slots=True, eq=False)
-class _Work:
-    """What one caller wants done, and how it went."""
+class _Work(HandedIn[[Transaction]]):
+    """What one caller wants done in which workspace."""
 
-    workspace_id: str | None
-    function: Callable[[Transaction], Any]
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: Exception | None = None
+    workspace_id: str | None = None
 
 
 class SharedCommit:
@@ -62,7 +60,7 @@ class SharedCommit:
         if self._closed:
             raise RuntimeError("the store is closed")
         future = asyncio.get_running_loop().create_future()
-        self._waiting.put(_Work(workspace_id, function, future))
+        self._waiting.put(_Work(function, future, workspace_id=workspace_id))
         return await future
 
     def close(self) -> None:
@@ -82,7 +80,7 @@ class SharedCommit:
                     work.error = self._attempt([work], alone=True) or work.error
             elif error is not None:
                 first.error = error
-            _tell(batch)
+            tell(batch)
 
     def _attempt(self, batch: list[_Work], *, alone: bool = False) -> Exception | None:
         """One commit of `batch`, to which `_together` adds; why nothing of it was committed."""
@@ -132,7 +130,7 @@ class SharedCommit:
             return frozenset()
         driver = _driver(connection)
         driver.execute("SAVEPOINT work")
-        transaction = Transaction(connection, work.workspace_id, self._now())
+        transaction = Transaction(Session(connection), work.workspace_id, self._now())
         try:
             work.result = work.function(transaction)
             transaction.end()
@@ -149,23 +147,3 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
-
-
-def _tell(batch: Sequence[_Work]) -> None:
-    """Hand the outcomes to their callers, with one wake-up of each event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Work]] = {}
-    for work in batch:
-        by_loop.setdefault(work.future.get_loop(), []).append(work)
-    for loop, works in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # nobody waits in a loop that is closed
-            loop.call_soon_threadsafe(_resolve, works)
-
-
-def _resolve(works: Sequence[_Work]) -> None:
-    for work in works:
-        if work.future.done():
-            continue
-        if work.error is not None:
-            work.future.set_exception(work.error)
-        else:
-            work.future.set_result(work.result)

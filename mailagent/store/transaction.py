@@ -9,16 +9,17 @@ and refuses what it cannot scope.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    Connection,
+    ColumnElement,
     Insert,
     Table,
     TextClause,
+    Update,
+    and_,
     bindparam,
     func,
     insert,
@@ -28,19 +29,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailagent.store.constant import spread, with_fixed_lists
-from mailagent.store.prepared import AnyRow, Session
+from mailagent.store.prepared import AnyRow, Changed, Session
 from mailagent.store.scope import Statement, Unscoped, scoped
 
-__all__ = ["AnyRow", "Done", "Transaction"]
+__all__ = ["AnyRow", "Changed", "Transaction"]
 
 _WORKSPACE = "scope_workspace_id"
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What became of a statement that changes rows."""
-
-    rowcount: int
 
 
 class Transaction:
@@ -50,37 +44,57 @@ class Transaction:
     (workspace, id) and everything else happens in a scoped one.
     """
 
-    def __init__(self, connection: Connection, workspace_id: str | None, now: datetime) -> None:
-        self._connection = connection
-        self._session = Session(connection)
+    def __init__(self, session: Session, workspace_id: str | None, now: datetime) -> None:
+        self._session = session
         self.workspace_id = workspace_id
         self.now = now
         """The start of the transaction by the store's clock; aware."""
-        self.on_sqlite = connection.dialect.name == "sqlite"
+        self.on_sqlite = session.dialect.name == "sqlite"
         self._woken: set[str] = set()
         self._at_end: dict[Table, list[dict[str, Any]]] = {}
 
     def of(self, workspace_id: str) -> Transaction:
         """The same transaction, scoped: for an operator's work that comes upon a tenant's row."""
-        scoped = Transaction(self._connection, workspace_id, self.now)
+        scoped = Transaction(self._session, workspace_id, self.now)
         scoped._woken, scoped._at_end = self._woken, self._at_end
         return scoped
 
     # --- statements ---
 
-    def execute(self, statement: Statement, parameters: Mapping[str, Any] | None = None) -> Done:
+    def execute(self, statement: Statement, parameters: Mapping[str, Any] | None = None) -> Changed:
         """Run one statement inside the workspace. Raises Unscoped when it cannot be scoped.
 
         With `parameters` for its `bindparam`s, the statement is a constant of the program: it is
         built, scoped and compiled once, which makes it several times cheaper than a fresh one.
         """
-        return Done(self._session.change(*self._scoped(statement, parameters)))
+        return self._session.change(*self._scoped(statement, parameters))
+
+    def expect(
+        self,
+        statement: Update,
+        parameters: Mapping[str, Any],
+        *,
+        met: int = 1,
+        otherwise: Exception,
+    ) -> None:
+        """`execute`; unless it meets so many rows, `otherwise` ends the transaction, raised here or
+        by a later statement or the commit.
+        """
+        self._session.expect(*self._scoped(statement, parameters), met, otherwise)
 
     def rows(
         self, statement: Statement, parameters: Mapping[str, Any] | None = None
     ) -> Sequence[AnyRow]:
         """All rows."""
         return self._session.rows(*self._scoped(statement, parameters))
+
+    def foresee(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        """Say that this will be asked for, and that what is written until then does not change its
+        rows: what a step foresees costs it one wait in all.
+        """
+        given, named = self._scoped(statement, parameters)
+        assert named is not None
+        self._session.foresee(given, named)
 
     def row(
         self, statement: Statement, parameters: Mapping[str, Any] | None = None
@@ -128,13 +142,29 @@ class Transaction:
     def insert_new(self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]) -> bool:
         """Insert a row unless one with the same `unique` columns is there; says whether it did."""
         statement = _insert_new(self.on_sqlite, table, tuple(unique))
-        return self._session.change(statement, self._owned(table, row)) == 1
+        return self._session.change(statement, self._owned(table, row)).rowcount == 1
 
-    def insert_or_update(
+    def insert_unless_there(
         self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]
     ) -> None:
-        """Insert a row, or give the one with the same `unique` columns its other values."""
-        statement = _insert_or_update(self.on_sqlite, table, tuple(unique), tuple(row))
+        """`insert_new` for who need not know: it costs no wait."""
+        statement = _insert_new(self.on_sqlite, table, tuple(unique))
+        self._session.change(statement, self._owned(table, row))
+
+    def insert_or_update(
+        self,
+        table: Table,
+        row: Mapping[str, Any],
+        *,
+        unique: Sequence[str],
+        keep: Sequence[str] = (),
+        only: ColumnElement[bool] | None = None,
+    ) -> None:
+        """Insert a row, or give the one with the same `unique` columns its other values, but for
+        those to `keep`, and `only` where that is true of it.
+        """
+        kept = frozenset((*unique, *keep))
+        statement = _insert_or_update(self.on_sqlite, table, tuple(unique), tuple(row), kept, only)
         self._session.change(statement, self._owned(table, row))
 
     def _owned(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,14 +228,19 @@ def _insert_new(on_sqlite: bool, table: Table, unique: tuple[str, ...]) -> Inser
 
 @cache
 def _insert_or_update(
-    on_sqlite: bool, table: Table, unique: tuple[str, ...], columns: tuple[str, ...]
+    on_sqlite: bool,
+    table: Table,
+    unique: tuple[str, ...],
+    columns: tuple[str, ...],
+    kept: frozenset[str],
+    only: ColumnElement[bool] | None,
 ) -> Insert:
     statement = sqlite.insert(table) if on_sqlite else postgresql.insert(table)
-    values = {name: statement.excluded[name] for name in columns if name not in unique}
-    # A row of another workspace in the same place is left alone.
-    ours = (
-        table.c.workspace_id == statement.excluded.workspace_id
-        if "workspace_id" in table.c
-        else None
+    values = {name: statement.excluded[name] for name in columns if name not in kept}
+    where = [] if only is None else [only]
+    if "workspace_id" in table.c:
+        # A row of another workspace in the same place is left alone.
+        where.append(table.c.workspace_id == statement.excluded.workspace_id)
+    return statement.on_conflict_do_update(
+        index_elements=unique, set_=values, where=and_(*where) if where else None
     )
-    return statement.on_conflict_do_update(index_elements=unique, set_=values, where=ours)

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import psycopg
+from sqlalchemy import select
 
 from mailagent.store.engine import Store
 from mailagent.store.postgres import OPTIONS
+from mailagent.store.tables import versions
 from mailagent.store.transaction import Transaction
 
 
@@ -45,6 +47,7 @@ def test_of_two_that_wait_for_each_other_one_begins_again_and_both_are_done(
     def locked(tx: Transaction, first: str, second: str) -> str:
         tries.append(first)
         tx.lock(first)
+        tx.rows(select(versions))  # the lock is asked for with this
         if len(tries) <= 2:
             both.wait(10)
         tx.lock(second)

@@ -15,6 +15,7 @@ from mailagent.flow.states import DeliveryState
 from mailagent.store import mail_search
 from mailagent.store.engine import Store
 from mailagent.store.migrations import upgrade, upgrade_within
+from mailagent.store.prepared import Session
 from mailagent.store.tables import agents, deliveries, messages, raw_messages, workspaces
 from mailagent.store.transaction import Transaction
 from mailagent.tokens import new_id
@@ -222,7 +223,7 @@ def test_mails_of_before_are_found_after_the_upgrade(empty_database_url: str) ->
     with store.engine.begin() as connection:
         row = {"id": "w", "slug": "w", "name": "w", "settings": {}, "created_at": now}
         connection.execute(insert(workspaces), row)
-        tx = Transaction(connection, "w", now)
+        tx = Transaction(Session(connection), "w", now)
         tx.insert(agents, agent_row("agt_1", now))
         write_message(tx, "msg_old", "agt_1", *_MAILS["refund"])
 

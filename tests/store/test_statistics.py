@@ -1,12 +1,14 @@
-"""SQLite knows, from the first start on, which of our columns tell much and which tell little."""
+"""A database knows early which of our columns tell much and which tell little."""
 
 from __future__ import annotations
 
 import sqlite3
 
+import psycopg
 from sqlalchemy import create_engine
 
 from mailagent.store import statistics
+from mailagent.store.engine import Store
 from mailagent.store.migrations import upgrade
 from mailagent.store.tables import metadata
 
@@ -45,3 +47,27 @@ def test_telling_again_replaces_what_was_told(sqlite_url: str) -> None:
 def test_an_upgrade_that_changes_nothing_tells_again(sqlite_url: str) -> None:
     upgrade(sqlite_url)
     assert len(told(sqlite_url)) > len(metadata.tables)
+
+
+def test_postgresql_counts_a_table_once_it_has_ten_times_the_rows_that_it_knows_of(
+    postgres_url: str,
+) -> None:
+    store = Store(postgres_url)
+
+    def known_after(more: int) -> float:
+        beside.execute(
+            "INSERT INTO versions (name, value)"
+            " SELECT md5(random()::text), 0 FROM generate_series(1, %s)",
+            [more],
+        )
+        beside.execute("SELECT pg_stat_force_next_flush()")
+        store.tend()
+        found = beside.execute("SELECT reltuples FROM pg_class WHERE relname = 'versions'")
+        return float(found.fetchone()[0])  # type: ignore[index]
+
+    with psycopg.connect(postgres_url, autocommit=True) as beside:
+        # So that only we do it.
+        beside.execute("ALTER TABLE versions SET (autovacuum_enabled = false)")
+        beside.execute("DELETE FROM versions")
+        assert [known_after(more) for more in (10, 50, 100, 500)] == [-1, 60, 60, 660]
+    store.close()

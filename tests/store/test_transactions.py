@@ -180,7 +180,7 @@ def test_the_committer_overtakes_the_writers_that_wait() -> None:
 def test_a_checkpoint_moves_the_log_into_the_file(sqlite_url: str) -> None:
     store = Store(sqlite_url)
     store.write_now(None, add, "one")
-    store.checkpoint()
+    store.tend()
     assert store.read_now(None, names) == ["one"]
     store.close()
 

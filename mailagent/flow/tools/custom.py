@@ -227,6 +227,11 @@ def remove(tx: Transaction, agent_id: str, name: str) -> None:
     agent_secrets.remove(tx, agent_id, _secret_name(name))
 
 
+def foresee(tx: Transaction, agent_id: str) -> None:
+    """Foresee what `tools_of` asks."""
+    tx.foresee(_OF_AGENT, {"agent": agent_id})
+
+
 def tools_of(tx: Transaction, agent_id: str) -> Sequence[Tool]:
     """An agent's own tools as a model is told of them."""
     return [
