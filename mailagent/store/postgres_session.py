@@ -130,7 +130,7 @@ class PostgresSession(Session):
         reader = self._known.reader
         reader.set_pgresult(result)
         found = reader.load_rows(0, result.ntuples, tuple)
-        return prepared.read(found, _description(result))
+        return prepared.read(found, lambda: _description(result))
 
     def foresee(self, statement: Statement, parameters: Parameters) -> None:
         """Queue a statement whose rows will be asked for."""
@@ -155,7 +155,9 @@ class PostgresSession(Session):
 
     def rollback(self) -> None:
         """Undo what was done. Raises for a change that was queued and is refused."""
-        self._end_pipeline()
+        if self._is_piped:
+            self._ask(b"ROLLBACK").wait()
+            self._end_pipeline()
         super().rollback()
 
     def leave(self) -> None:
@@ -192,9 +194,9 @@ class PostgresSession(Session):
     def _send(self, prepared: Prepared, parameters: Parameters) -> _Queued:
         if not self._is_piped:
             self._begin_pipeline()
-        bound = prepared.bind(parameters)
-        sql, names = _numbered(prepared.sql)
-        return self._ask(sql, [bound[name] for name in names])
+        values = prepared.values(parameters)
+        sql, places = _numbered(prepared)
+        return self._ask(sql, [values[place] for place in places])
 
     def _begin_pipeline(self) -> None:
         self._libpq.enter_pipeline_mode()
@@ -216,7 +218,7 @@ class PostgresSession(Session):
                 self._is_piped = False
 
     def _ask(self, sql: bytes, values: Sequence[Any] = ()) -> _Queued:
-        octets, formats, types = self._octets(values)
+        octets, formats = self._octets(values)
         names = self._known.names
         name = names.pop(sql, None)
         if name is None:
@@ -226,7 +228,7 @@ class PostgresSession(Session):
                 del names[oldest]
                 self._libpq.send_query_params(b"DEALLOCATE " + its_name, None)
                 self._queued.append(_Queued(self, oldest))
-            self._libpq.send_prepare(name, sql, types)
+            self._libpq.send_prepare(name, sql, [self._type(value) for value in values])
             self._queued.append(_Queued(self, sql, is_preparation=True))
         names[sql] = name  # the last used is the last
         self._libpq.send_query_prepared(name, octets, formats)
@@ -234,12 +236,13 @@ class PostgresSession(Session):
         self._queued.append(queued)
         return queued
 
-    def _octets(self, values: Sequence[Any]) -> tuple[list[Buffer | None], list[Format], list[int]]:
+    def _octets(
+        self, values: Sequence[Any]
+    ) -> tuple[Sequence[Buffer | None], Sequence[Format] | None]:
+        """Values as texts, which the server reads as what the statement takes there; but bytes."""
         octets: list[Buffer | None] = []
-        formats: list[Format] = []
-        types: list[int] = []
-        for value in values:
-            kind, format_ = 0, Format.TEXT
+        formats: list[Format] | None = None
+        for place, value in enumerate(values):
             if value is None:
                 octets.append(None)
             elif isinstance(value, str):
@@ -249,17 +252,19 @@ class PostgresSession(Session):
                 octets.append(value.encode())
             elif isinstance(value, bytes):
                 octets.append(value)
-                format_ = Format.BINARY
+                formats = formats or [Format.TEXT] * len(values)
+                formats[place] = Format.BINARY
             elif type(value) is int:
                 octets.append(b"%d" % value)
             else:
-                # As text: what type a prepared statement takes there, its first values decided.
-                dumper = self._known.reader.get_dumper(value, PyFormat.TEXT)
-                octets.append(dumper.dump(value))
-                kind = dumper.oid
-            formats.append(format_)
-            types.append(kind)
-        return octets, formats, types
+                octets.append(self._known.reader.get_dumper(value, PyFormat.TEXT).dump(value))
+        return octets, formats
+
+    def _type(self, value: Any) -> int:
+        """What a statement is told of a parameter by its first value; 0: it is to find out."""
+        if value is None or isinstance(value, str) or type(value) is int:
+            return 0
+        return self._known.reader.get_dumper(value, PyFormat.TEXT).oid
 
 
 class _Known:
@@ -329,15 +334,16 @@ def _exactly(statement: Update, names: frozenset[str]) -> tuple[Select[Any], Map
 
 
 @lru_cache(_MOST_PREPARED * 4)
-def _numbered(sql: str) -> tuple[bytes, Sequence[str]]:
-    """SQL in the driver's style with `$1`, `$2`… and the names of its parameters in that order."""
+def _numbered(prepared: Prepared) -> tuple[bytes, Sequence[int]]:
+    """SQL in the driver's style with `$1`, `$2`… and the places of their values."""
     names: dict[str, int] = {}
 
     def mark(found: re.Match[str]) -> str:
         name = found[1]
         return "%" if name is None else f"${names.setdefault(name, len(names) + 1)}"
 
-    return re.sub(r"%%|%\(([^)]+)\)s", mark, sql).encode(), tuple(names)
+    sql = re.sub(r"%%|%\(([^)]+)\)s", mark, prepared.sql).encode()
+    return sql, [prepared.names.index(name) for name in names]
 
 
 def _begin(driver: SteppingConnection) -> bytes:

@@ -31,6 +31,8 @@ AnyRow = Row[*tuple[Any, ...]]
 AnyStatement = Statement | Insert
 Parameters = Mapping[str, Any]
 Process = Callable[[Any], Any]
+_Description = Sequence[Sequence[Any]]
+"""Of each column its name and the server's number of its type."""
 _MOST = 2_000
 
 
@@ -100,7 +102,7 @@ class Session:
             return self._connection.execute(statement, parameters).all()
         cursor = self._call("execute", prepared.sql, prepared.bind(parameters))
         found = self._fetched(prepared, cursor)
-        return prepared.read(found, cursor.description or ()) if found else ()
+        return prepared.read(found, lambda: cursor.description or ()) if found else ()
 
     def foresee(self, statement: Statement, parameters: Parameters) -> None:
         """Say that `rows` will be asked for this. Where a wait costs more than the statement, it is
@@ -177,29 +179,34 @@ class Prepared:
         self.has_rows = bool(columns)
         self._reading: _Reading | None = None
         names = {name: bind for bind, name in compiled.bind_names.items()}
+        self.names: list[str] = []
         self._binds = []
         for name in compiled.positiontup or names:
             bind = names[name]
             process = bind.type.dialect_impl(dialect).bind_processor(dialect)
             fixed = None if bind.required else bind.effective_value
-            self._binds.append((name, bind.key, bind.required, fixed, process))
+            self.names.append(name)
+            self._binds.append((bind.key, bind.required, fixed, process))
         self._positional = compiled.positional
 
     def bind(self, parameters: Parameters) -> Any:
         """The driver's parameters. Raises KeyError for one that is not given."""
-        bound: list[Any] = []
-        for _, key, required, fixed, process in self._binds:
-            value = parameters[key] if required else parameters.get(key, fixed)
-            bound.append(value if process is None else process(value))
-        if self._positional:
-            return tuple(bound)
-        return {one[0]: value for one, value in zip(self._binds, bound, strict=True)}
+        values = self.values(parameters)
+        return tuple(values) if self._positional else dict(zip(self.names, values, strict=True))
 
-    def read(self, found: Sequence[Any], told: Sequence[Sequence[Any]]) -> Sequence[AnyRow]:
-        """Rows of the driver as SQLAlchemy gives them; of each column its name and type is told."""
+    def values(self, parameters: Parameters) -> Sequence[Any]:
+        """Their values, in the order of `names`. Raises KeyError for one that is not given."""
+        found: list[Any] = []
+        for key, required, fixed, process in self._binds:
+            value = parameters[key] if required else parameters.get(key, fixed)
+            found.append(value if process is None else process(value))
+        return found
+
+    def read(self, found: Sequence[Any], told: Callable[[], _Description]) -> Sequence[AnyRow]:
+        """Rows of the driver as SQLAlchemy gives them; `told` is asked once for their columns."""
         if self._reading is None:
             # Only now: it may hang on what the server says of a column.
-            self._reading = _Reading.of(self._columns, told, self._dialect)
+            self._reading = _Reading.of(self._columns, told(), self._dialect)
         return self._reading.rows(found)
 
 
@@ -214,7 +221,7 @@ class _Reading:
     def of(
         cls,
         columns: Sequence[ColumnElement[Any]],
-        description: Sequence[Sequence[Any]],
+        description: _Description,
         dialect: Dialect,
     ) -> _Reading:
         names: list[str] = []

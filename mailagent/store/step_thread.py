@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import psycopg
 from greenlet import getcurrent, greenlet
 from psycopg.abc import RV, PQGen
+from psycopg.pq import TransactionStatus
 from psycopg.waiting import Ready
 
 from mailagent.store.handed_in import HandedIn, tell
@@ -139,6 +140,16 @@ class SteppingConnection(psycopg.Connection[Any]):
     """Set once it is connected and set up: SQLAlchemy does that under a lock of its own, for which
     the next step would wait in vain.
     """
+
+    def commit(self) -> None:
+        """As psycopg's, which begins to wait before it sees that there is nothing to commit."""
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            super().commit()
+
+    def rollback(self) -> None:
+        """As psycopg's, see `commit`."""
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            super().rollback()
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """As psycopg's; see there for the protocol of `gen`."""
