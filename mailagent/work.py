@@ -104,8 +104,10 @@ def claim(
     rescue: bool = False,
     of: str | None = None,
     mine: Collection[str] = (),
+    last: bool = False,
 ) -> list[Claim]:
-    """Lease up to `limit` due rows, the longest due first; with `of`, of one workspace.
+    """Lease up to `limit` due rows, the longest due first; with `of`, of one workspace. `last` is
+    for who does nothing else in this transaction.
 
     With `rescue`, take over one row whose worker died instead: alone, so that the row which may
     have killed it does not charge a death to its neighbours of a batch. Never one that is held
@@ -121,6 +123,7 @@ def claim(
             **({"mine": list(mine)} if rescue else {}),
             **_times(tx),
         },
+        last=last,
     )
     return [Claim(row[0], row[1], token, row[2], row[3]) for row in claimed]
 
@@ -184,18 +187,22 @@ def claim_fairly(
     cap: int,
     rescue: bool = False,
     mine: Collection[str] = (),
+    last: bool = False,
 ) -> list[Claim]:
-    """Lease due rows round robin over workspaces, at most `cap` in hand for each of them."""
+    """Lease due rows round robin over workspaces, at most `cap` in hand for each of them; `last` as
+    in `claim`.
+    """
     if rescue:
-        return claim(tx, queue, 1, rescue=True, mine=mine)
+        return claim(tx, queue, 1, rescue=True, mine=mine, last=last)
     # Two nodes that count at the same time would both fill the same workspace's cap.
     tx.lock(f"claim {queue.name}")
     shares = tx.rows(_shares(queue, on_sqlite=tx.on_sqlite), _times(tx))
     take = _round_robin({row[0]: min(cap - row[1], row[2]) for row in shares}, limit)
+    final = next(reversed(take), None)
     return [
         one
         for workspace_id, share in take.items()
-        for one in claim(tx, queue, share, of=workspace_id)
+        for one in claim(tx, queue, share, of=workspace_id, last=last and workspace_id == final)
     ]
 
 
@@ -413,14 +420,14 @@ class Worker:
             if time.monotonic() >= self._next_rescue:
                 mine = {one.token for one in self._running.values()}
                 claims = await self._store.write_unscoped(
-                    self._claimer, self._queue, 1, rescue=True, mine=mine
+                    self._claimer, self._queue, 1, rescue=True, mine=mine, last=True
                 )
                 if not claims:
                     self._next_rescue = time.monotonic() + POLL_EVERY
             rescued = bool(claims)
             if free > len(claims):
                 claims += await self._store.write_unscoped(
-                    self._claimer, self._queue, free - len(claims)
+                    self._claimer, self._queue, free - len(claims), last=True
                 )
         except Exception:
             # The database may be away for a minute: the top of this job keeps looking.

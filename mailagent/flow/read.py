@@ -138,7 +138,7 @@ _ACCEPTED = (
 
 
 def _load(tx: Transaction, delivery_id: str) -> AnyRow:
-    row = tx.row(_ACCEPTED, {"delivery": delivery_id})
+    row = tx.row(_ACCEPTED, {"delivery": delivery_id}, last=True)
     assert row is not None
     return row
 

@@ -9,9 +9,10 @@ first, and what waits together is committed together (`SharedCommit`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -26,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from mailagent.store import statistics
 from mailagent.store.announcements import Announcements
 from mailagent.store.postgres import APPLICATION_NAME, LOCK_TRIES, OPTIONS
-from mailagent.store.postgres_session import PostgresSession
+from mailagent.store.postgres_session import PostgresSessions, Words
 from mailagent.store.prepared import Session
 from mailagent.store.process_lock import ProcessLock
 from mailagent.store.shared_commit import SharedCommit
@@ -39,6 +40,19 @@ __all__ = ["APPLICATION_NAME", "Store", "driver_url"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a transaction is begun and ended."""
+
+    on_sqlite: str
+    on_postgresql: Words
+
+
+_SNAPSHOT = _Kind("BEGIN", Words(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", b"ROLLBACK"))
+_WRITE = _Kind("BEGIN IMMEDIATE", Words(b"BEGIN", b"COMMIT"))
+_REHEARSAL = _Kind("BEGIN IMMEDIATE", Words(b"BEGIN", b"ROLLBACK"))
 
 _READERS = 3
 _POSTGRES_CONNECTIONS = 8
@@ -64,12 +78,8 @@ class Store:
         self.on_sqlite = make_url(self.url).get_backend_name() == "sqlite"
         self.now = now
         self.engine = _engine(self.url, on_sqlite=self.on_sqlite)
-        self._reading = (
-            self.engine
-            if self.on_sqlite
-            else self.engine.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
+        self._sessions = (
+            None if self.on_sqlite else PostgresSessions(self.engine, _POSTGRES_CONNECTIONS)
         )
         self._processes = _processes(self.url) if self.on_sqlite else None
         self.write_lock = WriteLock(self._processes)
@@ -181,44 +191,48 @@ class Store:
     def _snapshot(
         self, workspace_id: str | None, work: Callable[[Transaction], T], *, again: bool = True
     ) -> T:
-        with self._session(self._reading, "BEGIN") as session:
-            try:
-                result = work(Transaction(session, workspace_id, self.now()))
-                session.rollback()
-            except DBAPIError as error:
-                if not (again and error.connection_invalidated):
-                    raise
-            else:
-                return result
+        session = self._begin(_SNAPSHOT)
+        try:
+            result = work(Transaction(session, workspace_id, self.now()))
+            session.rollback()
+        except DBAPIError as error:
+            if not (again and error.connection_invalidated):
+                raise
+        else:
+            return result
+        finally:
+            session.leave()
         return self._snapshot(workspace_id, work, again=False)
 
     def _commit(
         self, workspace_id: str | None, work: Callable[[Transaction], T], *, tries: int = LOCK_TRIES
     ) -> T:
-        with self._session(self.engine, "BEGIN IMMEDIATE") as session:
+        session = self._begin(_WRITE)
+        try:
             transaction = Transaction(session, workspace_id, self.now())
-            try:
-                result = work(transaction)
-                transaction.end()
-                session.commit()
-            except DBAPIError as error:
-                # Died before its COMMIT was sent: nothing was done. To ask each connection first
-                # whether it lives would cost a mail ten round trips.
-                died = error.connection_invalidated and not session.is_committing
-                # Nor was anything done where another, perhaps a frozen one, held what it needed.
-                locked = isinstance(error.orig, _LOCKED)
-                if tries == 1 or not (died or locked):
-                    raise
-            else:
-                self.woken(transaction.woken)
-                return result
+            result = work(transaction)
+            transaction.end()
+            session.commit()
+        except DBAPIError as error:
+            # Died before its COMMIT was sent: nothing was done. To ask each connection first
+            # whether it lives would cost a mail ten round trips.
+            died = error.connection_invalidated and not session.is_committing
+            # Nor was anything done where another, perhaps a frozen one, held what it needed.
+            locked = isinstance(error.orig, _LOCKED)
+            if tries == 1 or not (died or locked):
+                raise
+        else:
+            self.woken(transaction.woken)
+            return result
+        finally:
+            session.leave()
         return self._commit(workspace_id, work, tries=tries - 1)
 
     def _undone(
         self, workspace_id: str, work: Callable[[Transaction], T], *, tries: int = LOCK_TRIES
     ) -> T:
-        lock = self.write_lock.hold() if self.on_sqlite else nullcontext()
-        with lock, self._session(self.engine, "BEGIN IMMEDIATE") as session:
+        with self.write_lock.hold() if self.on_sqlite else nullcontext():
+            session = self._begin(_REHEARSAL)
             try:
                 transaction = Transaction(session, workspace_id, self.now())
                 result = work(transaction)
@@ -230,19 +244,20 @@ class Store:
                     raise
             else:
                 return result
-        return self._undone(workspace_id, work, tries=tries - 1)
-
-    @contextmanager
-    def _session(self, engine: Engine, begin: str) -> Iterator[Session]:
-        """`begin` is for SQLite; on PostgreSQL the engine's options say it."""
-        with engine.connect() as connection:
-            if self.on_sqlite:
-                connection.exec_driver_sql(begin)
-            session = Session(connection) if self.on_sqlite else PostgresSession(connection)
-            try:
-                yield session
             finally:
                 session.leave()
+        return self._undone(workspace_id, work, tries=tries - 1)
+
+    def _begin(self, kind: _Kind) -> Session:
+        if self._sessions is not None:
+            return self._sessions.begin(kind.on_postgresql)
+        connection = self.engine.connect()
+        try:
+            connection.exec_driver_sql(kind.on_sqlite)
+        except BaseException:
+            connection.close()
+            raise
+        return Session(connection)
 
     def woken(self, queues: frozenset[str]) -> None:
         """Pass on that rows of these queues are due now; call it after their commit."""
@@ -292,6 +307,8 @@ class Store:
             self._threads.shutdown()
         if self._announcements is not None:
             self._announcements.close()
+        if self._sessions is not None:
+            self._sessions.close()
         self.engine.dispose()
         if self._processes is not None:
             self._processes.close()

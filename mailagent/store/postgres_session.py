@@ -2,8 +2,12 @@
 
 What is run for its rows is waited for; what only changes rows is queued in libpq and goes with the
 next that is waited for, at the latest with the COMMIT: a step writes two rows for each that it
-reads. https://www.postgresql.org/docs/current/libpq-pipeline-mode.html. Statements that cannot be
-prepared (`prepared.py`) are left to SQLAlchemy, once what is queued has been answered.
+reads. The end of the transaction goes along with its last statement, where a step says which that
+is. https://www.postgresql.org/docs/current/libpq-pipeline-mode.html.
+
+Statements that cannot be prepared (`prepared.py`) are left to SQLAlchemy, once what is queued has
+been answered, and so is then the end of the transaction. Between two transactions a connection is
+kept: to have SQLAlchemy lend it for each, set up and reset, cost as much as two statements.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, lru_cache
 from itertools import count
 from typing import Any
@@ -24,6 +30,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 from sqlalchemy import (
     Connection,
+    Engine,
     Integer,
     Select,
     Update,
@@ -46,7 +53,7 @@ from mailagent.store.prepared import (
 from mailagent.store.scope import Statement
 from mailagent.store.step_thread import SteppingConnection
 
-__all__ = ["PostgresSession"]
+__all__ = ["PostgresSession", "PostgresSessions", "Words"]
 
 _MOST_PREPARED = 400
 """Statements that a server session keeps planned: a mail's way takes about a hundred."""
@@ -55,32 +62,72 @@ _KNOWN = "mailagent_known"
 _MET = "rows_met"
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What begins and what ends a transaction."""
+
+    begin: bytes
+    end: bytes
+
+
+class PostgresSessions:
+    """Connections of an engine, kept between transactions, for threads that ask for them."""
+
+    def __init__(self, engine: Engine, most: int) -> None:
+        """`most` are kept."""
+        self._engine, self._most = engine, most
+        self._idle: list[_Kept] = []
+
+    def begin(self, words: Words) -> PostgresSession:
+        """A session for one transaction. Raises OperationalError where the server is away."""
+        try:
+            kept = self._idle.pop()
+        except IndexError:
+            kept = _Kept(self._engine.connect())
+        return PostgresSession(kept, words, self)
+
+    def take_back(self, kept: _Kept, *, keep: bool) -> None:
+        """Keep a connection that is between two transactions, or give it to its pool; one that is
+        lost is given up, with all others: they have most likely died of the same.
+        """
+        if kept.connection.invalidated:
+            kept.connection.close()
+            self.close()
+        elif keep and len(self._idle) < self._most:
+            self._idle.append(kept)
+        else:
+            kept.leave_pipeline()
+            kept.connection.close()
+
+    def close(self) -> None:
+        """End all connections that are kept."""
+        while self._idle:
+            kept = self._idle.pop()
+            kept.connection.invalidate()
+            kept.connection.close()
+
+
 class PostgresSession(Session):
     """A connection within one transaction, which begins with its first statement.
 
     What a change is refused for is raised by whatever waits next.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, SteppingConnection)
-        driver.steps = True
-        self._driver, self._libpq = driver, driver.pgconn
-        known = connection.info.get(_KNOWN)
-        if known is None:
-            known = connection.info[_KNOWN] = _Known(driver)
-        self._known: _Known = known
+    def __init__(self, kept: _Kept, words: Words, owner: PostgresSessions) -> None:
+        super().__init__(kept.connection)
+        self._kept, self._known, self._words, self._owner = kept, kept.known, words, owner
+        self._driver, self._libpq = kept.driver, kept.driver.pgconn
         self._queued: list[_Queued] = []
         self._foreseen: dict[AnyStatement, tuple[Parameters | None, _Queued | None]] = {}
-        self._is_piped = False
+        self._has_begun = False
         self._is_answered = False
+        self._end: _Queued | None = None
 
     def change(self, statement: AnyStatement, parameters: Parameters | None) -> Changed:
         """Queue a statement for what it changes; asking how many rows it met waits for it."""
         prepared = None if parameters is None else self._prepared(statement, parameters)
         if prepared is None or parameters is None:
-            self._end_pipeline()
+            self._leave_to_sqlalchemy()
             return super().change(statement, parameters)
         return self._send(prepared, parameters)
 
@@ -109,21 +156,26 @@ class PostgresSession(Session):
         """Queue a statement once for each of these parameters."""
         prepared = self._prepared(statement, rows[0])
         if prepared is None or any(row.keys() != rows[0].keys() for row in rows):
-            self._end_pipeline()
+            self._leave_to_sqlalchemy()
             super().change_many(statement, rows)
             return
         for row in rows:
             self._send(prepared, row)
 
-    def rows(self, statement: AnyStatement, parameters: Parameters | None) -> Sequence[AnyRow]:
-        """Run a statement for its rows."""
+    def rows(
+        self, statement: AnyStatement, parameters: Parameters | None, *, last: bool = False
+    ) -> Sequence[AnyRow]:
+        """Run a statement for its rows; the end of the transaction goes along with the `last`."""
         prepared = None if parameters is None else self._prepared(statement, parameters)
         if prepared is None or parameters is None:
-            self._end_pipeline()
-            return super().rows(statement, parameters)
+            self._leave_to_sqlalchemy()
+            return super().rows(statement, parameters, last=last)
         foreseen, asked = self._foreseen.pop(statement, (None, None))
         if asked is None or foreseen != parameters:
             asked = self._send(prepared, parameters)
+        if last and asked.result is None and not self._connection.in_transaction():
+            self._ask_for_the_end()
+        self.is_over = last
         result = asked.wait()
         if not result.ntuples:
             return ()
@@ -140,31 +192,44 @@ class PostgresSession(Session):
 
     def commit(self) -> None:
         """Commit what was done. Raises as the statements do."""
-        if self._is_piped:
-            # A connection of the pool may have died since: before COMMIT that means that nothing
+        if self._end is None and self._has_begun:
+            # A connection that was kept may have died since: before COMMIT that means that nothing
             # was done, and all may be done again.
-            if not self._is_answered:
+            by_sqlalchemy = self._connection.in_transaction()
+            if self._queued and (by_sqlalchemy or not self._is_answered):
                 self.wait()
-            self.is_committing = True
-            committed = self._ask(b"COMMIT").wait()
-            self._end_pipeline()
-            if committed.command_status != b"COMMIT":
-                undone = InFailedSqlTransaction("the server has undone it instead")
-                raise self._refusal(b"COMMIT", undone) from undone
-        super().commit()
+            if self._libpq.transaction_status == TransactionStatus.INERROR:
+                raise self._undone()
+            if by_sqlalchemy:
+                self._kept.leave_pipeline()
+                super().commit()
+                return
+            self._ask_for_the_end()
+        if self._end is not None and self._end.wait().command_status != self._words.end:
+            raise self._undone()
 
     def rollback(self) -> None:
         """Undo what was done. Raises for a change that was queued and is refused."""
-        if self._is_piped:
-            self._ask(b"ROLLBACK").wait()
-            self._end_pipeline()
-        super().rollback()
+        if self._end is None and self._has_begun:
+            self._ask_for_the_end()
+            self.wait()
 
     def leave(self) -> None:
-        """Give the connection up to its pool, which undoes what is not committed."""
-        with suppress(DBAPIError):  # what was queued is undone now, done or not
-            if not self._driver.closed:
-                self._end_pipeline()
+        """Give the connection up, which undoes what is not committed."""
+        if not self._connection.invalidated:
+            # What was queued is undone, done or not, and whom it was to tell has heard of worse.
+            with suppress(Exception):
+                if self._queued:
+                    self.wait()
+            with suppress(DBAPIError):
+                if self._libpq.transaction_status != TransactionStatus.IDLE:
+                    self._ask(b"ROLLBACK").wait()
+                if self._connection.in_transaction():
+                    self._kept.leave_pipeline()
+                    self._connection.rollback()
+            if self._libpq.transaction_status != TransactionStatus.IDLE:
+                self._connection.invalidate()
+        self._owner.take_back(self._kept, keep=not self._listened_to)
 
     def wait(self) -> None:
         """Send what is queued and wait until all of it is answered. Raises its first error."""
@@ -191,33 +256,36 @@ class PostgresSession(Session):
     def _refusal(self, sql: bytes, error: psycopg.Error) -> BaseException:
         return self._as_sqlalchemy(sql.decode(), (), error, None)
 
+    def _undone(self) -> BaseException:
+        undone = InFailedSqlTransaction("the server has undone it instead")
+        refusal = self._refusal(self._words.end, undone)
+        refusal.__cause__ = undone
+        return refusal
+
     def _send(self, prepared: Prepared, parameters: Parameters) -> _Queued:
-        if not self._is_piped:
-            self._begin_pipeline()
+        self._begin()
         values = prepared.values(parameters)
         sql, places = _numbered(prepared)
         return self._ask(sql, [values[place] for place in places])
 
-    def _begin_pipeline(self) -> None:
-        self._libpq.enter_pipeline_mode()
-        self._is_piped = True
-        if not self._connection.in_transaction():
-            self._connection.begin()
-        if self._libpq.transaction_status == TransactionStatus.IDLE:
-            self._ask(_begin(self._driver))
+    def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._ask(self._words.begin)
 
-    def _end_pipeline(self) -> None:
+    def _ask_for_the_end(self) -> None:
+        self.is_committing = self._words.end == b"COMMIT"
+        self._end = self._ask(self._words.end)
+
+    def _leave_to_sqlalchemy(self) -> None:
         """To where statements are answered one by one."""
-        if self._is_piped:
-            try:
-                if self._queued:
-                    self.wait()
-            finally:
-                if not self._driver.closed:
-                    self._libpq.exit_pipeline_mode()
-                self._is_piped = False
+        self._begin()
+        if self._queued:
+            self.wait()
+        self._kept.leave_pipeline()
 
     def _ask(self, sql: bytes, values: Sequence[Any] = ()) -> _Queued:
+        self._kept.enter_pipeline()
         octets, formats = self._octets(values)
         names = self._known.names
         name = names.pop(sql, None)
@@ -256,6 +324,8 @@ class PostgresSession(Session):
                 formats[place] = Format.BINARY
             elif type(value) is int:
                 octets.append(b"%d" % value)
+            elif type(value) is datetime:
+                octets.append(str(value).encode())
             else:
                 octets.append(self._known.reader.get_dumper(value, PyFormat.TEXT).dump(value))
         return octets, formats
@@ -265,6 +335,33 @@ class PostgresSession(Session):
         if value is None or isinstance(value, str) or type(value) is int:
             return 0
         return self._known.reader.get_dumper(value, PyFormat.TEXT).oid
+
+
+class _Kept:
+    """A connection that was lent by its pool, and what is known of its session of the server."""
+
+    def __init__(self, connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, SteppingConnection)
+        driver.steps = True
+        self.connection, self.driver = connection, driver
+        known = connection.info.get(_KNOWN)
+        if known is None:
+            known = connection.info[_KNOWN] = _Known(driver)
+        self.known: _Known = known
+        self._is_piped = False
+
+    def enter_pipeline(self) -> None:
+        """To where commands are queued."""
+        if not self._is_piped:
+            self.driver.pgconn.enter_pipeline_mode()
+            self._is_piped = True
+
+    def leave_pipeline(self) -> None:
+        """To where the driver sends commands one by one; nothing is queued any more."""
+        if self._is_piped:
+            self.driver.pgconn.exit_pipeline_mode()
+            self._is_piped = False
 
 
 class _Known:
@@ -344,13 +441,6 @@ def _numbered(prepared: Prepared) -> tuple[bytes, Sequence[int]]:
 
     sql = re.sub(r"%%|%\(([^)]+)\)s", mark, prepared.sql).encode()
     return sql, [prepared.names.index(name) for name in names]
-
-
-def _begin(driver: SteppingConnection) -> bytes:
-    words = "BEGIN"
-    if driver.isolation_level is not None:
-        words += f" ISOLATION LEVEL {driver.isolation_level.name.replace('_', ' ')}"
-    return f"{words} READ ONLY".encode() if driver.read_only else words.encode()
 
 
 def _description(result: PGresult) -> Sequence[tuple[str, int]]:

@@ -59,6 +59,12 @@ class Transaction:
         scoped._woken, scoped._at_end = self._woken, self._at_end
         return scoped
 
+    @property
+    def _open(self) -> Session:
+        if self._session.is_over:
+            raise RuntimeError("the transaction has had its last statement")
+        return self._session
+
     # --- statements ---
 
     def execute(self, statement: Statement, parameters: Mapping[str, Any] | None = None) -> Changed:
@@ -67,7 +73,7 @@ class Transaction:
         With `parameters` for its `bindparam`s, the statement is a constant of the program: it is
         built, scoped and compiled once, which makes it several times cheaper than a fresh one.
         """
-        return self._session.change(*self._scoped(statement, parameters))
+        return self._open.change(*self._scoped(statement, parameters))
 
     def expect(
         self,
@@ -80,27 +86,42 @@ class Transaction:
         """`execute`; unless it meets so many rows, `otherwise` ends the transaction, raised here or
         by a later statement or the commit.
         """
-        self._session.expect(*self._scoped(statement, parameters), met, otherwise)
+        self._open.expect(*self._scoped(statement, parameters), met, otherwise)
 
     def rows(
-        self, statement: Statement, parameters: Mapping[str, Any] | None = None
+        self,
+        statement: Statement,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        last: bool = False,
     ) -> Sequence[AnyRow]:
-        """All rows."""
-        return self._session.rows(*self._scoped(statement, parameters))
+        """All rows. The end of the transaction may go along with its `last` statement, which saves
+        a wait; what is run after it raises RuntimeError.
+        """
+        scoped = self._scoped(statement, parameters)
+        if last:
+            self.end()
+        return self._open.rows(*scoped, last=last)
 
     def foresee(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
         """Say that this will be asked for, and that what is written until then does not change its
         rows: what a step foresees costs it one wait in all.
         """
+        if self.on_sqlite:
+            return  # a wait costs nothing there
         given, named = self._scoped(statement, parameters)
         assert named is not None
-        self._session.foresee(given, named)
+        self._open.foresee(given, named)
 
     def row(
-        self, statement: Statement, parameters: Mapping[str, Any] | None = None
+        self,
+        statement: Statement,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        last: bool = False,
     ) -> AnyRow | None:
-        """The first row, or None."""
-        found = self.rows(statement, parameters)
+        """The first row, or None; `last` as in `rows`."""
+        found = self.rows(statement, parameters, last=last)
         return found[0] if found else None
 
     def value(self, statement: Statement, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -125,7 +146,7 @@ class Transaction:
         """Insert rows; on a tenant's table each gets this transaction's workspace."""
         if rows:
             owned = [self._owned(table, row) for row in rows]
-            self._session.change_many(_insert(table), owned)
+            self._open.change_many(_insert(table), owned)
 
     def insert_at_end(self, table: Table, row: Mapping[str, Any]) -> None:
         """Insert a row just before the commit, with others of its table by one statement: for what
@@ -136,20 +157,20 @@ class Transaction:
     def end(self) -> None:
         """Insert what `insert_at_end` kept; whoever commits calls it."""
         for table, rows in self._at_end.items():
-            self._session.change_many(_insert(table), rows)
+            self._open.change_many(_insert(table), rows)
         self._at_end.clear()
 
     def insert_new(self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]) -> bool:
         """Insert a row unless one with the same `unique` columns is there; says whether it did."""
         statement = _insert_new(self.on_sqlite, table, tuple(unique))
-        return self._session.change(statement, self._owned(table, row)).rowcount == 1
+        return self._open.change(statement, self._owned(table, row)).rowcount == 1
 
     def insert_unless_there(
         self, table: Table, row: Mapping[str, Any], *, unique: Sequence[str]
     ) -> None:
         """`insert_new` for who need not know: it costs no wait."""
         statement = _insert_new(self.on_sqlite, table, tuple(unique))
-        self._session.change(statement, self._owned(table, row))
+        self._open.change(statement, self._owned(table, row))
 
     def insert_or_update(
         self,
@@ -165,7 +186,7 @@ class Transaction:
         """
         kept = frozenset((*unique, *keep))
         statement = _insert_or_update(self.on_sqlite, table, tuple(unique), tuple(row), kept, only)
-        self._session.change(statement, self._owned(table, row))
+        self._open.change(statement, self._owned(table, row))
 
     def _owned(self, table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         if "workspace_id" not in table.c or self.workspace_id is None:
@@ -191,7 +212,7 @@ class Transaction:
         On SQLite nothing is to do: it has one writer.
         """
         if not self.on_sqlite:
-            self._session.change(_LOCK, {"what": what})
+            self._open.change(_LOCK, {"what": what})
 
 
 _LOCK = select(

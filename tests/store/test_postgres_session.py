@@ -65,8 +65,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def _waited(store: Store, waits: list[object], step: Callable[[Transaction], Any]) -> int:
     for _ in range(2):  # the first time a connection is made and statements are prepared
         before = len(waits)
-        with contextlib.suppress(LookupError):
-            store.write_now(None, step)
+        store.write_now(None, step)
     return len(waits) - before
 
 
@@ -90,9 +89,8 @@ def test_what_is_foreseen_is_waited_for_once(store: Store, waits: list[object]) 
         tx.foresee(_NAMED, {"called": "a"})
         assert tx.value(_NAMED, {"called": "a"}) == 1
         assert len(tx.rows(_ALL, {})) == 2
-        raise LookupError
 
-    assert _waited(store, waits, step) == 1
+    assert _waited(store, waits, step) == 2  # for both, and for the commit
 
 
 def test_what_is_asked_otherwise_than_foreseen_or_again_is_asked_anew(either: Store) -> None:
@@ -106,6 +104,74 @@ def test_what_is_asked_otherwise_than_foreseen_or_again_is_asked_anew(either: St
         return other, before, tx.value(_NAMED, {"called": "a"})
 
     assert either.write_now(None, step) == (2, 1, 5)
+
+
+def test_the_end_goes_along_with_the_last_statement(store: Store, waits: list[object]) -> None:
+    def step(tx: Transaction) -> None:
+        tx.insert_unless_there(versions, _row("a", 1), unique=["name"])
+        assert tx.row(_NAMED, {"called": "a"}, last=True) == (1,)
+
+    assert _waited(store, waits, step) == 1
+    assert _kept(store) == [("a", 1)]
+
+
+def test_what_was_kept_for_the_end_goes_before_the_last_statement(either: Store) -> None:
+    def step(tx: Transaction) -> Sequence[Any]:
+        tx.insert_at_end(versions, _row("a", 1))
+        return tx.rows(_NAMED, {"called": "a"}, last=True)
+
+    assert [tuple(row) for row in either.write_now(None, step)] == [(1,)]
+
+
+def test_a_statement_after_the_last_is_refused(either: Store) -> None:
+    def step(tx: Transaction) -> None:
+        tx.rows(_ALL, {}, last=True)
+        tx.insert(versions, _row("a"))
+
+    with pytest.raises(RuntimeError, match="last statement"):
+        either.write_now(None, step)
+    assert _kept(either) == []
+
+
+async def test_a_rehearsal_is_undone_with_its_last_statement(either: Store) -> None:
+    def step(tx: Transaction) -> Sequence[Any]:
+        tx.insert(versions, _row("a", 1))
+        return tx.rows(_NAMED, {"called": "a"}, last=True)
+
+    rows = await either.rehearse("wsp_any", step)
+    assert [tuple(row) for row in rows] == [(1,)]
+    assert _kept(either) == []
+
+
+def test_a_last_statement_that_is_refused_undoes_all(store: Store) -> None:
+    def step(tx: Transaction) -> None:
+        tx.insert(versions, _row("a"))
+        tx.rows(select(literal_column("1") / literal_column("0")), {}, last=True)
+
+    with pytest.raises(DataError):
+        store.write_now(None, step)
+    assert _kept(store) == []
+    store.write_now(None, Transaction.insert, versions, _row("b"))
+    assert _kept(store) == [("b", 0)]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_what_sqlalchemy_runs_is_of_the_same_transaction(store: Store, *, last: bool) -> None:
+    def step(tx: Transaction, *, fails: bool) -> None:
+        tx.insert(versions, _row("a"))
+        tx.execute(_RAISE.values(value=2).where(versions.c.name == "a"), {"called": "a"})
+        tx.execute(update(versions).values(value=versions.c.value + 1))
+        tx.insert(versions, _row("b"))
+        assert tx.rows(select(func.count()).select_from(versions), last=last)[0][0] == 2
+        if fails:
+            raise LookupError
+
+    if not last:
+        with pytest.raises(LookupError):
+            store.write_now(None, step, fails=True)
+        assert _kept(store) == []
+    store.write_now(None, step, fails=False)
+    assert _kept(store) == [("a", 3), ("b", 0)]
 
 
 @pytest.mark.parametrize("is_asked", [True, False], ids=["asked", "at the commit"])
@@ -169,8 +235,15 @@ def test_a_text_with_a_nul_is_refused_and_not_cut(store: Store) -> None:
     assert _kept(store) == []
 
 
-def test_a_connection_that_died_in_the_pool_is_replaced_and_nothing_is_lost(store: Store) -> None:
+@pytest.mark.parametrize("again", ["write", "read"])
+def test_connections_that_died_while_they_were_kept_are_replaced(store: Store, again: str) -> None:
+    def three(tx: Transaction, left: int = 2) -> None:
+        tx.rows(_ALL, {})
+        if left:
+            store.write_now(None, three, left - 1)
+
     store.write_now(None, Transaction.insert, versions, _row("a"))
+    store.write_now(None, three)
     with psycopg.connect(
         store.url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True
     ) as beside:
@@ -178,8 +251,18 @@ def test_a_connection_that_died_in_the_pool_is_replaced_and_nothing_is_lost(stor
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid != pg_backend_pid()"
         )
+    if again == "read":
+        assert _kept(store) == [("a", 0)]
     store.write_now(None, Transaction.insert, versions, _row("b"))
     assert _kept(store) == [("a", 0), ("b", 0)]
+
+
+async def test_connections_are_kept_and_used_again(store: Store) -> None:
+    numbers = {
+        store.write_now(None, lambda tx: tx.value(select(func.pg_backend_pid()), {}))
+        for _ in range(5)
+    }
+    assert len(numbers) == 1
 
 
 def test_more_statements_than_a_session_keeps_are_forgotten_the_oldest_first(
