@@ -11,7 +11,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -52,7 +52,6 @@ __all__ = [
     "claim",
     "claim_fairly",
     "finish",
-    "finish_if_ours",
     "holds",
     "release",
     "renew",
@@ -234,12 +233,13 @@ def finish(tx: Transaction, queue: Queue, claim: Claim, /, **values: Any) -> Non
     """Write the row's next state and give the lease back. LostClaim, when it is not ours, ends the
     transaction by the time it commits.
     """
-    tx.expect(*_given_back(queue, claim, values), otherwise=LostClaim(f"{queue.name} {claim.id}"))
-
-
-def finish_if_ours(tx: Transaction, queue: Queue, claim: Claim, /, **values: Any) -> bool:
-    """`finish`, or False where the row is not ours: the transaction goes on."""
-    return tx.execute(*_given_back(queue, claim, values)).rowcount == 1
+    unclaimed = {"claimed_by": None, "lease_until": None, "attempts": 0, "deaths": 0}
+    fence = {"claim_id": claim.id, "claim_token": claim.token}
+    tx.expect(
+        _fenced_update(queue.table),
+        {**fence, **unclaimed, **values},
+        otherwise=LostClaim(f"{queue.name} {claim.id}"),
+    )
 
 
 def holds(tx: Transaction, queue: Queue, claim: Claim) -> None:
@@ -250,14 +250,6 @@ def holds(tx: Transaction, queue: Queue, claim: Claim) -> None:
         {"claim_id": claim.id, "claim_token": claim.token, "claimed_by": claim.token},
         otherwise=LostClaim(f"{queue.name} {claim.id}"),
     )
-
-
-def _given_back(
-    queue: Queue, claim: Claim, values: Mapping[str, Any]
-) -> tuple[Update, Mapping[str, Any]]:
-    unclaimed = {"claimed_by": None, "lease_until": None, "attempts": 0, "deaths": 0}
-    fence = {"claim_id": claim.id, "claim_token": claim.token}
-    return _fenced_update(queue.table), {**fence, **unclaimed, **values}
 
 
 @cache

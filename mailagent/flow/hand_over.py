@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Concatenate, ParamSpec, TypeVar
@@ -22,9 +23,11 @@ from mailagent.flow.accounts import Trouble
 from mailagent.flow.recording import (
     Carried,
     Frame,
+    PurgedMeanwhile,
     commit_sending,
     record,
     record_last,
+    record_purged,
     record_unknown,
     take_back,
 )
@@ -93,17 +96,28 @@ class HandOver:
             unknown = self._committed or recipients
             await self._write_surely(record_unknown, unknown, trouble.reason)
             carried = Carried(reason=trouble.reason)
-        elif last:
-            carried = await self._write_surely(
-                record_last, recipients, said, self._services, self._claim
-            )
         else:
-            carried = await self._write_surely(record, recipients, said)
+            carried = await self._record(recipients, said, last=last)
         taken = said is not None and any(isinstance(one, Sent) for one in said.values())
         if self._state is not None and (trouble is not None or taken):
             store, settings = self._services.store, self._services.settings
             await accounts.learn(store, settings, self._state, trouble)
         return replace(carried, ails=trouble is not None)
+
+    async def _record(
+        self, recipients: tuple[Recipient, ...], said: HandedOver, *, last: bool
+    ) -> Carried:
+        # The rare cases undo the transaction and begin another: to ask beforehand costs each mail
+        # a wait for the database.
+        try:
+            if last:
+                with suppress(LostClaim):  # the far side's answers stand all the same
+                    return await self._write_surely(
+                        record_last, recipients, said, self._services, self._claim
+                    )
+            return await self._write_surely(record, recipients, said)
+        except PurgedMeanwhile:
+            return await self._write_surely(record_purged, said)
 
     async def _said(
         self, recipients: tuple[Recipient, ...]

@@ -180,6 +180,11 @@ def load(tx: Transaction, outbound_id: str) -> tuple[AnyRow, Outgoing, Sequence[
     return row, outgoing_from_json(row.outgoing), recipients
 
 
+def foresee_settling(tx: Transaction, outbound_id: str) -> None:
+    """Foresee what `settle` asks."""
+    tx.foresee(_STATES, {"outbound": outbound_id})
+
+
 def settle(tx: Transaction, outbound_id: str) -> dict[str, object]:
     """The columns of the mail that follow from its recipients: its state, and when it is due.
 

@@ -27,10 +27,12 @@ from mailagent.work import Claim, holds
 __all__ = [
     "Carried",
     "Frame",
+    "PurgedMeanwhile",
     "close_hand_overs",
     "commit_sending",
     "record",
     "record_last",
+    "record_purged",
     "record_unknown",
     "take_back",
 ]
@@ -47,6 +49,10 @@ class Carried:
     """The account failed, whomever the mail is to."""
     ended: bool = False
     """The claim was given back."""
+
+
+class PurgedMeanwhile(Exception):
+    """The mail was purged while it was handed over: `record_purged` writes what may be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +150,12 @@ def _standing(tx: Transaction, frame: Frame) -> AnyRow:
 def record(
     tx: Transaction, frame: Frame, recipients: tuple[Recipient, ...], said: HandedOver
 ) -> Carried:
-    """Write the far side's answers. By hand-over id, without a fence: a late answer is evidence."""
-    standing = _standing(tx, frame)
-    if standing.content_removed_by == "purge":
-        return _after_purge(tx, frame, said)
+    """Write the far side's answers. By hand-over id, without a fence: a late answer is evidence.
+
+    Raises PurgedMeanwhile, which undoes what was written.
+    """
+    # Locks the mail before its recipients, as everybody does; its answer is waited for further on.
+    tx.foresee(_STANDING, {"outbound": frame.outbound_id})
     outcomes = {one.id: said.get(one) for one in recipients}
     words, onward = [], []
     for one in recipients:
@@ -156,6 +164,10 @@ def record(
         words.append(f"{one.address}: {word}")
         if open_ and frame.next:
             onward.append(one)
+    outbox.foresee_settling(tx, frame.outbound_id)
+    standing = _standing(tx, frame)
+    if standing.content_removed_by == "purge":
+        raise PurgedMeanwhile
     if standing.state != "queued":
         # A late answer: whoever took the claim over has settled the mail without it.
         outbox.resettle(tx, frame.outbound_id)
@@ -177,8 +189,13 @@ def record(
     return Carried(tuple(onward), response)
 
 
+def record_purged(tx: Transaction, frame: Frame, said: HandedOver) -> Carried:
+    """What may be written of the far side's answers where `record` raises PurgedMeanwhile."""
+    _standing(tx, frame)
+    return _after_purge(tx, frame, said)
+
+
 def _after_purge(tx: Transaction, frame: Frame, said: HandedOver) -> Carried:
-    """The mail was purged while it was handed over."""
     word = _outcome_word(said) if said else "unknown"
     ids = after_purge.keep_outcomes(tx, frame.outbound_id, frame.id, frame.account, said, word)
     if ids:
@@ -194,16 +211,13 @@ def record_last(
     services: Services,
     claim: Claim,
 ) -> Carried:
-    """`record`, and the claim given back in the same commit, unless it is ours no more or somebody
-    goes on to the next account.
+    """`record`, and the claim given back in the same commit, unless somebody goes on to the next
+    account. Raises LostClaim besides, and has written nothing then.
     """
     carried = record(tx, frame, recipients, said)
     if carried.onward:
         return carried
-    try:
-        end(tx, services, claim)
-    except LostClaim:
-        return carried  # nothing of `end` was written, and the far side's answers stand
+    end(tx, services, claim)
     return replace(carried, ended=True)
 
 

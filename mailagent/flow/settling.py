@@ -9,14 +9,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, select, update
 
-from mailagent.errors import LostClaim
 from mailagent.flow import outbox, people
 from mailagent.flow.outbox import SENDING
 from mailagent.flow.services import FlowSettings, Services
 from mailagent.flow.states import RecipientState
 from mailagent.store.tables import outbound_mails, outbound_recipients
 from mailagent.store.transaction import AnyRow, Transaction
-from mailagent.work import Claim, backoff, finish_if_ours
+from mailagent.work import Claim, backoff, finish
 
 __all__ = ["RECIPIENT", "end", "next_try", "set_state", "tell"]
 
@@ -28,11 +27,10 @@ RECIPIENT = update(outbound_recipients).where(outbound_recipients.c.id == bindpa
 def end(tx: Transaction, services: Services, claim: Claim) -> None:
     """Give the claim back with the state that follows from the recipients'; tell of a bad one.
 
-    Raises LostClaim, and has written nothing then.
+    LostClaim, when it is not ours, as in `finish`.
     """
     settled = outbox.settle(tx, claim.id)
-    if not finish_if_ours(tx, SENDING, claim, **settled):
-        raise LostClaim(f"{SENDING.name} {claim.id}")
+    finish(tx, SENDING, claim, **settled)
     if settled["state"] in (RecipientState.REFUSED, RecipientState.UNKNOWN):
         row = tx.row(select(outbound_mails).where(outbound_mails.c.id == claim.id))
         assert row is not None

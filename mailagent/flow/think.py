@@ -214,7 +214,6 @@ def _open(tx: Transaction, services: Services, claim: Claim) -> _Opened | None:
     if isinstance(turn, _AfterOthers):
         _put_off(tx, claim, tx.now + backoff(claim.attempts))
         return None
-    foresee_judging(tx, claim.id, turn.mails[0], answers=thread.has_answers)
     sender = replying.sender_of(tx, thread.agent_id, written_to=turn.mails[-1].recipient)
     history = threads.history(
         tx,
@@ -289,6 +288,13 @@ def _new_turn(
     waiting, newest = list(dict.fromkeys(mail.delivery_id for mail in mails)), mails[-1]
     # Two turns that count at the same time would both take the last one of a budget.
     tx.lock(f"turns {tx.workspace_id}")
+    foresee_judging(tx, thread.id, mails[0], answers=thread.has_answers)
+    threads.foresee_history(
+        tx,
+        thread.id,
+        without=[mail.delivery_id for mail in mails],
+        answered=thread.has_answers,
+    )
     sender = newest.content.from_[0].address.lower()
     set_ = limits.merged_of(thread.workspace_settings or {}, thread.agent_settings or {})
     stopped = what_stops(tx, services.settings, set_, thread, sender)

@@ -172,6 +172,15 @@ _WENT = (
 )
 
 
+def foresee_history(
+    tx: Transaction, thread_id: str, *, without: Iterable[str], answered: bool
+) -> None:
+    """Foresee what `history` asks."""
+    tx.foresee(_CAME, {"thread": thread_id, "without": list(without)})
+    if answered:
+        tx.foresee(_WENT, {"thread": thread_id})
+
+
 def history(
     tx: Transaction,
     thread_id: str,
