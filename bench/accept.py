@@ -24,7 +24,7 @@ from typing import Literal
 
 from bench.node import AGENT
 from bench.our_target import Ours
-from bench.smtp_load import disk, drive, latency
+from bench.smtp_load import disk, drive, latency, warm_memory
 from bench.smtp_targets import Given, PostfixHold, Served, Target, cpu_seconds, free_port
 
 
@@ -57,8 +57,13 @@ FULL = (
 )
 
 
-def measure(target: Target, cell: Cell, mails: int, to: str) -> Run:
+_TIMES_WRITTEN = 3
+"""A mail, at most: into the log, into its table, and into the file of a log."""
+
+
+def measure(target: Target, cell: Cell, mails: int, to: str, folder: Path) -> Run:
     """One repetition on one target."""
+    warm_memory(folder, mails * cell.size * _TIMES_WRITTEN)
     before = cpu_seconds(target.pid)
     seconds = drive(
         target.port, sessions=cell.sessions, mails=mails, size=cell.size, to=to, many=cell.many
@@ -67,7 +72,14 @@ def measure(target: Target, cell: Cell, mails: int, to: str) -> Run:
 
 
 def compare(
-    targets: list[Target], cell: Cell, *, repetitions: int, seconds: float, to: str, end: float
+    targets: list[Target],
+    cell: Cell,
+    folder: Path,
+    *,
+    repetitions: int,
+    seconds: float,
+    to: str,
+    end: float,
 ) -> dict[str, list[Run]]:
     """All repetitions of a cell, interleaved so that a disturbance meets every target."""
     runs: dict[str, list[Run]] = {target.name: [] for target in targets}
@@ -75,13 +87,13 @@ def compare(
         return runs
     mails: dict[str, int] = {}
     for target in targets:
-        warm = measure(target, cell, max(4 * cell.sessions, 100), to)
+        warm = measure(target, cell, max(4 * cell.sessions, 100), to, folder)
         mails[target.name] = max(4 * cell.sessions, int(warm.rate * seconds))
     for repetition in range(repetitions):
         for target in targets if repetition % 2 == 0 else reversed(targets):
             if time.monotonic() > end:
                 return runs
-            runs[target.name].append(measure(target, cell, mails[target.name], to))
+            runs[target.name].append(measure(target, cell, mails[target.name], to, folder))
             target.empty()
     return runs
 
@@ -164,6 +176,7 @@ def main() -> None:
                 runs = compare(
                     targets,
                     cell,
+                    folder,
                     repetitions=chosen.repetitions,
                     seconds=seconds,
                     to=chosen.to,

@@ -81,15 +81,16 @@ class Ours(Target):
 
 
 def _fill_log(url: str) -> None:
-    """Make the server one that has been at work for a while, and writes its log into files that are
-    there: to make a new one of 16 MB costs what 50 mails of 100 kB cost, and a server with
-    `min_wal_size` as in deploy/ does so in its first minutes only.
+    """Make the server one that has been at work for a while, with `min_wal_size` as in deploy/: it
+    writes its log into the 64 files that it has, where a new one of 16 MB would have to be made for
+    each 150th mail of 100 kB.
     """
     with psycopg.connect(url, autocommit=True) as server:
-        server.execute("ALTER SYSTEM SET min_wal_size = '1GB'")
+        for size in ("min_wal_size = '1GB'", "max_wal_size = '2GB'"):  # no checkpoint until ours
+            server.execute(f"ALTER SYSTEM SET {size}".encode())
         server.execute("SELECT pg_reload_conf()")
-        server.execute(
-            "SELECT pg_logical_emit_message(false, '', repeat('x', 1 << 24))"
-            " FROM generate_series(1, 64)"
-        )
+        for _ in range(64):
+            server.execute("SELECT pg_logical_emit_message(false, '', repeat('x', 1 << 24))")
         server.execute("CHECKPOINT")
+        server.execute("ALTER SYSTEM RESET max_wal_size")
+        server.execute("SELECT pg_reload_conf()")
