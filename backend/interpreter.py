@@ -1,13 +1,27 @@
-"""How does the interpreter of a process that serves leave each mail its time?"""
+"""How does the interpreter begin soon, and leave each mail its time in a process that serves?"""
 
 from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["settle"]
+__all__ = ["settle", "starting"]
 
 _SWITCH_SECONDS = 0.0005
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """For imports: they make half a million objects, none of which becomes garbage, and to look for
+    some again and again takes a tenth of their time.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def settle() -> None:

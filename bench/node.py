@@ -226,6 +226,7 @@ class Node:
             return subprocess.Popen(
                 [sys.executable, "-m", self._program, given],
                 cwd=self.tree,
+                env=_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -302,6 +303,11 @@ def _pss_kib(pid: int) -> int:
     return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
 
 
+def _environment() -> Mapping[str, str]:
+    # An installation keeps its bytecode: without, half of a start would be compiling.
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 # --- inside the process -----------------------------------------------------------------------
 
 
@@ -335,9 +341,11 @@ def _die_at(engine: Engine, number: int) -> None:
 
 
 async def _run(given: Mapping[str, Any], change: Change | None) -> None:
-    from backend import app
-    from backend.installation import installation
-    from backend.interpreter import settle
+    from backend.interpreter import settle, starting
+
+    with starting():
+        from backend import app
+        from backend.installation import installation
 
     settings = load(given["settings"], env_file=None)
     stop = asyncio.Event()

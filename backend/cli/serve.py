@@ -10,6 +10,7 @@ import typer
 
 from backend import demo as demonstration
 from backend import logs
+from backend.interpreter import starting
 from mailagent.errors import Misconfigured
 from mailagent.settings import load
 from mailagent.store import migrations
@@ -33,8 +34,9 @@ def serve(
     if workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
         raise Misconfigured("--workers", "this system cannot share a port among processes: use 1")
     # Imported here: the web stack costs a second that no other command should wait for.
-    from backend import edge as remote
-    from backend import running
+    with starting():
+        from backend import edge as remote
+        from backend import running
 
     parts = running.parts_named(only)
     settings = load(os.environ)

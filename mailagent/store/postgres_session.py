@@ -40,7 +40,6 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.exc import DBAPIError
 
 from mailagent.store.prepared import (
     AnyRow,
@@ -216,19 +215,18 @@ class PostgresSession(Session):
 
     def leave(self) -> None:
         """Give the connection up, which undoes what is not committed."""
-        if not self._connection.invalidated:
-            # What was queued is undone, done or not, and whom it was to tell has heard of worse.
-            with suppress(Exception):
-                if self._queued:
-                    self.wait()
-            with suppress(DBAPIError):
-                if self._libpq.transaction_status != TransactionStatus.IDLE:
-                    self._ask(b"ROLLBACK").wait()
-                if self._connection.in_transaction():
-                    self._kept.leave_pipeline()
-                    self._connection.rollback()
+        # What was queued is undone, done or not, and whom it was to tell has heard of worse.
+        with suppress(Exception):
+            if self._queued:
+                self.wait()
+        with suppress(Exception):
             if self._libpq.transaction_status != TransactionStatus.IDLE:
-                self._connection.invalidate()
+                self._ask(b"ROLLBACK").wait()
+            if self._connection.in_transaction():
+                self._kept.leave_pipeline()
+                self._connection.rollback()
+        if self._libpq.transaction_status != TransactionStatus.IDLE:
+            self._connection.invalidate()
         self._owner.take_back(self._kept, keep=not self._listened_to)
 
     def wait(self) -> None:

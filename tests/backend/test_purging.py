@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner, Result
 
-from backend.cli import app
+from backend.cli.commands import app
 from backend.cli.shell import Shell
 from backend.inboxes import contents, handling
 from backend.inboxes.listing import one

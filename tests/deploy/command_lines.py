@@ -10,7 +10,7 @@ import typer
 import typer.core
 import typer.main
 
-from backend.cli import app
+from backend.cli.commands import app
 
 __all__ = ["complaint"]
 
