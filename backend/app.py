@@ -37,7 +37,8 @@ from mailagent.doors.smtp_tls import Certificate
 from mailagent.doors.submission import SubmissionDoor
 from mailagent.doors.webhooks import webhook_app
 from mailagent.errors import MailagentError
-from mailagent.flow import chores, unwatched, workers
+from mailagent.flow import chores
+from mailagent.flow.workers import unwatched, workers
 from mailagent.sandbox import Sandbox
 from mailagent.settings import Settings
 from mailagent.store.engine import Store

@@ -30,7 +30,8 @@ from opentelemetry.trace import (
 )
 from sqlalchemy import select
 
-from mailagent.flow import Services, Step
+from mailagent.flow import Services
+from mailagent.flow.workers import Step
 from mailagent.inbound import Accepted, Acceptor, Inbound, Outcome
 from mailagent.store.engine import Store
 from mailagent.store.tables import deliveries, ledger, outbound_mails, turns

@@ -24,8 +24,9 @@ from sqlalchemy import func, select
 from backend import logs
 from backend.installation import installation
 from bench.node import AGENT, QUESTION
-from mailagent.flow import Services, workers
+from mailagent.flow import Services
 from mailagent.flow.think import THINKING
+from mailagent.flow.workers import workers
 from mailagent.inbound import Accepted, Envelope, Inbound, Origin
 from mailagent.settings import load
 from mailagent.store.tables import deliveries, turns

@@ -11,7 +11,7 @@ from backend.access import keys
 from backend.access.keys import ApiKey
 from backend.access.schemas import KeyOut, NewKeyOut
 from backend.cli.shell import InWorkspace, Shell, table
-from backend.edges.endpoints import PERMISSION as EDGE
+from backend.edges import PERMISSION as EDGE
 from backend.paging import EVERYTHING
 from mailagent.errors import Malformed
 

@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+__all__ = ["PERMISSION"]
+
+PERMISSION = "edge.hand_over"
+"""All that the key of one may."""

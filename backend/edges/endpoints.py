@@ -14,17 +14,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from backend.access.dependencies import Access, require_in_own, services_of
 from backend.access.principal import Forbidden
+from backend.edges import PERMISSION
 from mailagent.doors.edge import decode, outcome_to_json
 from mailagent.errors import Malformed
 from mailagent.flow import events, unrouted
 from mailagent.inbound import Acceptor, Unrouted
 from mailagent.mail import Event
 
-__all__ = ["PERMISSION", "router"]
+__all__ = ["router"]
 
 router = APIRouter(prefix="/internal", tags=["edges"], include_in_schema=False)
 
-PERMISSION = "edge.hand_over"
 _ADDRESSES = TypeAdapter(list[str])
 _EVENTS = TypeAdapter(list[Event])
 

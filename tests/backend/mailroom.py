@@ -18,11 +18,12 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from mailagent.agents import Agent, Turn
-from mailagent.flow import FlowSettings, Services, read, send, think, workers
+from mailagent.flow import FlowSettings, Services, read, send, think
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory, changed
 from mailagent.flow.outbox import SENDING
 from mailagent.flow.tools import agreed
+from mailagent.flow.workers import workers
 from mailagent.inbound import Accepted, Envelope, Inbound, Origin
 from mailagent.outbound import AccountState
 from mailagent.outgoing import Handoff, Reply, Sends, Silence

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from backend.access import keys
 from backend.app import serving
 from backend.edge import is_edge, serving_edge
-from backend.edges.endpoints import PERMISSION
+from backend.edges import PERMISSION
 from backend.installation import installation
 from backend.workspaces.service import operator_id
 from bench.node import AGENT, DOMAIN, QUESTION, furnish

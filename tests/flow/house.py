@@ -25,10 +25,11 @@ from sqlalchemy.exc import OperationalError
 from mailagent.agents import Turn
 from mailagent.egress import Egress
 from mailagent.errors import PermanentFailure, TransientFailure
-from mailagent.flow import FlowSettings, Services, directory, outbox, workers
+from mailagent.flow import FlowSettings, Services, directory, outbox
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory
 from mailagent.flow.states import FINAL
+from mailagent.flow.workers import workers
 from mailagent.inbound import Accepted, Envelope, Inbound, Origin, Outcome
 from mailagent.mail import Address
 from mailagent.outbound import CAPTURE, LOCAL, AccountState

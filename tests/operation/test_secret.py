@@ -20,8 +20,8 @@ from sqlalchemy import select, update
 
 from backend.installation import Installation, installation
 from backend.operation.sealed import SEALED
-from mailagent.flow import workers
 from mailagent.flow.states import FINAL
+from mailagent.flow.workers import workers
 from mailagent.inbound import Accepted, Envelope, Inbound, Known, Origin
 from mailagent.settings import load
 from mailagent.store import signing_keys

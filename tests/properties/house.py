@@ -14,11 +14,12 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mailagent.flow import FlowSettings, Services, chores, directory, outbox, workers
+from mailagent.flow import FlowSettings, Services, chores, directory, outbox
 from mailagent.flow.accept import GroupAcceptor
 from mailagent.flow.directory import StoreDirectory
 from mailagent.flow.read import READING_QUEUE
 from mailagent.flow.think import THINKING
+from mailagent.flow.workers import workers
 from mailagent.inbound import Envelope, Inbound, Later, Origin, Outcome
 from mailagent.outbound import AccountState
 from mailagent.providers import fetch_stored
