@@ -190,7 +190,7 @@ class TurnTools(Toolbox):
     async def search_documents(self, query: str, *, limit: int = 5) -> Sequence[Passage]:
         """The passages that fit a query best."""
         found = await self._services.store.read(
-            self._workspace_id, documents.search, query, limit=limit
+            self._workspace_id, documents.search, query, limit=limit, last=True
         )
         return [Passage(one.document_id, one.name, one.text, one.score) for one in found]
 

@@ -198,12 +198,14 @@ def remove(tx: Transaction, document_id: str) -> bool:
     return tx.execute(delete(documents).where(documents.c.id == document_id)).rowcount == 1
 
 
-def search(tx: Transaction, query: str, *, limit: int = 5) -> Sequence[Hit]:
-    """The passages that hold most of the query's telling words, best first."""
+def search(tx: Transaction, query: str, *, limit: int = 5, last: bool = False) -> Sequence[Hit]:
+    """The passages that hold most of the query's telling words, best first. `last` is for who does
+    nothing else in this transaction.
+    """
     words = _words(query)
     if not words:
         return []
-    rows = _on_sqlite(tx, words) if tx.on_sqlite else _on_postgresql(tx, words)
+    rows = _on_sqlite(tx, words) if tx.on_sqlite else _on_postgresql(tx, words, last=last)
     hits = [Hit(row.document_id, row.name, row.text, _share(words, row.text)) for row in rows]
     hits.sort(key=lambda hit: -hit.score)
     return hits[:limit]
@@ -262,8 +264,8 @@ def _on_sqlite(tx: Transaction, words: Sequence[str]) -> list[AnyRow]:
     return list(dict.fromkeys(found))
 
 
-def _on_postgresql(tx: Transaction, words: Sequence[str]) -> list[AnyRow]:
+def _on_postgresql(tx: Transaction, words: Sequence[str], *, last: bool) -> list[AnyRow]:
     spaced = [w for w in words if not _WITHOUT_SPACES.search(w)]
     query = " | ".join(f"'{_stem(word)}':*" for word in spaced)
     likes = [f"%{word}%" for word in words if _WITHOUT_SPACES.search(word)]
-    return list(tx.rows(_POSTGRESQL, {"query": query, "likes": likes}))
+    return list(tx.rows(_POSTGRESQL, {"query": query, "likes": likes}, last=last))
