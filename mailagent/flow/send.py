@@ -9,11 +9,12 @@ is never in the hands of two. Suppression is checked here, last.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy import bindparam, select
 
 from mailagent import outbound
 from mailagent.errors import LostClaim
@@ -27,6 +28,7 @@ from mailagent.flow.settling import RECIPIENT, end, next_try, set_state, tell
 from mailagent.flow.standing import foresee_stopped, stopped_recipients
 from mailagent.flow.states import RecipientState
 from mailagent.outgoing import Recipient
+from mailagent.store.tables import outbound_mails, turns
 from mailagent.store.transaction import AnyRow, Transaction
 from mailagent.work import Claim, holds
 
@@ -113,7 +115,8 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
         queued, asked = [], []
     to = [one.address for one in queued]
     from_ = outgoing.from_.address
-    suppressed = {**stopped_recipients(tx, from_, to), **suppression.stopped(tx, from_, to)}
+    stopped = suppression.stopped(tx, from_, to)
+    suppressed = {**stopped_recipients(tx, from_, to), **stopped}
     due: list[Recipient] = []
     for one, recipient in zip(queued, asked, strict=True):
         if reason := suppressed.get(one.address.lower()):
@@ -121,10 +124,38 @@ def _begin(tx: Transaction, services: Services, claim: Claim) -> Due | None:
             note(tx, "send", f"{one.address}: suppressed", reason, outbound_id=claim.id)
         elif one.not_before <= tx.now:
             due.append(recipient)
+    if stopped and row.purpose == "reply":
+        _tell_unanswered(tx, services, row, stopped)
     if not due:
         end(tx, services, claim)
         return None
     return Due(row, outgoing, tuple(due), _only(own), own.domain_region)
+
+
+_WRITER = select(turns.c.sender).where(turns.c.id == bindparam("turn"))
+_UNANSWERED = (
+    select(outbound_mails.c.id)
+    .join(turns, turns.c.id == outbound_mails.c.turn_id)
+    .where(
+        turns.c.sender == bindparam("writer"),
+        turns.c.started_at >= bindparam("since"),
+        outbound_mails.c.purpose == "reply",
+        outbound_mails.c.state == RecipientState.SUPPRESSED,
+    )
+    .limit(1)
+)
+
+
+def _tell_unanswered(
+    tx: Transaction, services: Services, row: AnyRow, stopped: Mapping[str, str]
+) -> None:
+    """Tell a person, once a day for each writer, that an answer is waited for in vain."""
+    writer = tx.value(_WRITER, {"turn": row.turn_id})
+    if tx.value(_UNANSWERED, {"writer": writer, "since": tx.now - timedelta(days=1)}) is not None:
+        return
+    for address, why in stopped.items():
+        mend = f"Why: {why}\nTo write to them again: mailagent suppressions remove {address}\n"
+        tell(tx, services.settings, row, f"is not sent: {address} is suppressed", mend=mend)
 
 
 def _ways(services: Services, due: Due) -> list[_Way]:

@@ -37,13 +37,15 @@ def end(tx: Transaction, services: Services, claim: Claim) -> None:
         tell(tx, services.settings, row, f"is {settled['state']}")
 
 
-def tell(tx: Transaction, settings: FlowSettings, row: AnyRow, what: str) -> None:
+def tell(
+    tx: Transaction, settings: FlowSettings, row: AnyRow, what: str, *, mend: str = ""
+) -> None:
     """Tell a person that a mail did not leave; a notice that did not leave tells nobody."""
     if row.purpose == "notice":
         return
     text = (
         f"The mail {row.message_id} ({row.subject!r}) from {row.from_address} {what}.\n\n"
-        f"What happened: mailagent trace {row.id}\n"
+        f"{mend}What happened: mailagent trace {row.id}\n"
     )
     people.notify(tx, settings, row.agent_id, f"A mail {what}: {row.subject}", text)
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from mailagent.flow import suppression
 from mailagent.mail import Address
 from mailagent.store import tables as t
 from mailagent.tokens import new_id
-from tests.flow.house import House, Space
+from tests.flow.house import House, Space, mail
 from tests.smtp_sink import Fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -74,6 +75,38 @@ async def test_a_suppressed_address_is_never_handed_over(house: House) -> None:
     states = {a.lower(): r.state for a, r in (await space.recipients(sent)).items()}
     assert states == {dead: "suppressed", alive: "sent"}
     assert house.taken(dead.upper()) == []
+
+
+async def test_of_a_writer_whom_no_answer_may_reach_a_person_hears_once_a_day(
+    house: House,
+) -> None:
+    space = await house.workspace()
+    writer = someone("dead")
+    await space.write(
+        lambda tx: suppression.suppress(tx, writer, "permanent_bounce", "auto", "5.1.1")
+    )
+
+    async def write(to: int) -> None:
+        await space.receive(mail(sender=writer, to=space.address), mail_from=writer)
+
+        async def all_stopped() -> bool:
+            mails = await space.outbound(t.outbound_mails.c.purpose == "reply")
+            return [one.state for one in mails] == ["suppressed"] * to
+
+        await house.until(all_stopped)
+        await space.at_rest()
+
+    await write(to=1)
+    await write(to=2)
+    (notice,) = await space.notices()
+    assert notice["Subject"] == f"A mail is not sent: {writer} is suppressed: Re: A question"
+    said = notice.get_content()
+    assert "Why: permanent_bounce: 5.1.1" in said
+    assert f"mailagent suppressions remove {writer}" in said
+    await house.later(timedelta(days=1, minutes=1))
+    await write(to=3)
+    assert len(await space.notices()) == 2
+    assert house.taken(writer) == []
 
 
 async def test_a_suppression_that_ended_or_is_another_workspaces_stops_nothing(
