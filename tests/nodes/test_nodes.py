@@ -78,8 +78,9 @@ def test_nodes_share_the_work_and_run_a_schedule_once(postgres_url: str, tmp_pat
         with psycopg.connect(postgres_url, autocommit=True) as connection:
             connection.execute(_COUNT_RUNS)
             connection.execute("UPDATE schedules SET not_before = now() - interval '1 second'")
-        with Writers(running.nodes[0].port, threads=2) as writers:
-            while len(writers.acknowledged) < 60:
+        # So many at once that there is more than one node does: of few, most stay where they came.
+        with Writers(running.nodes[0].port, threads=24) as writers:
+            while len(writers.acknowledged) < 120:
                 time.sleep(0.02)
         running.keep_the_promises(writers.acknowledged)
 
