@@ -110,6 +110,7 @@ DAY: tuple[Post | Happens, ...] = (
         ends="answered",
         because="DMARC passed for customer.example",
         kept=(f"reply {DORA}",),
+        leaves=(f"notice {EVA}",),
         says=(decides("We do, in five days."),),
     ),
     Post(

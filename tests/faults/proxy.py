@@ -20,8 +20,10 @@ _COMMITTED, _ROLLED_BACK = b"COMMIT\0", b"ROLLBACK\0"
 class _Link:
     """One connection through the proxy."""
 
-    mentioned: bool = False
-    """Whether its transaction contains what the one whose answer shall be lost does."""
+    mentioned: bytes | None = None
+    """What its transaction contains of what the one whose answer shall be lost does. Of one that
+    began before that was said, nothing is known.
+    """
 
 
 class Proxy:
@@ -34,7 +36,7 @@ class Proxy:
         """`folder` is where PostgreSQL has its socket."""
         self._socket = folder / ".s.PGSQL.5432"
         self._answers_to_lose = 0
-        self._mark = b""
+        self._mark: bytes | None = None
         self.answers_lost = 0
 
     async def __aenter__(self) -> Self:
@@ -133,7 +135,8 @@ class Proxy:
     ) -> None:
         while octets := await client.read(_CHUNK_BYTES):
             await self._flows.wait()
-            link.mentioned = link.mentioned or self._mark in octets
+            if self._mark is not None and self._mark in octets:
+                link.mentioned = self._mark
             to_server.write(octets)
             await to_server.drain()
 
@@ -142,13 +145,13 @@ class Proxy:
     ) -> None:
         while octets := await server.read(_CHUNK_BYTES):
             if _COMMITTED in octets:
-                if link.mentioned and self._answers_to_lose:
+                if self._answers_to_lose and link.mentioned == self._mark:
                     self._answers_to_lose -= 1
                     self.answers_lost += 1
                     return
-                link.mentioned = False
+                link.mentioned = None
             elif _ROLLED_BACK in octets:
-                link.mentioned = False
+                link.mentioned = None
             await self._flows.wait()
             to_client.write(octets)
             await to_client.drain()
