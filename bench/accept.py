@@ -58,7 +58,7 @@ FULL = (
 
 
 _TIMES_WRITTEN = 3
-"""A mail, at most: into the log, into its table, and into the file of a log."""
+"""A mail's octets at the most: a file that is made for the log, the log itself, and the table."""
 
 
 def measure(target: Target, cell: Cell, mails: int, to: str, folder: Path) -> Run:

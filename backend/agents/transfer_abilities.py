@@ -6,6 +6,7 @@ imports it, as the commands that give it; until then a tool that lacks one calls
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -72,17 +73,23 @@ def write(
 def needs(
     tx: Transaction, around: Surroundings, agent: Agent | None, file: AgentFile, handle: str
 ) -> tuple[str, ...]:
-    """The commands that give what the file names and nobody has given this agent."""
+    """The commands that give what the file names and nobody has given this agent. Quoted: a file
+    may be a stranger's.
+    """
     known = set(_secrets(tx, agent.id)) if agent is not None else set()
     given = _credentials(tx, around, agent.id) if agent is not None else {}
     found = [
-        f"mailagent tool secret {handle} {name}" for name in file.secrets or () if name not in known
+        f"mailagent tool secret {handle} {shlex.quote(name)}"
+        for name in file.secrets or ()
+        if name not in known
     ]
     for tool in file.http_tools or ():
         of_it = given.get(tool.name, _NOTHING)
         lacking = [name for name in tool.headers if not of_it.headers.get(name)]
         lacking += [name for name in tool.query_secrets if not of_it.query.get(name)]
-        found += [f"mailagent tool header {handle} {tool.name} {name}" for name in lacking]
+        found += [
+            f"mailagent tool header {handle} {tool.name} {shlex.quote(name)}" for name in lacking
+        ]
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mailagent.flow import suppression
 from mailagent.flow.states import RecipientState
 from mailagent.store.transaction import AnyRow
 
@@ -105,7 +106,7 @@ def recipient(row: AnyRow) -> tuple[str, str, tuple[str, ...]]:
                 f"it did not: mailagent unknown again {row.id}",
             )
         case RecipientState.SUPPRESSED:
-            steps = (f"write to them again: mailagent suppressions remove {row.address}",)
+            steps = (f"write to them again: {suppression.removing(row.address)}",)
         case RecipientState.QUEUED:
             steps = (f"stop it: mailagent outbound cancel {row.outbound_id}",)
         case _:

@@ -154,7 +154,7 @@ def _tell_unanswered(
     if tx.value(_UNANSWERED, {"writer": writer, "since": tx.now - timedelta(days=1)}) is not None:
         return
     for address, why in stopped.items():
-        mend = f"Why: {why}\nTo write to them again: mailagent suppressions remove {address}\n"
+        mend = f"Why: {why}\nTo write to them again: {suppression.removing(address)}\n"
         tell(tx, services.settings, row, f"is not sent: {address} is suppressed", mend=mend)
 
 

@@ -8,6 +8,7 @@ for the whole workspace, or for what one of its addresses sends.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "in_force",
     "is_pseudonym",
     "pseudonym",
+    "removing",
     "stopped",
     "suppress",
 ]
@@ -145,6 +147,13 @@ def _changes(there: AnyRow, row: Mapping[str, Any]) -> Mapping[str, object]:
     before, now = (AUTOMATIC.index(one) if one in AUTOMATIC else -1 for one in told)
     heavier = {"reason": row["reason"], "detail": row["detail"]} if now > before else {}
     return heavier | ({"expires_at": ends} if longer else {})
+
+
+def removing(address: str) -> str:
+    """The command by which a person ends a suppression. Quoted: an address is a stranger's choice,
+    and may hold what a shell would run (RFC 5322 allows a backtick).
+    """
+    return f"mailagent suppressions remove {shlex.quote(address)}"
 
 
 def bounce_ends(tx: Transaction) -> datetime | None:

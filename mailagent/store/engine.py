@@ -27,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from mailagent.store import statistics
 from mailagent.store.announcements import Announcements
 from mailagent.store.postgres import APPLICATION_NAME, LOCK_TRIES, OPTIONS
-from mailagent.store.postgres_session import PostgresSessions, Words
+from mailagent.store.postgres_session import Bounds, PostgresSessions
 from mailagent.store.prepared import Session
 from mailagent.store.process_lock import ProcessLock
 from mailagent.store.shared_commit import SharedCommit
@@ -47,12 +47,12 @@ class _Kind:
     """How a transaction is begun and ended."""
 
     on_sqlite: str
-    on_postgresql: Words
+    on_postgresql: Bounds
 
 
-_SNAPSHOT = _Kind("BEGIN", Words(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", b"ROLLBACK"))
-_WRITE = _Kind("BEGIN IMMEDIATE", Words(b"BEGIN", b"COMMIT"))
-_REHEARSAL = _Kind("BEGIN IMMEDIATE", Words(b"BEGIN", b"ROLLBACK"))
+_SNAPSHOT = _Kind("BEGIN", Bounds(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", b"ROLLBACK"))
+_WRITE = _Kind("BEGIN IMMEDIATE", Bounds(b"BEGIN", b"COMMIT"))
+_REHEARSAL = _Kind("BEGIN IMMEDIATE", Bounds(b"BEGIN", b"ROLLBACK"))
 
 _READERS = 3
 _POSTGRES_CONNECTIONS = 8

@@ -52,7 +52,7 @@ from mailagent.store.prepared import (
 from mailagent.store.scope import Statement
 from mailagent.store.step_thread import SteppingConnection
 
-__all__ = ["PostgresSession", "PostgresSessions", "Words"]
+__all__ = ["Bounds", "PostgresSession", "PostgresSessions"]
 
 _MOST_PREPARED = 400
 """Statements that a server session keeps planned: a mail's way takes about a hundred."""
@@ -62,7 +62,7 @@ _MET = "rows_met"
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Bounds:
     """What begins and what ends a transaction."""
 
     begin: bytes
@@ -77,13 +77,13 @@ class PostgresSessions:
         self._engine, self._most = engine, most
         self._idle: list[_Kept] = []
 
-    def begin(self, words: Words) -> PostgresSession:
+    def begin(self, bounds: Bounds) -> PostgresSession:
         """A session for one transaction. Raises OperationalError where the server is away."""
         try:
             kept = self._idle.pop()
         except IndexError:
             kept = _Kept(self._engine.connect())
-        return PostgresSession(kept, words, self)
+        return PostgresSession(kept, bounds, self)
 
     def take_back(self, kept: _Kept, *, keep: bool) -> None:
         """Keep a connection that is between two transactions, or give it to its pool; one that is
@@ -112,9 +112,9 @@ class PostgresSession(Session):
     What a change is refused for is raised by whatever waits next.
     """
 
-    def __init__(self, kept: _Kept, words: Words, owner: PostgresSessions) -> None:
+    def __init__(self, kept: _Kept, bounds: Bounds, owner: PostgresSessions) -> None:
         super().__init__(kept.connection)
-        self._kept, self._known, self._words, self._owner = kept, kept.known, words, owner
+        self._kept, self._known, self._bounds, self._owner = kept, kept.known, bounds, owner
         self._driver, self._libpq = kept.driver, kept.driver.pgconn
         self._queued: list[_Queued] = []
         self._foreseen: dict[AnyStatement, tuple[Parameters | None, _Queued | None]] = {}
@@ -204,7 +204,7 @@ class PostgresSession(Session):
                 super().commit()
                 return
             self._ask_for_the_end()
-        if self._end is not None and self._end.wait().command_status != self._words.end:
+        if self._end is not None and self._end.wait().command_status != self._bounds.end:
             raise self._undone()
 
     def rollback(self) -> None:
@@ -256,7 +256,7 @@ class PostgresSession(Session):
 
     def _undone(self) -> BaseException:
         undone = InFailedSqlTransaction("the server has undone it instead")
-        refusal = self._refusal(self._words.end, undone)
+        refusal = self._refusal(self._bounds.end, undone)
         refusal.__cause__ = undone
         return refusal
 
@@ -269,11 +269,11 @@ class PostgresSession(Session):
     def _begin(self) -> None:
         if not self._has_begun:
             self._has_begun = True
-            self._ask(self._words.begin)
+            self._ask(self._bounds.begin)
 
     def _ask_for_the_end(self) -> None:
-        self.is_committing = self._words.end == b"COMMIT"
-        self._end = self._ask(self._words.end)
+        self.is_committing = self._bounds.end == b"COMMIT"
+        self._end = self._ask(self._bounds.end)
 
     def _leave_to_sqlalchemy(self) -> None:
         """To where statements are answered one by one."""
