@@ -40,6 +40,7 @@ from sqlalchemy import (
     literal_column,
     select,
 )
+from sqlalchemy.exc import DBAPIError
 
 from mailagent.store.prepared import (
     AnyRow,
@@ -215,11 +216,12 @@ class PostgresSession(Session):
 
     def leave(self) -> None:
         """Give the connection up, which undoes what is not committed."""
-        # What was queued is undone, done or not, and whom it was to tell has heard of worse.
-        with suppress(Exception):
+        for one in self._queued:
+            one.otherwise = None  # it is undone, done or not, and who waits has heard of worse
+        with suppress(DBAPIError):
             if self._queued:
                 self.wait()
-        with suppress(Exception):
+        with suppress(DBAPIError, psycopg.Error):
             if self._libpq.transaction_status != TransactionStatus.IDLE:
                 self._ask(b"ROLLBACK").wait()
             if self._connection.in_transaction():

@@ -218,6 +218,20 @@ def test_a_change_that_meets_other_rows_than_expected_ends_the_transaction(
     assert _kept(either) == [("a", 0)]
 
 
+def test_a_step_that_fails_raises_its_own_error_though_a_change_met_other_rows(
+    either: Store,
+) -> None:
+    def step(tx: Transaction) -> None:
+        with contextlib.suppress(LostClaim):  # raised at once on SQLite, later on PostgreSQL
+            tx.expect(_RAISE, _raised("nobody", 9), otherwise=LostClaim("nobody"))
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        either.write_now(None, step)
+    either.write_now(None, Transaction.insert, versions, _row("a"))
+    assert _kept(either) == [("a", 0)]
+
+
 def test_a_refusal_that_a_step_swallowed_is_no_commit(store: Store) -> None:
     def step(tx: Transaction) -> None:
         tx.insert(versions, _row("a"))
