@@ -7,6 +7,7 @@ be damaged at its last line has changed nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -312,12 +313,11 @@ def _alone(url: str) -> Iterator[Connection]:
             if on_sqlite:
                 connection.exec_driver_sql("BEGIN EXCLUSIVE")
             else:
-                others = text(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND pid <> pg_backend_pid() AND application_name = :name"
-                )
-                if connection.execute(others.bindparams(name=APPLICATION_NAME)).scalar_one():
-                    raise in_use
+                end = time.monotonic() + _SESSION_ENDS_WITHIN
+                while _has_others(connection):
+                    if time.monotonic() > end:
+                        raise in_use
+                    time.sleep(0.05)
             yield connection
     except OperationalError as error:
         if "database is locked" in str(error.orig):
@@ -325,6 +325,20 @@ def _alone(url: str) -> Iterator[Connection]:
         raise
     finally:
         engine.dispose()
+
+
+_SESSION_ENDS_WITHIN = 1.0
+"""Seconds for which PostgreSQL may still show a session whose client has gone."""
+
+
+def _has_others(connection: Connection) -> bool:
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND application_name = :name"
+    )
+    found = connection.execute(others.bindparams(name=APPLICATION_NAME)).scalar_one()
+    connection.rollback()  # within a transaction the answer would stay what it was
+    return bool(found)
 
 
 def _sqlite(url: str) -> Engine:

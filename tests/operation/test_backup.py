@@ -253,6 +253,16 @@ async def test_a_database_that_somebody_works_on_is_left_alone(
     assert (await restored(backup, database_url, replace=True)).header.rows_of("workspaces") == 0
 
 
+async def test_a_session_that_is_just_ending_is_waited_for(
+    postgres_url: str, sqlite_url: str, backup: Path
+) -> None:
+    await asyncio.to_thread(back_up_to, backup, sqlite_url)
+    busy = Store(postgres_url)
+    await busy.read_unscoped(lambda tx: tx.rows(select(t.workspaces)))
+    asyncio.get_running_loop().call_later(0.1, busy.close)
+    assert (await restored(backup, postgres_url, replace=True)).header.rows_of("workspaces") == 0
+
+
 def test_a_large_mail_is_the_most_that_a_backup_keeps_in_memory(
     database_url: str, backup: Path
 ) -> None:
